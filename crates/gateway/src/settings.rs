@@ -1,0 +1,92 @@
+//! What the gateway runs by: connections, accounts, TLS and bounds, resolved at the edge so that
+//! nothing below re-checks a string. How a file spells them is the binary's business.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::secret::Secret;
+use crate::tls::{ListenerTls, UpstreamTls};
+
+/// One consistent version of the configuration. A reload makes a new one; sessions that are open
+/// keep the one they began with.
+pub struct Settings {
+    /// Databases by the name that clients give as `dbname`.
+    pub connections: HashMap<String, Arc<Connection>>,
+    /// The connection named `"*"`: every database of one server that no other name covers.
+    pub any_database: Option<Arc<Connection>>,
+    /// Local identities whose secret is in the file; the others have tokens in the state file.
+    pub accounts: HashMap<String, Secret>,
+    /// TLS for clients. Without it `SSLRequest` is answered with `N`.
+    pub tls: Option<ListenerTls>,
+    pub plaintext: Plaintext,
+    pub bounds: Bounds,
+}
+
+/// From where a client may connect without TLS. Unix sockets always may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plaintext {
+    /// Only from this machine: a password exchange and data in the clear stay on it.
+    Loopback,
+    Everywhere,
+}
+
+/// A registered database.
+pub struct Connection {
+    pub name: String,
+    /// Tried in order until one accepts.
+    pub hosts: Vec<Host>,
+    pub tls: UpstreamTls,
+    pub login: Login,
+    /// For reaching one host and logging in there.
+    pub connect_timeout: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    Tcp { host: String, port: u16 },
+    /// The socket itself, as in `/run/postgresql/.s.PGSQL.5432`.
+    Unix(PathBuf),
+}
+
+/// Whose credential opens the database.
+pub enum Login {
+    /// Gatepost's own: the client proves an identity to Gatepost and never sees this.
+    Gateway { user: String, database: String, password: Option<Secret> },
+    /// The client's: user, database and password exchange are relayed (observe mode).
+    /// `database` replaces the name the client gave.
+    Database { database: Option<String> },
+}
+
+/// Everything that could grow without end, and where it stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// From the first byte to the end of the login.
+    pub login_timeout: Duration,
+    /// Connections that have not logged in, at once.
+    pub logins: usize,
+    /// Bytes of one message before login; PostgreSQL's own bound on the startup packet.
+    pub login_message_bytes: usize,
+    /// Sessions at once, in all and for each identity.
+    pub sessions: usize,
+    pub sessions_per_identity: usize,
+    /// A session without a statement for this long is ended; `None` lets it live.
+    pub idle_timeout: Option<Duration>,
+    /// How long a stopping gateway waits for running statements before it cancels them.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds {
+            login_timeout: Duration::from_secs(30),
+            logins: 500,
+            login_message_bytes: 10_000,
+            sessions: 1_000,
+            sessions_per_identity: 100,
+            idle_timeout: Some(Duration::from_secs(3600)),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
