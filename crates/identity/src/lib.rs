@@ -1,0 +1,64 @@
+//! Credentials become identities. This crate knows what proves an identity: SCRAM exchanges,
+//! tokens, the channel they are bound to. It opens no file and no socket and reads no clock;
+//! where verifiers are kept is the business of `access`, and who may do what is decided elsewhere.
+
+pub mod endpoint;
+pub mod scram;
+pub mod token;
+
+mod random;
+
+use std::fmt;
+
+pub use random::NoRandomness;
+
+/// A proven subject. Two issuers can give the same name to different subjects, so a subject means
+/// nothing without its issuer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    pub issuer: String,
+    pub subject: String,
+}
+
+impl Identity {
+    /// The issuer of identities that Gatepost itself keeps.
+    pub const LOCAL_ISSUER: &str = "gatepost";
+
+    /// An identity that Gatepost itself keeps, by its name.
+    pub fn local(name: impl Into<String>) -> Self {
+        Identity {
+            issuer: Self::LOCAL_ISSUER.to_owned(),
+            subject: name.into(),
+        }
+    }
+}
+
+/// A local identity by its name, every other as `issuer|subject`: as policies spell them. A local
+/// name that could be taken for the second form is written out.
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.issuer == Self::LOCAL_ISSUER && !self.subject.contains('|') {
+            f.write_str(&self.subject)
+        } else {
+            write!(f, "{}|{}", self.issuer, self.subject)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_read_as_policies_spell_them() {
+        assert_eq!(Identity::local("agent-7").to_string(), "agent-7");
+        let foreign = Identity {
+            issuer: "https://idp".into(),
+            subject: "agent-7".into(),
+        };
+        assert_eq!(foreign.to_string(), "https://idp|agent-7");
+        let forged = Identity::local("https://idp|agent-7");
+        assert_ne!(forged.to_string(), foreign.to_string());
+        assert_ne!(forged, foreign);
+    }
+}
