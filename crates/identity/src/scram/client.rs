@@ -64,10 +64,8 @@ impl Client {
         let mut message = Message::new(server_first)?;
         let nonce = message.attribute(b'r', "a nonce was expected")?;
         // It must extend ours: an equal one adds nothing of the server's.
-        if !nonce
-            .strip_prefix(self.nonce.as_bytes())
-            .is_some_and(|added| !added.is_empty())
-        {
+        let added = nonce.strip_prefix(self.nonce.as_bytes());
+        if added.is_none_or(<[u8]>::is_empty) {
             return Err(ScramError::Nonce);
         }
         if !is_printable(nonce) {

@@ -1,0 +1,59 @@
+//! The one thread that uses the state file, and the queue before it. What the requests are is the
+//! business of their own modules.
+
+use std::fmt;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::StateError;
+
+/// Requests that wait for the thread at once. Whoever comes later waits to be let in, so the memory
+/// has a bound and nobody is refused.
+const REQUESTS_WAITING_MAX: usize = 1024;
+
+type Request = Box<dyn FnOnce(&mut Connection) + Send>;
+
+#[derive(Clone)]
+pub(crate) struct Writer {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Writer {
+    pub(crate) fn start(mut connection: Connection) -> Result<Writer, StateError> {
+        let (requests, mut waiting) = mpsc::channel::<Request>(REQUESTS_WAITING_MAX);
+        std::thread::Builder::new()
+            .name("gatepost-state".to_owned())
+            .spawn(move || {
+                while let Some(request) = waiting.blocking_recv() {
+                    request(&mut connection);
+                }
+            })
+            .map_err(StateError::Thread)?;
+        Ok(Writer { requests })
+    }
+
+    /// Runs `request` on the thread. If the caller goes away while it waits to be let in, it never
+    /// runs; afterwards it runs whether anybody waits for the answer or not.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&mut Connection) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let (answer, answered) = oneshot::channel();
+        let request: Request = Box::new(move |connection| {
+            // Nobody may be waiting any more; what was done stays done.
+            let _ = answer.send(request(connection));
+        });
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| StateError::Ended)?;
+        answered.await.map_err(|_| StateError::Ended)?
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Writer")
+    }
+}
