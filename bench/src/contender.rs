@@ -1,0 +1,271 @@
+//! The four ways to the same server, started for the run: directly, through the floor, through
+//! PgBouncer, through Gatepost. Each is a process of its own whose CPU time can be read.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::scratch::{Cluster, Options, SUPERUSER, ServerBinaries};
+
+pub struct Programs {
+    pub postgresql: PathBuf,
+    pub pgbouncer: PathBuf,
+    pub gatepost: PathBuf,
+}
+
+/// How a client gets in.
+#[derive(Clone)]
+pub struct Contender {
+    pub name: &'static str,
+    pub port: u16,
+    pub user: String,
+    pub password: String,
+    pub database: String,
+    pub clients: PathBuf,
+    /// The process between, where there is one.
+    proxy: Option<u32>,
+}
+
+impl Contender {
+    pub fn cpu(&self) -> CpuTime {
+        CpuTime::of(self.proxy)
+    }
+}
+
+/// CPU time that each thread of a process has used. The scheduler's own count in nanoseconds:
+/// that of /proc/PID/stat goes by ticks of 10 ms, and half a million rows cost a proxy fifty.
+pub struct CpuTime(HashMap<String, u64>);
+
+impl CpuTime {
+    fn of(pid: Option<u32>) -> CpuTime {
+        let Some(pid) = pid else { return CpuTime(HashMap::new()) };
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the proxy lives");
+        let each = tasks.flatten().filter_map(|task| {
+            // A thread may end while we look.
+            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            let nanoseconds = text.split(' ').next()?.parse().ok()?;
+            Some((task.file_name().to_string_lossy().into_owned(), nanoseconds))
+        });
+        CpuTime(each.collect())
+    }
+
+    /// What was used since `before`. A thread that ended in between takes its share with it; none
+    /// of the proxies ends threads while it works.
+    pub fn since(&self, before: &CpuTime) -> Duration {
+        let used = self.0.iter().map(|(thread, now)| now - before.0.get(thread).unwrap_or(&0));
+        Duration::from_nanos(used.sum())
+    }
+}
+
+pub struct Contenders {
+    all: Vec<Contender>,
+    versions: Vec<String>,
+    // In the order in which they have to go: proxies before the server they stand in front of.
+    _proxies: Vec<Proxy>,
+    _cluster: Cluster,
+    _directory: Directory,
+}
+
+impl Contenders {
+    pub fn start(programs: &Programs) -> Contenders {
+        let directory = Directory::new();
+        let cluster = start_cluster(&programs.postgresql);
+        let direct = Contender {
+            name: "direct",
+            port: cluster.port(),
+            user: SUPERUSER.to_owned(),
+            password: cluster.password().to_owned(),
+            database: "postgres".to_owned(),
+            clients: programs.postgresql.clone(),
+            proxy: None,
+        };
+        let floor = floor(&direct);
+        let pgbouncer = pgbouncer(&programs.pgbouncer, &direct, &directory.0);
+        let (gatepost, token) = gatepost(&programs.gatepost, &direct, &directory.0);
+
+        let through = |name, proxy: &Proxy| Contender {
+            name,
+            port: proxy.port,
+            proxy: Some(proxy.process.id()),
+            ..direct.clone()
+        };
+        let all = vec![
+            direct.clone(),
+            through("floor", &floor),
+            through("pgbouncer", &pgbouncer),
+            Contender {
+                user: "bench".to_owned(),
+                password: token,
+                database: "bench".to_owned(),
+                ..through("gatepost", &gatepost)
+            },
+        ];
+        let versions = vec![
+            first_line(Command::new(programs.postgresql.join("postgres")).arg("--version")),
+            first_line(Command::new(&programs.pgbouncer).arg("--version")),
+            first_line(Command::new(&programs.gatepost).arg("--version")),
+        ];
+        Contenders {
+            all,
+            versions,
+            _proxies: vec![floor, pgbouncer, gatepost],
+            _cluster: cluster,
+            _directory: directory,
+        }
+    }
+
+    pub fn direct(&self) -> &Contender {
+        &self.all[0]
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Contender> {
+        self.all.iter()
+    }
+
+    pub fn names(&self) -> Vec<&'static str> {
+        self.all.iter().map(|contender| contender.name).collect()
+    }
+
+    pub fn versions(&self) -> &[String] {
+        &self.versions
+    }
+}
+
+fn start_cluster(binaries: &Path) -> Cluster {
+    let binaries = ServerBinaries::find(Some(binaries)).unwrap_or_else(|e| panic!("{e}"));
+    let mut options = Options::new(binaries);
+    for (name, value) in [
+        ("max_connections", "200"),
+        // Everything is read from memory, and nothing works in the background.
+        ("shared_buffers", "512MB"),
+        ("autovacuum", "off"),
+        ("max_parallel_workers_per_gather", "0"),
+        // Or the second of several clients that read the big table joins the first in its middle.
+        ("synchronize_seqscans", "off"),
+    ] {
+        options.settings.push((name.to_owned(), value.to_owned()));
+    }
+    Cluster::start(options).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn floor(direct: &Contender) -> Proxy {
+    let port = free_port();
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["floor", &format!("127.0.0.1:{port}"), &format!("127.0.0.1:{}", direct.port)]);
+    Proxy::start(command, port)
+}
+
+fn pgbouncer(program: &Path, direct: &Contender, directory: &Path) -> Proxy {
+    let port = free_port();
+    let users = directory.join("users.txt");
+    write(&users, &format!("\"{}\" \"{}\"\n", direct.user, direct.password));
+    let ini = directory.join("pgbouncer.ini");
+    let text = format!(
+        "[databases]\npostgres = host=127.0.0.1 port={}\n\n[pgbouncer]\n\
+         listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+         auth_type = scram-sha-256\nauth_file = {}\npool_mode = session\n\
+         max_client_conn = 200\ndefault_pool_size = 100\n\
+         log_connections = 0\nlog_disconnections = 0\n\
+         ignore_startup_parameters = extra_float_digits\n",
+        direct.port,
+        users.display()
+    );
+    write(&ini, &text);
+    let mut command = Command::new(program);
+    // It refuses to work as root, and steps down by itself; for others this changes nothing.
+    if first_line(Command::new("id").arg("-u")) == "0" {
+        command.args(["-u", "postgres"]);
+    }
+    command.arg("-q").arg(&ini);
+    Proxy::start(command, port)
+}
+
+fn gatepost(program: &Path, direct: &Contender, directory: &Path) -> (Proxy, String) {
+    let port = free_port();
+    let password = directory.join("password");
+    write(&password, &direct.password);
+    let configuration = directory.join("gatepost.yaml");
+    let text = format!(
+        "listen: 127.0.0.1:{port}\nstate: gatepost.db\nconnections:\n  bench:\n    \
+         address: 127.0.0.1:{}\n    database: {}\n    tls: disable\n    user: {}\n    \
+         password: {{ file: {} }}\n",
+        direct.port,
+        direct.database,
+        direct.user,
+        password.display()
+    );
+    write(&configuration, &text);
+    let mut create = Command::new(program);
+    let token = first_line(create.args(["token", "create", "bench", "-c"]).arg(&configuration));
+    let mut command = Command::new(program);
+    command.args(["serve", "-c"]).arg(&configuration).env("GATEPOST_LOG", "warn");
+    (Proxy::start(command, port), token)
+}
+
+struct Proxy {
+    process: Child,
+    port: u16,
+}
+
+impl Proxy {
+    /// Waits until it accepts.
+    fn start(mut command: Command, port: u16) -> Proxy {
+        let process = command
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|e| panic!("starting {:?}: {e}", command.get_program()));
+        let mut proxy = Proxy { process, port };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            let exited = proxy.process.try_wait().expect("a child");
+            assert!(exited.is_none(), "{:?} exited: {exited:?}", command.get_program());
+            assert!(Instant::now() < deadline, "{:?} does not listen", command.get_program());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        proxy
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Directory {
+        let path = std::env::temp_dir().join(format!("gatepost-bench-{}", std::process::id()));
+        fs::create_dir(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        Directory(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+fn first_line(command: &mut Command) -> String {
+    let output =
+        command.output().unwrap_or_else(|e| panic!("starting {:?}: {e}", command.get_program()));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{:?}: {errors}", command.get_program());
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
