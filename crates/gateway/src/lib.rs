@@ -1,5 +1,25 @@
 //! Sessions, the gate and upstream: the only crate where client and PostgreSQL meet.
+//!
+//! A connection arrives at a `Listener`, proves an identity at the `door` (or relays its login in
+//! `observe` mode), gets a backend from `upstream`, and becomes a `session`. The rest is what they
+//! stand on. Nothing here reads a configuration file or an argument.
 
 pub mod secret;
 pub mod settings;
 pub mod tls;
+
+mod admission;
+mod arrival;
+mod dial;
+mod door;
+mod gateway;
+mod line;
+mod metrics;
+mod observe;
+mod refusal;
+mod roster;
+mod session;
+mod stream;
+mod upstream;
+
+pub use gateway::{Address, Gateway, GatewayError, Listener};

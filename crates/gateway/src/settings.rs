@@ -45,7 +45,10 @@ pub struct Connection {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    Tcp { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
     /// The socket itself, as in `/run/postgresql/.s.PGSQL.5432`.
     Unix(PathBuf),
 }

@@ -1,18 +1,41 @@
-//! TLS on both legs.
+//! TLS on both legs: what we offer to clients, and how far we believe a database's certificate.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// TLS as offered to clients.
-pub struct ListenerTls {}
+pub struct ListenerTls {
+    pub(crate) acceptor: TlsAcceptor,
+    /// What clients see, and bind their SCRAM exchange to.
+    pub(crate) leaf: CertificateDer<'static>,
+}
 
 /// How the leg to the database is protected.
-pub struct UpstreamTls {}
+pub struct UpstreamTls {
+    pub(crate) mode: TlsMode,
+    pub(crate) connector: Option<TlsConnector>,
+}
 
+/// As `sslmode` of libpq.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsMode {
     Disable,
+    /// TLS if the server has it, else none.
     Prefer,
+    /// TLS with whatever certificate.
     Require,
+    /// The certificate's chain is verified, its name is not.
     VerifyCa,
     VerifyFull,
 }
@@ -20,9 +43,9 @@ pub enum TlsMode {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("can't read {path}: {source}")]
-    Unreadable { path: std::path::PathBuf, source: std::io::Error },
+    Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{path}: {what}")]
-    Unusable { path: std::path::PathBuf, what: String },
+    Unusable { path: PathBuf, what: String },
     #[error("this machine has no usable root certificates; name a `ca` file")]
     NoRoots,
 }
@@ -30,15 +53,172 @@ pub enum TlsError {
 impl ListenerTls {
     /// A PEM chain, leaf first, and its key.
     pub fn load(certificate: &Path, key: &Path) -> Result<ListenerTls, TlsError> {
-        let _ = (certificate, key);
-        Ok(ListenerTls {})
+        let chain = certificates(certificate)?;
+        let Some(leaf) = chain.first().cloned() else {
+            return Err(unusable(certificate, "holds no certificate"));
+        };
+        let pem = read(key)?;
+        let private = PrivateKeyDer::from_pem_slice(&pem)
+            .map_err(|e| unusable(key, &format!("holds no usable private key: {e}")))?;
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|e| unusable(certificate, &e.to_string()))?
+            .with_no_client_auth()
+            .with_single_cert(chain, private)
+            .map_err(|e| {
+                unusable(certificate, &format!("does not go with {}: {e}", key.display()))
+            })?;
+        Ok(ListenerTls { acceptor: TlsAcceptor::from(Arc::new(config)), leaf })
     }
 }
 
 impl UpstreamTls {
     /// `ca` replaces the roots of the system for the two modes that verify.
     pub fn new(mode: TlsMode, ca: Option<&Path>) -> Result<UpstreamTls, TlsError> {
-        let _ = (mode, ca);
-        Ok(UpstreamTls {})
+        let verifier: Arc<dyn ServerCertVerifier> = match mode {
+            TlsMode::Disable => {
+                return Ok(UpstreamTls { mode, connector: None });
+            }
+            TlsMode::Prefer | TlsMode::Require => Arc::new(AnyCertificate(algorithms())),
+            TlsMode::VerifyCa => Arc::new(AnyName(chain_verifier(ca)?)),
+            TlsMode::VerifyFull => chain_verifier(ca)?,
+        };
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|e| unusable(ca.unwrap_or(Path::new("tls")), &e.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        Ok(UpstreamTls { mode, connector: Some(TlsConnector::from(Arc::new(config))) })
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn algorithms() -> WebPkiSupportedAlgorithms {
+    aws_lc_rs::default_provider().signature_verification_algorithms
+}
+
+fn chain_verifier(ca: Option<&Path>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(path) => {
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|e| unusable(path, &e.to_string()))?;
+            }
+        }
+        // Some machines carry roots that are malformed; the rest are still good.
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().map_err(|e| {
+        match ca {
+            Some(path) => unusable(path, &e.to_string()),
+            None => TlsError::NoRoots,
+        }
+    })
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(path)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|e| unusable(path, &format!("is not PEM: {e}")))?;
+    if chain.is_empty() { Err(unusable(path, "holds no certificate")) } else { Ok(chain) }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
+}
+
+fn unusable(path: &Path, what: &str) -> TlsError {
+    TlsError::Unusable { path: path.to_owned(), what: what.to_owned() }
+}
+
+/// For modes that encrypt and do not verify, as libpq's: they keep out who listens, not who
+/// stands between.
+#[derive(Debug)]
+struct AnyCertificate(WebPkiSupportedAlgorithms);
+
+/// The chain is verified; the name may be another, as behind an address or a load balancer.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        // The verifier looks at the name last, so a wrong name means that all else was right.
+        match self.0.verify_server_cert(leaf, chain, name, ocsp, now) {
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }

@@ -1,0 +1,441 @@
+//! A connection from its first byte to its session: TLS or not, who it is, which database, and
+//! a backend there. Everything that is refused before a session is refused here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use identity::Identity;
+use wire::backend::{self, Authentication, BackendKey};
+use wire::startup::{FirstPacket, Startup, Version};
+
+use crate::admission::LoginPlace;
+use crate::door;
+use crate::gateway::{Gateway, Installed};
+use crate::line::{Line, LineError};
+use crate::metrics::{Cancelled, Refused};
+use crate::observe;
+use crate::refusal::Refusal;
+use crate::session::{self, Leg, Session};
+use crate::settings::{Connection, Login, Plaintext};
+use crate::stream::Stream;
+use crate::upstream::{self, Credential, Opened};
+
+/// A connection that was just accepted.
+pub(crate) struct Arrival {
+    pub(crate) stream: Accepted,
+    pub(crate) place: Result<LoginPlace, Refusal>,
+}
+
+/// An accepted socket on its way to the thread that will serve it.
+pub(crate) enum Accepted {
+    Tcp(std::net::TcpStream, SocketAddr),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// Why a connection does not become a session.
+#[derive(Debug)]
+pub(crate) enum Departure {
+    /// The peer went, or has been told all there is to say.
+    Left,
+    Refused(Refusal),
+    /// In observe mode: this host can't, another may.
+    TryNext,
+}
+
+impl From<LineError> for Departure {
+    fn from(error: LineError) -> Self {
+        match error {
+            LineError::Closed | LineError::Io(_) => Departure::Left,
+            LineError::Late => Departure::Refused(Refusal::LoginTimeout),
+            LineError::Frame(_) => Departure::Refused(Refusal::MessageLength),
+            LineError::Startup(error) => Departure::Refused(Refusal::Startup(error)),
+        }
+    }
+}
+
+impl From<Refusal> for Departure {
+    fn from(refusal: Refusal) -> Self {
+        Departure::Refused(refusal)
+    }
+}
+
+/// Serves one connection from its first byte to its last.
+pub(crate) async fn attend(gateway: &Arc<Gateway>, arrival: Arrival) {
+    let installed = gateway.installed();
+    let (stream, peer) = match arrival.stream.into_stream() {
+        Ok(stream) => stream,
+        Err(error) => return tracing::debug!(%error, "a connection broke as it began"),
+    };
+    let mut line = Line::new(stream, installed.settings.bounds.login_timeout);
+    let visit = Visit { gateway, installed: &installed, peer };
+    let mut first = match &arrival.place {
+        Ok(_) => visit.first_packet(&mut line).await,
+        Err(refusal) => Err(refusal.clone().into()),
+    };
+    if let Ok(First::Tls) = first {
+        line = match visit.begin_tls(line).await {
+            Ok(line) => line,
+            Err(error) => return tracing::info!(peer = %visit.peer(), %error, "TLS failed"),
+        };
+        first = visit.packet_under_tls(&mut line).await;
+    }
+    let opened = match first {
+        Ok(First::Startup(startup)) => visit.login(&mut line, startup).await,
+        Ok(First::Cancel { pid, key }) => return visit.cancel(pid, &key).await,
+        Ok(First::Tls) => Err(Departure::Left),
+        Err(departure) => Err(departure),
+    };
+    drop(arrival.place);
+    match opened {
+        Ok(opened) => visit.run(line, opened).await,
+        Err(Departure::Refused(refusal)) => visit.refuse(line, &refusal).await,
+        Err(Departure::Left | Departure::TryNext) => {}
+    }
+}
+
+/// What a client wants first.
+enum First {
+    Tls,
+    Cancel { pid: i32, key: Vec<u8> },
+    Startup(Startup),
+}
+
+/// One connection's way through the house.
+struct Visit<'a> {
+    gateway: &'a Arc<Gateway>,
+    installed: &'a Installed,
+    /// `None` over a Unix socket.
+    peer: Option<SocketAddr>,
+}
+
+/// A client that is who it says, and a backend for it.
+struct Admitted {
+    identity: Identity,
+    connection: Arc<Connection>,
+    opened: Opened,
+    place: crate::admission::SessionPlace,
+}
+
+impl Visit<'_> {
+    /// The first packet that is not a question about encryption. Each question may come once.
+    async fn first_packet(&self, line: &mut Line) -> Result<First, Departure> {
+        let settings = &self.installed.settings;
+        let (mut asked_tls, mut asked_gss) = (false, false);
+        loop {
+            match line.first_packet(settings.bounds.login_message_bytes).await? {
+                FirstPacket::Ssl if !asked_tls => {
+                    asked_tls = true;
+                    if line.has_more() {
+                        return Err(Refusal::BytesBeforeTls.into());
+                    }
+                    // As PostgreSQL, which has no TLS on Unix sockets.
+                    if settings.tls.is_some() && self.peer.is_some() {
+                        line.say(b"S").await?;
+                        return Ok(First::Tls);
+                    }
+                    line.say(b"N").await?;
+                }
+                FirstPacket::GssEnc if !asked_gss => {
+                    asked_gss = true;
+                    line.say(b"N").await?;
+                }
+                FirstPacket::Ssl => return Err(unsupported(1234, 5679)),
+                FirstPacket::GssEnc => return Err(unsupported(1234, 5680)),
+                FirstPacket::Cancel { pid, key } => return Ok(First::Cancel { pid, key }),
+                FirstPacket::Startup(startup) => {
+                    let is_local = self.peer.is_none_or(|peer| is_loopback(&peer));
+                    if settings.plaintext == Plaintext::Loopback && !is_local {
+                        let tls_is_offered = settings.tls.is_some();
+                        return Err(Refusal::Plaintext { tls_is_offered }.into());
+                    }
+                    return Ok(First::Startup(startup));
+                }
+            }
+        }
+    }
+
+    async fn begin_tls(&self, line: Line) -> Result<Line, LineError> {
+        line.with_stream(async |stream| match (stream, &self.installed.settings.tls) {
+            (Stream::Tcp(stream), Some(tls)) => {
+                Ok(Stream::Accepted(Box::new(tls.acceptor.accept(stream).await?)))
+            }
+            (other, _) => Ok(other),
+        })
+        .await
+    }
+
+    async fn packet_under_tls(&self, line: &mut Line) -> Result<First, Departure> {
+        let bytes_max = self.installed.settings.bounds.login_message_bytes;
+        match line.first_packet(bytes_max).await? {
+            FirstPacket::Startup(startup) => Ok(First::Startup(startup)),
+            FirstPacket::Cancel { pid, key } => Ok(First::Cancel { pid, key }),
+            FirstPacket::Ssl => Err(unsupported(1234, 5679)),
+            FirstPacket::GssEnc => Err(unsupported(1234, 5680)),
+        }
+    }
+
+    /// From the start-up packet to a backend that is ready.
+    async fn login(&self, line: &mut Line, asked: Startup) -> Result<Admitted, Departure> {
+        let settings = &self.installed.settings;
+        let mut greeting = Vec::new();
+        let startup = settle_version(asked, &mut greeting)?;
+        if !greeting.is_empty() {
+            line.say(&greeting).await?;
+        }
+        let user = match startup.get("user") {
+            None | Some(b"") => return Err(Refusal::NoUser.into()),
+            Some(user) => String::from_utf8_lossy(user).into_owned(),
+        };
+        if startup.get("replication").is_some_and(|value| !is_off(value)) {
+            return Err(Refusal::Replication.into());
+        }
+        let database = match startup.get("database") {
+            None | Some(b"") => user.clone(),
+            Some(database) => String::from_utf8_lossy(database).into_owned(),
+        };
+        let named = settings.connections.get(&database).or(settings.any_database.as_ref());
+        if self.gateway.is_stopping() {
+            return Err(Refusal::StoppingAtLogin.into());
+        }
+
+        if let Some(connection) = named
+            && let Login::Database { database } = &connection.login
+        {
+            return self.observe(line, connection, database.as_deref(), startup, &user).await;
+        }
+        let binding = match (&line.stream, &settings.tls) {
+            (Stream::Accepted(_), Some(tls)) => identity::endpoint::certificate_hash(&tls.leaf),
+            _ => None,
+        };
+        let identity = door::prove(
+            line,
+            &user,
+            binding.as_deref(),
+            &self.installed.accounts,
+            &self.gateway.salts,
+            &self.gateway.state,
+            settings.bounds.login_message_bytes,
+        )
+        .await?;
+        let mut out = Vec::new();
+        Authentication::Ok.write(&mut out);
+        line.say(&out).await?;
+        // Only who has logged in may learn which connections there are.
+        let Some(connection) = named else {
+            return Err(Refusal::UnknownConnection { name: database }.into());
+        };
+        let Login::Gateway { user, database, password } = &connection.login else {
+            return Err(Refusal::UnknownConnection { name: connection.name.clone() }.into());
+        };
+        let place = self.gateway.admission.session(&identity, &settings.bounds)?;
+        let credential = Credential { user, database, password: password.as_ref() };
+        let opened = upstream::open(connection, &credential, &startup, &self.gateway.keyring)
+            .await
+            .map_err(|error| {
+                tracing::warn!(connection = connection.name, %identity, %error, "no backend");
+                error.refusal(connection)
+            })?;
+        Ok(Admitted { identity, connection: connection.clone(), opened, place })
+    }
+
+    async fn observe(
+        &self,
+        line: &mut Line,
+        connection: &Arc<Connection>,
+        database: Option<&str>,
+        mut startup: Startup,
+        user: &str,
+    ) -> Result<Admitted, Departure> {
+        let settings = &self.installed.settings;
+        if let Some(database) = database {
+            startup.parameters.retain(|(name, _)| name != b"database");
+            startup.parameters.push((b"database".to_vec(), database.as_bytes().to_vec()));
+        }
+        let certificate = match (&line.stream, &settings.tls) {
+            (Stream::Accepted(_), Some(tls)) => Some(&tls.leaf),
+            _ => None,
+        };
+        let bytes_max = settings.bounds.login_message_bytes;
+        let opened = observe::relay(line, connection, &startup, certificate, bytes_max).await?;
+        // The database has proven it; the name means something there and nowhere else.
+        let identity =
+            Identity { issuer: format!("database:{}", connection.name), subject: user.to_owned() };
+        let place = self.gateway.admission.session(&identity, &settings.bounds)?;
+        Ok(Admitted { identity, connection: connection.clone(), opened, place })
+    }
+
+    /// The session itself, from the greeting to the end.
+    async fn run(&self, mut line: Line, admitted: Admitted) {
+        let Admitted { identity, connection, opened, place } = admitted;
+        let scope = door::what_may(&identity, &connection);
+        let pid = opened.backend.pid;
+        let enrolled = match self.gateway.roster.enrol(opened.backend) {
+            Ok(enrolled) => enrolled,
+            Err(error) => {
+                return tracing::error!(%error, "no randomness for a cancel key");
+            }
+        };
+        let mut greeting = opened.greeting.before_key;
+        BackendKey { pid, key: &enrolled.key }.write(&mut greeting);
+        greeting.extend_from_slice(&opened.greeting.after_key);
+        if line.say(&greeting).await.is_err() {
+            return;
+        }
+        let metrics = &self.gateway.metrics;
+        metrics.sessions.inc();
+        metrics.sessions_open.inc();
+        let id = session::Id::new();
+        tracing::info!(
+            session = %id, %identity, connection = connection.name, peer = %self.peer(), pid,
+            encrypted = line.stream.is_encrypted(), ?scope, "session begins"
+        );
+        let ended = Session {
+            client: Leg::from(line),
+            server: Leg::from(opened.line),
+            attendee: enrolled.attendee.clone(),
+            idle_timeout: self.installed.settings.bounds.idle_timeout,
+            metrics,
+        }
+        .run()
+        .await;
+        metrics.sessions_open.dec();
+        if ended.is_fault() {
+            tracing::error!(session = %id, why = %ended, "session ends by a fault of ours");
+        } else {
+            tracing::info!(session = %id, why = %ended, "session ends");
+        }
+        drop(enrolled);
+        drop(place);
+    }
+
+    async fn refuse(&self, mut line: Line, refusal: &Refusal) {
+        let words = refusal.words();
+        tracing::info!(
+            peer = %self.peer(), sqlstate = words.sqlstate, message = words.message, "refused"
+        );
+        self.gateway.metrics.refusals.get_or_create(&Refused { sqlstate: refusal.label() }).inc();
+        let mut out = Vec::new();
+        refusal.write(&mut out);
+        session::last_words(&mut line.stream, &out).await;
+    }
+
+    /// Passes a cancel request on to the backend that it names, and to no other. As with
+    /// PostgreSQL the client is told nothing; its connection closes when the request has arrived.
+    async fn cancel(&self, pid: i32, key: &[u8]) {
+        let result = match self.gateway.roster.find(pid, key) {
+            None => "unknown",
+            Some(attendee) => match attendee.backend.cancel().await {
+                Ok(()) => "forwarded",
+                Err(error) => {
+                    tracing::warn!(pid, %error, "a cancel request could not be forwarded");
+                    "failed"
+                }
+            },
+        };
+        tracing::info!(peer = %self.peer(), pid, result, "cancel request");
+        self.gateway.metrics.cancels.get_or_create(&Cancelled { result }).inc();
+    }
+
+    fn peer(&self) -> String {
+        self.peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
+    }
+}
+
+impl Accepted {
+    fn into_stream(self) -> std::io::Result<(Stream, Option<SocketAddr>)> {
+        match self {
+            Accepted::Tcp(stream, peer) => {
+                Ok((Stream::tcp(tokio::net::TcpStream::from_std(stream)?)?, Some(peer)))
+            }
+            Accepted::Unix(stream) => {
+                Ok((Stream::Unix(tokio::net::UnixStream::from_std(stream)?), None))
+            }
+        }
+    }
+}
+
+/// Settles on protocol 3.0. A client that asks for a later minor version, or for protocol options
+/// that we don't know, is told so in `greeting`, as PostgreSQL would.
+fn settle_version(mut startup: Startup, greeting: &mut Vec<u8>) -> Result<Startup, Departure> {
+    if startup.version.major != 3 {
+        return Err(Refusal::UnsupportedVersion(startup.version).into());
+    }
+    let is_option = |name: &[u8]| name.starts_with(b"_pq_.");
+    let unknown: Vec<&[u8]> = startup
+        .parameters
+        .iter()
+        .map(|(name, _)| name.as_slice())
+        .filter(|name| is_option(name))
+        .collect();
+    if startup.version.minor > 0 || !unknown.is_empty() {
+        backend::write_negotiate(greeting, Version::V3_0, &unknown);
+    }
+    startup.parameters.retain(|(name, _)| !is_option(name));
+    startup.version = Version::V3_0;
+    Ok(startup)
+}
+
+fn unsupported(major: u16, minor: u16) -> Departure {
+    Refusal::UnsupportedVersion(Version { major, minor }).into()
+}
+
+fn is_loopback(peer: &SocketAddr) -> bool {
+    peer.ip().to_canonical().is_loopback()
+}
+
+/// The ways in which PostgreSQL reads a boolean as false.
+fn is_off(value: &[u8]) -> bool {
+    let value = value.to_ascii_lowercase();
+    let begins = |word: &[u8], at_least: usize| value.len() >= at_least && word.starts_with(&value);
+    begins(b"false", 1) || begins(b"no", 1) || begins(b"off", 2) || value == b"0"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replication_is_off_as_postgresql_reads_it() {
+        for off in ["false", "F", "fal", "no", "n", "off", "of", "0"] {
+            assert!(is_off(off.as_bytes()), "{off}");
+        }
+        for on in ["true", "on", "1", "database", "o", "", "offf", "00"] {
+            assert!(!is_off(on.as_bytes()), "{on}");
+        }
+    }
+
+    #[test]
+    fn loopback_in_both_families() {
+        for (peer, want) in [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("192.0.2.1:1", false),
+            ("[::ffff:192.0.2.1]:1", false),
+            ("[2001:db8::1]:1", false),
+        ] {
+            assert_eq!(is_loopback(&peer.parse().unwrap()), want, "{peer}");
+        }
+    }
+
+    #[test]
+    fn later_minor_versions_and_unknown_options_are_negotiated_down() {
+        let startup = |minor, names: &[&str]| Startup {
+            version: Version { major: 3, minor },
+            parameters: names.iter().map(|n| (n.as_bytes().to_vec(), b"x".to_vec())).collect(),
+        };
+        for (asked, says_so) in [
+            (startup(0, &["user"]), false),
+            (startup(2, &["user"]), true),
+            (startup(0, &["user", "_pq_.later"]), true),
+        ] {
+            let mut greeting = Vec::new();
+            let settled = settle_version(asked, &mut greeting).unwrap();
+            assert_eq!(settled, startup(0, &["user"]));
+            assert_eq!(!greeting.is_empty(), says_so);
+        }
+        let old = Startup { version: Version { major: 2, minor: 0 }, parameters: vec![] };
+        assert!(settle_version(old, &mut Vec::new()).is_err());
+    }
+}

@@ -1,0 +1,287 @@
+//! The gateway as a whole: what all sessions stand on, the doors at which clients arrive, the
+//! threads that serve them, and its end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use access::State;
+use arc_swap::ArcSwap;
+use identity::scram::Salts;
+use prometheus_client::registry::Registry;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use crate::admission::Admission;
+use crate::arrival::{self, Accepted, Arrival};
+use crate::door::Accounts;
+use crate::metrics::Metrics;
+use crate::roster::Roster;
+use crate::secret::SecretError;
+use crate::settings::Settings;
+use crate::upstream::Keyring;
+
+/// After a failing accept (no descriptor is free, say) trying again at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long cancelled statements have to end before their sessions are dropped.
+const AFTER_CANCEL: Duration = Duration::from_secs(5);
+
+/// The handle that the binary and the API hold.
+pub struct Gateway {
+    installed: ArcSwap<Installed>,
+    stopping: AtomicBool,
+    pub(crate) state: State,
+    pub(crate) salts: Salts,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) keyring: Keyring,
+    pub(crate) metrics: Metrics,
+}
+
+/// One version of the configuration with the secrets of its accounts read.
+pub(crate) struct Installed {
+    pub(crate) settings: Settings,
+    pub(crate) accounts: Accounts,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    #[error(transparent)]
+    State(#[from] access::StateError),
+    #[error("the secret of identity {name}: {source}")]
+    Account { name: String, source: SecretError },
+    #[error("a thread can't be started: {0}")]
+    Thread(io::Error),
+    #[error("can't listen on {address}: {source}")]
+    Listen { address: Address, source: io::Error },
+}
+
+/// Where clients arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// A bound address.
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Gateway {
+    pub async fn new(settings: Settings, state: State) -> Result<Arc<Gateway>, GatewayError> {
+        let salts = Salts::new(state.salt_key());
+        let installed = install(settings, &salts).await?;
+        Ok(Arc::new(Gateway {
+            installed: ArcSwap::from_pointee(installed),
+            stopping: AtomicBool::new(false),
+            state,
+            salts,
+            admission: Arc::default(),
+            roster: Arc::default(),
+            keyring: Keyring::default(),
+            metrics: Metrics::default(),
+        }))
+    }
+
+    /// From now on new sessions go by `settings`. On an error nothing changes.
+    pub async fn reload(&self, settings: Settings) -> Result<(), GatewayError> {
+        self.installed.store(Arc::new(install(settings, &self.salts).await?));
+        Ok(())
+    }
+
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.metrics.register(registry);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Serves everybody who arrives at `listeners`, on `threads` threads. Both sockets of a
+    /// session stay on one of them, so that passing a message on wakes nobody else. Returns when
+    /// the threads run; dropping the listeners' tasks is the runtime's business.
+    pub fn serve(
+        self: &Arc<Self>,
+        listeners: Vec<Listener>,
+        threads: usize,
+    ) -> Result<(), GatewayError> {
+        let workers = Arc::new(
+            (0..threads.max(1))
+                .map(|number| Worker::start(self.clone(), number))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(GatewayError::Thread)?,
+        );
+        for listener in listeners {
+            tokio::spawn(accept(self.clone(), listener, workers.clone()));
+        }
+        Ok(())
+    }
+
+    /// Lets running statements end, then ends their sessions; cancels what takes longer than the
+    /// bound. Nobody new is let in.
+    pub async fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.roster.stop();
+        let bound = self.installed().settings.bounds.drain_timeout;
+        if tokio::time::timeout(bound, self.roster.empty()).await.is_ok() {
+            return;
+        }
+        let present = self.roster.present();
+        tracing::warn!(sessions = present.len(), "statements still run and are cancelled");
+        let cancels = present.into_iter().map(|attendee| {
+            tokio::spawn(async move {
+                if let Err(error) = attendee.backend.cancel().await {
+                    tracing::warn!(%error, "a statement could not be cancelled");
+                }
+            })
+        });
+        // All are on their way at once; whoever can't be cancelled is dropped below.
+        drop(cancels.collect::<Vec<_>>());
+        if tokio::time::timeout(AFTER_CANCEL, self.roster.empty()).await.is_err() {
+            tracing::warn!("sessions that did not end are dropped");
+        }
+    }
+
+    pub(crate) fn installed(&self) -> Arc<Installed> {
+        self.installed.load_full()
+    }
+}
+
+impl Address {
+    /// Binds it. A socket file that a dead gateway left behind is replaced, one that somebody
+    /// listens on is not.
+    pub fn bind(&self) -> Result<Listener, GatewayError> {
+        let bound = match self {
+            Address::Tcp(address) => bind_tcp(*address).map(Listener::Tcp),
+            Address::Unix(path) => {
+                if std::os::unix::net::UnixStream::connect(path)
+                    .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+                {
+                    let _ = std::fs::remove_file(path);
+                }
+                UnixListener::bind(path).map(Listener::Unix)
+            }
+        };
+        bound.map_err(|source| GatewayError::Listen { address: self.clone(), source })
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Tcp(address) => write!(f, "{address}"),
+            Address::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    /// As PostgreSQL's default for a few hundred connections.
+    const BACKLOG: u32 = 1024;
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    if address.is_ipv6() {
+        // `[::]` beside `0.0.0.0` would clash with it otherwise.
+        socket2::SockRef::from(&socket).set_only_v6(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn install(settings: Settings, salts: &Salts) -> Result<Installed, GatewayError> {
+    let accounts = Accounts::read(&settings, salts)
+        .await
+        .map_err(|(name, source)| GatewayError::Account { name, source })?;
+    Ok(Installed { settings, accounts })
+}
+
+/// Takes in whoever arrives, without waiting for a word of theirs.
+async fn accept(gateway: Arc<Gateway>, listener: Listener, workers: Arc<Vec<Worker>>) {
+    loop {
+        let accepted = match &listener {
+            Listener::Tcp(listener) => listener
+                .accept()
+                .await
+                .and_then(|(stream, peer)| Ok(Accepted::Tcp(stream.into_std()?, peer))),
+            Listener::Unix(listener) => listener
+                .accept()
+                .await
+                .and_then(|(stream, _)| Ok(Accepted::Unix(stream.into_std()?))),
+        };
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        gateway.metrics.connections.inc();
+        let place = gateway.admission.login(&gateway.installed().settings.bounds);
+        let arrival = Arrival { stream, place };
+        let Some(worker) = workers.iter().min_by_key(|worker| worker.load()) else {
+            return;
+        };
+        worker.take(arrival);
+    }
+}
+
+/// A thread that serves connections from their first byte to their last.
+struct Worker {
+    arrivals: mpsc::UnboundedSender<Arrival>,
+    /// Connections on this thread.
+    load: Arc<AtomicUsize>,
+}
+
+impl Worker {
+    fn start(gateway: Arc<Gateway>, number: usize) -> io::Result<Worker> {
+        // What waits in it is bounded by the places for logins.
+        let (arrivals, mut arriving) = mpsc::unbounded_channel();
+        let load = Arc::new(AtomicUsize::new(0));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let carried = load.clone();
+        std::thread::Builder::new().name(format!("sessions-{number}")).spawn(move || {
+            let tasks = LocalSet::new();
+            tasks.block_on(&runtime, async {
+                while let Some(arrival) = arriving.recv().await {
+                    let (gateway, carried) = (gateway.clone(), Carried(carried.clone()));
+                    tokio::task::spawn_local(async move {
+                        arrival::attend(&gateway, arrival).await;
+                        drop(carried);
+                    });
+                }
+            });
+        })?;
+        Ok(Worker { arrivals, load })
+    }
+
+    fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, arrival: Arrival) {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        if self.arrivals.send(arrival).is_err() {
+            tracing::error!("a thread that serves sessions is gone");
+        }
+    }
+}
+
+/// A connection's weight on its thread, given back when the connection is over.
+struct Carried(Arc<AtomicUsize>);
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
