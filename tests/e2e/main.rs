@@ -1,0 +1,9 @@
+//! Gatepost as its users meet it: a process, a configuration file, a real PostgreSQL behind it
+//! and real clients before it. `raw` and `setup` are the tools; each other module holds the tests
+//! of one promise.
+
+mod raw;
+mod setup;
+
+mod startup;
+mod transcript;
