@@ -278,6 +278,7 @@ impl Visit<'_> {
         let mut greeting = opened.greeting.before_key;
         BackendKey { pid, key: &enrolled.key }.write(&mut greeting);
         greeting.extend_from_slice(&opened.greeting.after_key);
+        line.renew(self.installed.settings.bounds.login_timeout);
         if line.say(&greeting).await.is_err() {
             return;
         }

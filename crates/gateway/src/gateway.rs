@@ -74,6 +74,18 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
+/// The open listeners.
+pub struct Doors(Vec<tokio::task::JoinHandle<()>>);
+
+impl Doors {
+    /// Nobody arrives any more: who connects is refused by the system.
+    pub fn close(&self) {
+        for door in &self.0 {
+            door.abort();
+        }
+    }
+}
+
 impl Gateway {
     pub async fn new(settings: Settings, state: State) -> Result<Arc<Gateway>, GatewayError> {
         let salts = Salts::new(state.salt_key());
@@ -105,23 +117,23 @@ impl Gateway {
     }
 
     /// Serves everybody who arrives at `listeners`, on `threads` threads. Both sockets of a
-    /// session stay on one of them, so that passing a message on wakes nobody else. Returns when
-    /// the threads run; dropping the listeners' tasks is the runtime's business.
+    /// session stay on one of them, so that passing a message on wakes nobody else.
     pub fn serve(
         self: &Arc<Self>,
         listeners: Vec<Listener>,
         threads: usize,
-    ) -> Result<(), GatewayError> {
+    ) -> Result<Doors, GatewayError> {
         let workers = Arc::new(
             (0..threads.max(1))
                 .map(|number| Worker::start(self.clone(), number))
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(GatewayError::Thread)?,
         );
-        for listener in listeners {
-            tokio::spawn(accept(self.clone(), listener, workers.clone()));
-        }
-        Ok(())
+        let doors = listeners
+            .into_iter()
+            .map(|listener| tokio::spawn(accept(self.clone(), listener, workers.clone())))
+            .collect();
+        Ok(Doors(doors))
     }
 
     /// Lets running statements end, then ends their sessions; cancels what takes longer than the

@@ -22,4 +22,4 @@ mod session;
 mod stream;
 mod upstream;
 
-pub use gateway::{Address, Gateway, GatewayError, Listener};
+pub use gateway::{Address, Doors, Gateway, GatewayError, Listener};

@@ -86,6 +86,11 @@ impl Line {
         }
     }
 
+    /// A new deadline, when what took the time was not the peer's doing.
+    pub(crate) fn renew(&mut self, time: Duration) {
+        self.deadline = Instant::now() + time;
+    }
+
     /// One byte, as a server answers to SSLRequest, and not one more: what follows it must go
     /// through TLS.
     pub(crate) async fn byte(&mut self) -> Result<u8, LineError> {

@@ -72,6 +72,7 @@ impl Relay<'_> {
                 if refusal::is_cannot_connect_now(fields.code) && !is_last {
                     return Err(Departure::TryNext);
                 }
+                refused_by_database(&route, &fields);
                 self.client.say(&message.bytes).await?;
                 return Err(Departure::Left);
             }
@@ -89,7 +90,9 @@ impl Relay<'_> {
         }
         let greeting = match upstream::greeting(&mut self.server).await {
             Ok(greeting) => greeting,
-            Err(UpstreamError::Said { frame, .. }) => {
+            Err(UpstreamError::Said { frame, sqlstate, .. }) => {
+                let fields = ErrorFields { code: sqlstate.as_bytes(), ..ErrorFields::default() };
+                refused_by_database(&route, &fields);
                 self.client.say(&frame).await?;
                 return Err(Departure::Left);
             }
@@ -122,6 +125,13 @@ impl Relay<'_> {
         }
         self.server.say(&message.bytes).await.map_err(gone(route))
     }
+}
+
+/// The client reads the server's own words; the log keeps their code.
+fn refused_by_database(route: &Route, fields: &ErrorFields<'_>) {
+    let sqlstate = String::from_utf8_lossy(fields.code);
+    let connection = &route.connection().name;
+    tracing::info!(connection, %sqlstate, "the database refused a relayed login");
 }
 
 /// The server failed in mid-login: the client learns that, the log learns how.

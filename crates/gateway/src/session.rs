@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use wire::exchange::{Exchange, Reply, Sent, Unexpected};
-use wire::frame::{FrameError, Walker};
+use wire::frame::{FrameError, HEADER_BYTES, Walker};
 use wire::{backend, frontend};
 
 use crate::line::Line;
@@ -127,13 +127,9 @@ impl Session<'_> {
         {
             tracing::warn!(%error, "what a session left running could not be cancelled");
         }
-        if !matches!(end, End::ServerGone(_) | End::Terminated) {
-            let mut terminate = Vec::new();
-            frontend::write_terminate(&mut terminate);
-            // Best effort: closing the socket says the same, in more words in the server's log.
-            let _ = timeout(LAST_WORDS_TIMEOUT, to_server.write_all(&terminate)).await;
-        }
-        drop(from_server.unsplit(to_server));
+        // A Terminate could fall into the middle of a message that the client has not finished,
+        // so the server is told by the end of the stream alone.
+        last_words(&mut from_server.unsplit(to_server), &[]).await;
 
         let mut client = from_client.unsplit(to_client);
         let mut words = Vec::new();
@@ -149,7 +145,8 @@ impl Session<'_> {
     }
 }
 
-/// Says `words` and closes, without waiting long for a peer that does not listen.
+/// Says `words`, if there are any, and closes, without waiting long for a peer that does not
+/// listen.
 pub(crate) async fn last_words(stream: &mut Stream, words: &[u8]) {
     let said = timeout(LAST_WORDS_TIMEOUT, async {
         stream.write_all(words).await?;
@@ -157,7 +154,7 @@ pub(crate) async fn last_words(stream: &mut Stream, words: &[u8]) {
         stream.shutdown().await
     });
     if let Ok(Err(error)) | Err(error) = said.await.map_err(io::Error::from) {
-        tracing::debug!(%error, "a client went before its last words");
+        tracing::debug!(%error, "a peer went before its last words");
     }
 }
 
@@ -268,7 +265,6 @@ impl Replies<'_> {
         let mut statements = 0;
         let (mut at, mut lost) = (0, None);
         loop {
-            let before = at;
             let frame = match self.walker.next(&self.buffer.bytes, &mut at) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
@@ -281,8 +277,10 @@ impl Replies<'_> {
                 Ok(Reply::End(Sent::Query | Sent::Execute | Sent::FunctionCall)) => statements += 1,
                 Ok(_) => {}
                 Err(unexpected) => {
-                    (at, lost) = (before, Some(End::AccountLost(unexpected)));
+                    // It is held back whole, so what we say takes its place in the stream.
+                    at -= HEADER_BYTES + frame.body.len();
                     self.walker = Walker::new(wanted_of_replies);
+                    lost = Some(End::AccountLost(unexpected));
                     break;
                 }
             }

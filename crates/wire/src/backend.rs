@@ -53,9 +53,7 @@ impl<'a> Authentication<'a> {
         Some(match body.i32()? {
             0 => Authentication::Ok,
             3 => Authentication::Cleartext,
-            5 => Authentication::Md5 {
-                salt: *body.0.first_chunk()?,
-            },
+            5 => Authentication::Md5 { salt: *body.0.first_chunk()? },
             10 => {
                 let mut mechanisms = Vec::new();
                 loop {
@@ -203,9 +201,7 @@ mod tests {
             Authentication::Ok,
             Authentication::Cleartext,
             Authentication::Md5 { salt: [1, 2, 3, 4] },
-            Authentication::Sasl {
-                mechanisms: vec![b"SCRAM-SHA-256-PLUS", b"SCRAM-SHA-256"],
-            },
+            Authentication::Sasl { mechanisms: vec![b"SCRAM-SHA-256-PLUS", b"SCRAM-SHA-256"] },
             Authentication::SaslContinue(b"r=x"),
             Authentication::SaslFinal(b"v=y"),
             Authentication::Other(7),
@@ -223,31 +219,19 @@ mod tests {
     #[test]
     fn a_report_has_the_fields_that_clients_look_for() {
         let mut out = Vec::new();
-        Report {
-            severity: "FATAL",
-            code: "28P01",
-            message: "no",
-            detail: None,
-            hint: Some("ask"),
-        }
-        .write_error(&mut out);
+        Report { severity: "FATAL", code: "28P01", message: "no", detail: None, hint: Some("ask") }
+            .write_error(&mut out);
         let frame = frame::whole(&out, 100).unwrap().unwrap();
         assert_eq!(frame.body, b"SFATAL\0VFATAL\0C28P01\0Mno\0Hask\0\0");
         let fields = ErrorFields::read(frame.body).unwrap();
-        assert_eq!(
-            (fields.code, fields.message),
-            (b"28P01".as_slice(), b"no".as_slice())
-        );
+        assert_eq!((fields.code, fields.message), (b"28P01".as_slice(), b"no".as_slice()));
         assert_eq!(ErrorFields::read(b"C28P01\0"), None);
     }
 
     #[test]
     fn backend_keys() {
         let read = |body: &'static [u8]| BackendKey::read(body).map(|key| (key.pid, key.key));
-        assert_eq!(
-            read(&[0, 0, 0, 9, 1, 2, 3, 4]),
-            Some((9, [1, 2, 3, 4].as_slice()))
-        );
+        assert_eq!(read(&[0, 0, 0, 9, 1, 2, 3, 4]), Some((9, [1, 2, 3, 4].as_slice())));
         assert_eq!(read(&[0, 0, 0, 9]), None);
         assert_eq!(read(&[0, 0]), None);
     }

@@ -127,10 +127,7 @@ impl Exchange {
 
     /// A message comes from the server.
     pub fn received(&mut self, tag: u8) -> Result<Reply, Unexpected> {
-        if matches!(
-            tag,
-            backend::NOTICE | backend::NOTIFICATION | backend::PARAMETER_STATUS
-        ) {
+        if matches!(tag, backend::NOTICE | backend::NOTIFICATION | backend::PARAMETER_STATUS) {
             return Ok(Reply::Aside);
         }
         let Some(&head) = self.outstanding.front() else {
@@ -214,11 +211,7 @@ impl Exchange {
         if !std::mem::take(&mut self.copying_in) {
             return;
         }
-        if let Some(end) = self
-            .outstanding
-            .iter()
-            .position(|&sent| sent == Sent::CopyEnd)
-        {
+        if let Some(end) = self.outstanding.iter().position(|&sent| sent == Sent::CopyEnd) {
             self.outstanding.drain(1..=end);
         }
     }
@@ -226,10 +219,7 @@ impl Exchange {
     /// COPY failed, and who reads along can't know where: the Syncs before its end may have been
     /// swallowed as data or may end the skipping.
     fn forget_syncs_of_the_copy(&mut self) {
-        let end = self
-            .outstanding
-            .iter()
-            .position(|&sent| sent == Sent::CopyEnd);
+        let end = self.outstanding.iter().position(|&sent| sent == Sent::CopyEnd);
         let reach = end.unwrap_or(self.outstanding.len());
         let before = self.outstanding.len();
         let mut index = 0;
@@ -328,16 +318,9 @@ mod tests {
 
     #[test]
     fn conversations_that_are_not_over() {
-        for conversation in [
-            ">Q <TDC",
-            ">P",
-            ">PS <1",
-            ">PB <E",
-            ">Q <G >d",
-            ">PBES <12G >d",
-            ">S <E",
-            ">F <V",
-        ] {
+        for conversation in
+            [">Q <TDC", ">P", ">PS <1", ">PB <E", ">Q <G >d", ">PBES <12G >d", ">S <E", ">F <V"]
+        {
             let exchange = play(conversation).unwrap_or_else(|e| panic!("{conversation}: {e}"));
             assert!(!exchange.is_quiet(), "{conversation}: {exchange:?}");
         }

@@ -57,9 +57,8 @@ impl Walker {
         if self.rest > 0 {
             return Ok(None);
         }
-        let Some((header, body)) = here
-            .get(middle..)
-            .and_then(|here| here.split_first_chunk::<HEADER_BYTES>())
+        let Some((header, body)) =
+            here.get(middle..).and_then(|here| here.split_first_chunk::<HEADER_BYTES>())
         else {
             return Ok(None);
         };
@@ -76,11 +75,7 @@ impl Walker {
         let body = body.get(..body_bytes).unwrap_or(body);
         *at += HEADER_BYTES + body.len();
         self.rest = body_bytes - body.len();
-        Ok(Some(Frame {
-            tag,
-            body_bytes,
-            body,
-        }))
+        Ok(Some(Frame { tag, body_bytes, body }))
     }
 
     /// Whether the stream stands between two frames, where a frame of ours may be put in.
@@ -103,13 +98,11 @@ pub fn whole(bytes: &[u8], body_bytes_max: usize) -> Result<Option<Frame<'_>>, F
         .and_then(|length| length.checked_sub(4))
         .filter(|&bytes| bytes <= body_bytes_max)
         .ok_or(FrameError::Length { tag, length })?;
-    Ok(bytes
-        .get(HEADER_BYTES..HEADER_BYTES + body_bytes)
-        .map(|body| Frame {
-            tag,
-            body_bytes,
-            body,
-        }))
+    Ok(bytes.get(HEADER_BYTES..HEADER_BYTES + body_bytes).map(|body| Frame {
+        tag,
+        body_bytes,
+        body,
+    }))
 }
 
 /// Appends a frame whose body `body` writes.
@@ -164,17 +157,10 @@ mod tests {
             let mut at = 0;
             while let Some(frame) = walker.next(&kept, &mut at).unwrap() {
                 let looked_at = frame.body.len().min(wanted(frame.tag));
-                seen.push((
-                    frame.tag,
-                    frame.body_bytes,
-                    frame.body[..looked_at].to_vec(),
-                ));
+                seen.push((frame.tag, frame.body_bytes, frame.body[..looked_at].to_vec()));
             }
             passed.extend(kept.drain(..at));
-            assert!(
-                kept.len() < HEADER_BYTES + 8,
-                "only what is unclear may be kept"
-            );
+            assert!(kept.len() < HEADER_BYTES + 8, "only what is unclear may be kept");
         }
         assert!(walker.between_frames());
         (seen, passed)
@@ -239,14 +225,8 @@ mod tests {
         ] {
             let mut bytes = vec![b'Q'];
             bytes.extend_from_slice(&length.to_be_bytes());
-            let got = Walker::new(|_| 0)
-                .next(&bytes, &mut 0)
-                .map(|frame| frame.is_some());
-            let want = if fits {
-                Ok(true)
-            } else {
-                Err(FrameError::Length { tag: b'Q', length })
-            };
+            let got = Walker::new(|_| 0).next(&bytes, &mut 0).map(|frame| frame.is_some());
+            let want = if fits { Ok(true) } else { Err(FrameError::Length { tag: b'Q', length }) };
             assert_eq!(got, want, "{length}");
         }
     }
@@ -255,17 +235,8 @@ mod tests {
     fn a_whole_frame_at_its_bound_and_one_past_it() {
         let bytes = stream(&[(b'p', vec![7; 10])]);
         assert!(whole(&bytes[..14], 10).unwrap().is_none());
-        assert_eq!(
-            whole(&bytes, 10).unwrap().map(|frame| frame.body.len()),
-            Some(10)
-        );
-        assert_eq!(
-            whole(&bytes, 9),
-            Err(FrameError::Length {
-                tag: b'p',
-                length: 14
-            })
-        );
+        assert_eq!(whole(&bytes, 10).unwrap().map(|frame| frame.body.len()), Some(10));
+        assert_eq!(whole(&bytes, 9), Err(FrameError::Length { tag: b'p', length: 14 }));
     }
 
     #[test]

@@ -21,9 +21,7 @@ pub const SYNC: u8 = b'S';
 pub const TERMINATE: u8 = b'X';
 
 pub fn write_ssl_request(out: &mut Vec<u8>) {
-    frame::write_untagged(out, |out| {
-        out.extend_from_slice(&80_877_103i32.to_be_bytes())
-    });
+    frame::write_untagged(out, |out| out.extend_from_slice(&80_877_103i32.to_be_bytes()));
 }
 
 pub fn write_cancel_request(out: &mut Vec<u8>, pid: i32, key: &[u8]) {

@@ -50,9 +50,7 @@ impl Startup {
     /// The last value of a parameter: PostgreSQL lets a later one win.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let mut values = self.parameters.iter().rev();
-        values
-            .find(|(key, _)| key == name.as_bytes())
-            .map(|(_, value)| value.as_slice())
+        values.find(|(key, _)| key == name.as_bytes()).map(|(_, value)| value.as_slice())
     }
 
     pub fn write(&self, out: &mut Vec<u8>) {
@@ -92,10 +90,7 @@ pub fn read(bytes: &[u8], bytes_max: usize) -> Result<Option<(FirstPacket, usize
             if body.is_empty() || body.0.len() > CANCEL_KEY_BYTES_MAX {
                 return Err(StartupError::Length);
             }
-            FirstPacket::Cancel {
-                pid,
-                key: body.0.to_vec(),
-            }
+            FirstPacket::Cancel { pid, key: body.0.to_vec() }
         }
         version => FirstPacket::Startup(startup(version, body)?),
     };
@@ -104,17 +99,11 @@ pub fn read(bytes: &[u8], bytes_max: usize) -> Result<Option<(FirstPacket, usize
 
 fn startup(version: i32, mut body: Body<'_>) -> Result<Startup, StartupError> {
     let [a, b, c, d] = version.to_be_bytes();
-    let version = Version {
-        major: u16::from_be_bytes([a, b]),
-        minor: u16::from_be_bytes([c, d]),
-    };
+    let version = Version { major: u16::from_be_bytes([a, b]), minor: u16::from_be_bytes([c, d]) };
     let mut parameters = Vec::new();
     if version.major != 3 {
         // Only version 3 is known to be made of pairs; others are refused by their number.
-        return Ok(Startup {
-            version,
-            parameters,
-        });
+        return Ok(Startup { version, parameters });
     }
     loop {
         match body.cstr().ok_or(StartupError::Layout)? {
@@ -126,10 +115,7 @@ fn startup(version: i32, mut body: Body<'_>) -> Result<Startup, StartupError> {
             }
         }
     }
-    Ok(Startup {
-        version,
-        parameters,
-    })
+    Ok(Startup { version, parameters })
 }
 
 #[cfg(test)]
@@ -166,20 +152,11 @@ mod tests {
             (packet(GSSENC_REQUEST, b""), Ok(FirstPacket::GssEnc)),
             (
                 packet(CANCEL_REQUEST, &[0, 0, 0, 7, 1, 2, 3, 4]),
-                Ok(FirstPacket::Cancel {
-                    pid: 7,
-                    key: vec![1, 2, 3, 4],
-                }),
+                Ok(FirstPacket::Cancel { pid: 7, key: vec![1, 2, 3, 4] }),
             ),
-            (
-                packet(CANCEL_REQUEST, &[0, 0, 0, 7]),
-                Err(StartupError::Length),
-            ),
+            (packet(CANCEL_REQUEST, &[0, 0, 0, 7]), Err(StartupError::Length)),
             (packet(v3, b"user\0a\0\0"), good(&[("user", "a")])),
-            (
-                packet(v3, b"user\0a\0database\0\0\0"),
-                good(&[("user", "a"), ("database", "")]),
-            ),
+            (packet(v3, b"user\0a\0database\0\0\0"), good(&[("user", "a"), ("database", "")])),
             (packet(v3, b"\0"), good(&[])),
             (packet(v3, b"user\0a\0"), Err(StartupError::Layout)),
             (packet(v3, b"user\0a"), Err(StartupError::Layout)),
@@ -187,10 +164,7 @@ mod tests {
             (packet(v3, b"user\0a\0\0x"), Err(StartupError::Layout)),
             (packet(v3, b""), Err(StartupError::Layout)),
             (vec![0, 0, 0, 7, 0, 3, 0], Err(StartupError::Length)),
-            (
-                vec![255, 255, 255, 255, 0, 3, 0, 0],
-                Err(StartupError::Length),
-            ),
+            (vec![255, 255, 255, 255, 0, 3, 0, 0], Err(StartupError::Length)),
             (vec![0, 0, 0, 0], Err(StartupError::Length)),
         ];
         for (bytes, want) in cases {
@@ -213,18 +187,12 @@ mod tests {
     fn a_startup_is_read_as_it_was_written() {
         let startup = Startup {
             version: Version { major: 3, minor: 2 },
-            parameters: vec![
-                (b"user".to_vec(), b"a".to_vec()),
-                (b"user".to_vec(), b"b".to_vec()),
-            ],
+            parameters: vec![(b"user".to_vec(), b"a".to_vec()), (b"user".to_vec(), b"b".to_vec())],
         };
         let mut out = Vec::new();
         startup.write(&mut out);
         assert_eq!(startup.get("user"), Some(b"b".as_slice()));
-        assert_eq!(
-            read(&out, MAX).unwrap(),
-            Some((FirstPacket::Startup(startup), out.len()))
-        );
+        assert_eq!(read(&out, MAX).unwrap(), Some((FirstPacket::Startup(startup), out.len())));
     }
 
     proptest! {

@@ -1,0 +1,130 @@
+//! `gatepost serve`: runs the gateway by a configuration until it is told to stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use access::State;
+use api::Api;
+use gateway::{Address, Gateway, GatewayError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::{self, Config};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    #[error("the state file {path}: {source}")]
+    State { path: String, source: access::StateError },
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    #[error("can't listen on {address} for HTTP: {source}")]
+    Http { address: SocketAddr, source: io::Error },
+    #[error("can't start: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// Serves until SIGTERM or SIGINT. `path` is read again at SIGHUP.
+pub(crate) fn run(path: &Path, config: Config) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(path, config))
+}
+
+async fn serve(path: &Path, config: Config) -> Result<(), ServeError> {
+    // The signals first: one that comes while we start must not kill what has begun.
+    let mut signals = Signals::new()?;
+    let state = State::open(&config.state)
+        .map_err(|source| ServeError::State { path: config.state.display().to_string(), source })?;
+    let begun = Begun { listen: config.listen, http: config.http, state: config.state };
+    let gateway = Gateway::new(config.settings, state).await?;
+    let mut listeners = Vec::new();
+    for address in &begun.listen {
+        listeners.push(address.bind()?);
+    }
+    if let Some(address) = begun.http {
+        let api = Api::bind(address, gateway.clone())
+            .await
+            .map_err(|source| ServeError::Http { address, source })?;
+        tokio::spawn(async move {
+            if let Err(error) = api.serve().await {
+                tracing::error!(%error, "HTTP is no longer served");
+            }
+        });
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let doors = gateway.serve(listeners, threads)?;
+    for address in &begun.listen {
+        tracing::info!(%address, "listening");
+    }
+    while let Told::Reload = signals.next().await {
+        reload(path, &gateway, &begun).await;
+    }
+    tracing::info!("stopping: nobody new is let in, running statements may end");
+    doors.close();
+    tokio::select! {
+        () = gateway.stop() => tracing::info!("stopped"),
+        () = signals.stop() => {
+            tracing::warn!("told to stop once more: stopping at once");
+        }
+    }
+    Ok(())
+}
+
+/// What is fixed for as long as the process lives.
+#[derive(PartialEq, Eq)]
+struct Begun {
+    listen: Vec<Address>,
+    http: Option<SocketAddr>,
+    state: PathBuf,
+}
+
+/// Goes by the file as it is now. A broken one changes nothing.
+async fn reload(path: &Path, gateway: &Arc<Gateway>, begun: &Begun) {
+    let config = match config::load(path) {
+        Ok(config) => config,
+        Err(error) => {
+            return tracing::error!("the configuration is broken, nothing changes: {error}");
+        }
+    };
+    let now = Begun { listen: config.listen, http: config.http, state: config.state };
+    if now != *begun {
+        tracing::warn!("`listen`, `http` or `state` has changed: that takes a restart");
+    }
+    match gateway.reload(config.settings).await {
+        Ok(()) => tracing::info!("the configuration has been read again"),
+        Err(error) => tracing::error!(%error, "the configuration can't be used, nothing changes"),
+    }
+}
+
+enum Told {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.hangup.recv() => Told::Reload,
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+        }
+    }
+
+    async fn stop(&mut self) {
+        while let Told::Reload = self.next().await {}
+    }
+}
