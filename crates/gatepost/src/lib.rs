@@ -1,2 +1,11 @@
+//! The binary's own part: the configuration file, the command line and the wiring of the crates
+//! below. What happens on a connection is `gateway`'s business.
 
+pub mod cli;
+pub mod config;
 pub mod scratch;
+
+mod demo;
+mod log;
+mod serve;
+mod token;

@@ -1,0 +1,312 @@
+//! The command line: what can be asked of the binary, how it answers and with which exit code.
+//! What a command does is its own module's business.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use access::TokenId;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::config::{self, ConfigError};
+use crate::log::{self, Format};
+use crate::{demo, serve, token};
+
+/// The gate that every query of an AI agent passes on its way to PostgreSQL.
+///
+/// Clients speak plain PostgreSQL to Gatepost; it authenticates them and relays to the database.
+#[derive(Parser)]
+#[command(
+    name = "gatepost",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  gatepost demo                           a scratch database behind a gate, to look at
+  gatepost serve -c gatepost.yaml         run the gate
+  gatepost token create agent-7           a token for an agent
+
+Exit codes: 0 it worked, 1 it failed, 2 the command line or the configuration is wrong."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gate
+    ///
+    /// Listens as the configuration says until SIGTERM or SIGINT: then no new sessions, running
+    /// statements end, and the rest is closed. SIGHUP reads the configuration and its
+    /// certificates again; a broken one changes nothing.
+    #[command(after_help = "\
+Example:
+  gatepost serve -c /etc/gatepost/gatepost.yaml --log json
+
+Environment:
+  GATEPOST_LOG   what to log: error, warn, info (default), debug or trace, or a filter
+                 such as info,gateway=debug")]
+    Serve {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// How the log on stderr looks
+        #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+        log: Format,
+    },
+    /// Make, list and revoke the tokens of local identities
+    ///
+    /// A token is what an agent gives as its PostgreSQL password. Only a verifier of it is kept,
+    /// in the state file. A running gate sees every change at once.
+    #[command(
+        subcommand,
+        after_help = "\
+Example:
+  gatepost token create agent-7 --for 30d"
+    )]
+    Token(TokenCommand),
+    /// Check the configuration and describe it
+    #[command(
+        subcommand,
+        after_help = "\
+Example:
+  gatepost config check -c gatepost.yaml"
+    )]
+    Config(ConfigCommand),
+    /// Show the gate at work on a scratch database
+    ///
+    /// Starts a PostgreSQL cluster with a small shop in it and a gate in front, shows each step
+    /// with a real client, and stays up until Ctrl-C, which removes everything.
+    #[command(after_help = "\
+Example:
+  gatepost demo --check")]
+    Demo {
+        /// Run the steps, check what they answer, and end
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum TokenCommand {
+    /// Make a token and print it, once
+    ///
+    /// The token alone goes to stdout, so that it can be kept in a variable; a line about it goes
+    /// to stderr. It can't be shown again.
+    #[command(after_help = "\
+Example:
+  PGPASSWORD=$(gatepost token create agent-7 --for 30d) \\
+    psql \"host=gate.internal port=6432 dbname=orders user=agent-7\"")]
+    Create {
+        /// The identity it proves: what the agent gives as its PostgreSQL user
+        name: String,
+        /// How long it is good, such as 12h or 30d; without it until it is revoked
+        #[arg(long = "for", value_name = "DURATION", value_parser = lifetime)]
+        lifetime: Option<Duration>,
+        #[command(flatten)]
+        state: StateFile,
+    },
+    /// List all tokens, the revoked and expired ones too
+    #[command(after_help = "\
+Example:
+  gatepost token list --state /var/lib/gatepost/gatepost.db")]
+    List {
+        #[command(flatten)]
+        state: StateFile,
+    },
+    /// Revoke a token: it opens nothing from now on
+    #[command(after_help = "\
+Example:
+  gatepost token revoke 3")]
+    Revoke {
+        /// The token's number, as `gatepost token list` shows it
+        id: TokenId,
+        #[command(flatten)]
+        state: StateFile,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Say whether the configuration is right, and if not, where it is wrong
+    ///
+    /// Reads the file and the certificates it names, as `serve` would. Connects to nothing and
+    /// fetches no secret.
+    #[command(after_help = "\
+Example:
+  gatepost config check -c gatepost.yaml")]
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Print the JSON Schema of the configuration, for editors
+    #[command(after_help = "\
+Example:
+  gatepost config schema > gatepost.schema.json
+  # then, as the first line of gatepost.yaml:
+  # yaml-language-server: $schema=gatepost.schema.json")]
+    Schema,
+    /// Print the reference of all keys, in Markdown
+    #[command(after_help = "\
+Example:
+  gatepost config reference | less")]
+    Reference,
+}
+
+#[derive(Args)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(short = 'c', long = "config", value_name = "FILE", default_value = "gatepost.yaml")]
+    path: PathBuf,
+}
+
+#[derive(Args)]
+struct StateFile {
+    /// The configuration file, which names the state file
+    #[arg(short, long, value_name = "FILE", default_value = "gatepost.yaml")]
+    config: PathBuf,
+    /// The state file itself; no configuration is read then
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    state: Option<PathBuf>,
+}
+
+/// Why the binary ends with something else than 0.
+pub(crate) enum Failure {
+    /// The command line or the configuration is wrong.
+    Usage(String),
+    Failed(String),
+}
+
+/// Runs what the command line asks for.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too. If nobody reads them there is nobody to tell.
+            let _unread = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let (code, message) = match run(cli.command) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Failed(message)) => (1, message),
+        Err(Failure::Usage(message)) => (2, message),
+    };
+    let _unread = writeln!(io::stderr(), "{message}");
+    ExitCode::from(code)
+}
+
+/// The definition of the command line, for those who document it.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve { config, log } => {
+            log::init(log).map_err(|error| Failure::Usage(error.to_string()))?;
+            let loaded = config::load(&config.path)?;
+            serve::run(&config.path, loaded).map_err(|error| Failure::Failed(error.to_string()))
+        }
+        Command::Token(TokenCommand::Create { name, lifetime, state }) => {
+            config::name(&name).map_err(Failure::Usage)?;
+            let path = state.for_name(&name)?;
+            token::create(&path, &name, lifetime)
+        }
+        Command::Token(TokenCommand::List { state }) => token::list(&state.path()?),
+        Command::Token(TokenCommand::Revoke { id, state }) => token::revoke(&state.path()?, id),
+        Command::Config(ConfigCommand::Check { config }) => check(&config.path),
+        Command::Config(ConfigCommand::Schema) => print(&config::schema()),
+        Command::Config(ConfigCommand::Reference) => print(&config::reference()),
+        Command::Demo { check } => {
+            demo::run(check).map_err(|error| Failure::Failed(error.to_string()))
+        }
+    }
+}
+
+fn check(path: &Path) -> Result<(), Failure> {
+    let config = config::load(path)?;
+    let connections =
+        config.settings.connections.len() + usize::from(config.settings.any_database.is_some());
+    let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
+    print(&format!(
+        "{}: right; connections: {connections}, identities with a secret here: {}, listens on {}\n",
+        path.display(),
+        config.settings.accounts.len(),
+        listen.join(", "),
+    ))
+}
+
+/// Writes to stdout. `println!` would panic when the reader is gone.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failure::Failed(format!("can't write to stdout: {error}")))
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    match config::duration(text)? {
+        Duration::ZERO => Err(format!("`{text}` would end before it begins")),
+        it => Ok(it),
+    }
+}
+
+impl StateFile {
+    fn path(&self) -> Result<PathBuf, Failure> {
+        match &self.state {
+            Some(path) => Ok(path.clone()),
+            None => Ok(self.load()?.state),
+        }
+    }
+
+    /// As [`StateFile::path`], if a token of that name would be of any use.
+    fn for_name(&self, name: &str) -> Result<PathBuf, Failure> {
+        if let Some(path) = &self.state {
+            return Ok(path.clone());
+        }
+        let config = self.load()?;
+        if config.settings.accounts.contains_key(name) {
+            return Err(Failure::Failed(format!(
+                "`{name}` has its secret from {}, so a token of that name would open nothing",
+                self.config.display()
+            )));
+        }
+        Ok(config.state)
+    }
+
+    fn load(&self) -> Result<config::Config, Failure> {
+        config::load(&self.config).map_err(|error| {
+            let missing = !self.config.exists();
+            let hint =
+                if missing { "; name it with -c, or the state file with --state" } else { "" };
+            Failure::Usage(format!("{error}{hint}"))
+        })
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Failure::Usage(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn a_token_lives_for_a_while_or_not_at_all() {
+        assert_eq!(lifetime("1ms"), Ok(Duration::from_millis(1)));
+        assert!(lifetime("0d").is_err());
+        assert!(lifetime("soon").is_err());
+    }
+}

@@ -1,0 +1,71 @@
+//! The configuration: one file, read as written and resolved to what the gateway runs by and
+//! what the binary needs beyond that. Called at start and at each reload; runs nothing.
+
+mod file;
+mod place;
+mod problem;
+mod reference;
+mod resolve;
+mod values;
+
+use std::fs;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use gateway::Address;
+use gateway::settings::Settings;
+use serde_saphyr::{MergeKeyPolicy, NonFiniteFloatPolicy};
+
+pub use problem::ConfigError;
+pub(crate) use problem::nearest;
+pub use reference::{reference, schema};
+pub use values::{duration, name};
+
+/// A configuration of thousands of connections stays well below this.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What `gatepost serve` runs by.
+pub struct Config {
+    pub settings: Settings,
+    /// At least one.
+    pub listen: Vec<Address>,
+    /// Where `/healthz` and `/metrics` are served.
+    pub http: Option<SocketAddr>,
+    /// The SQLite state file.
+    pub state: PathBuf,
+}
+
+/// Reads the file and the certificates it names.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = read(path).map_err(|message| ConfigError::of_file(path, message))?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    parse(&text, base).map_err(|problems| ConfigError::new(path, problems))
+}
+
+fn parse(text: &str, base: &Path) -> Result<Config, Vec<problem::Problem>> {
+    // Doubled keys are refused by default. Merge keys (`<<`) are not YAML 1.2, and would let a
+    // connection get a key that its own lines don't show.
+    // Where a number is too large, the parser's error would quote it, password or not.
+    let options = serde_saphyr::options! {
+        merge_keys: MergeKeyPolicy::Error,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+    };
+    let place = problem::Text::new(text);
+    match serde_saphyr::from_str_with_options(text, options) {
+        Ok(file) => resolve::resolve(file, &place, base),
+        Err(error) => Err(vec![place.parse_problem(&error)]),
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let file = fs::File::open(path).map_err(|error| format!("can't open it: {error}"))?;
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("can't read it: {error}"))?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("it has more than {FILE_BYTES_MAX} bytes"));
+    }
+    Ok(text)
+}

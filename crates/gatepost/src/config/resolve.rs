@@ -1,0 +1,326 @@
+//! From the file as written to what Gatepost runs by. Reports everything that is wrong, each
+//! with its place; reads certificates, but no secrets: those are fetched when they are needed.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway::Address;
+use gateway::secret::{self, Source};
+use gateway::settings::{self, Bounds, Host, Settings};
+use gateway::tls;
+
+use super::file::{
+    At, BoundsFile, Connection, DurationOrNone, DurationText, File, Identity, ListenAddress,
+    ListenerTls, Login, Named, OneOrMany, PathText, Plaintext, Secret, TlsMode, UpstreamTls,
+};
+use super::place::Position;
+use super::problem::{Problem, Text};
+use super::{Config, values};
+
+/// The connection that stands for every database that no other one names.
+const ANY: &str = "*";
+
+pub(crate) fn resolve(file: File, text: &Text<'_>, base: &Path) -> Result<Config, Vec<Problem>> {
+    let mut resolver = Resolver { text, base, problems: Vec::new() };
+    let config = resolver.config(file);
+    match config {
+        Some(config) if resolver.problems.is_empty() => Ok(config),
+        _ => Err(resolver.problems),
+    }
+}
+
+type Connections = HashMap<String, Arc<settings::Connection>>;
+type AnyDatabase = Option<Arc<settings::Connection>>;
+
+/// Collects problems. Whatever returns `None` has added one.
+struct Resolver<'a> {
+    text: &'a Text<'a>,
+    base: &'a Path,
+    problems: Vec<Problem>,
+}
+
+impl Resolver<'_> {
+    // Everything is looked at before anything is given up, so that all problems are reported.
+    fn config(&mut self, file: File) -> Option<Config> {
+        let listen = self.listen(&file.listen);
+        let tls = file.tls.as_ref().map(|tls| self.listener_tls(tls));
+        let http = file.http.as_ref().map(|at| self.read(at, |it| values::http(&it.0)));
+        let bounds = self.bounds(&file.bounds);
+        let accounts = self.accounts(file.identities);
+        let (connections, any_database) = self.connections(file.connections);
+        Some(Config {
+            settings: Settings {
+                connections,
+                any_database,
+                accounts,
+                tls: optional(tls)?,
+                plaintext: match file.plaintext {
+                    Plaintext::Loopback => settings::Plaintext::Loopback,
+                    Plaintext::Everywhere => settings::Plaintext::Everywhere,
+                },
+                bounds: bounds?,
+            },
+            listen: listen?,
+            http: optional(http)?,
+            state: self.base.join(file.state.value.0),
+        })
+    }
+
+    fn listen(&mut self, written: &At<OneOrMany<ListenAddress>>) -> Option<Vec<Address>> {
+        if written.value.0.is_empty() {
+            let message = "`listen` is an empty list; name at least one address";
+            self.refuse::<()>(written.at, message);
+        }
+        self.each(&written.value.0, |it, base| values::listen(&it.0, base))
+    }
+
+    fn listener_tls(&mut self, written: &ListenerTls) -> Option<tls::ListenerTls> {
+        let certificate = self.path(&written.certificate);
+        let key = self.path(&written.key);
+        match tls::ListenerTls::load(&certificate, &key) {
+            Ok(tls) => Some(tls),
+            Err(error) => self.refuse(written.certificate.at, format!("`tls`: {error}")),
+        }
+    }
+
+    fn bounds(&mut self, written: &BoundsFile) -> Option<Bounds> {
+        let login_timeout = self.timeout(&written.login_timeout);
+        let logins = self.read(&written.logins, |it| values::count(&it.0));
+        let bytes = self.read(&written.login_message_bytes, |it| values::count(&it.0));
+        let sessions = self.read(&written.sessions, |it| values::count(&it.0));
+        let each = self.read(&written.sessions_per_identity, |it| values::count(&it.0));
+        let idle_timeout = self.read(&written.idle_timeout, idle_timeout);
+        // Zero is fine here: a stop then waits for nothing.
+        let drain_timeout = self.read(&written.drain_timeout, |it| values::duration(&it.0));
+        Some(Bounds {
+            login_timeout: login_timeout?,
+            logins: logins?,
+            login_message_bytes: bytes?,
+            sessions: sessions?,
+            sessions_per_identity: each?,
+            idle_timeout: idle_timeout?,
+            drain_timeout: drain_timeout?,
+        })
+    }
+
+    fn accounts(&mut self, written: Named<Identity>) -> HashMap<String, secret::Secret> {
+        let mut accounts = HashMap::new();
+        for (name, identity) in written.0 {
+            self.read(&name, |name| values::name(name));
+            if let Some(source) = self.secret(&identity.secret, "secret") {
+                accounts.insert(name.value, secret::Secret::new(source));
+            }
+        }
+        accounts
+    }
+
+    fn connections(&mut self, written: At<Named<Connection>>) -> (Connections, AnyDatabase) {
+        let mut connections = HashMap::new();
+        let mut any_database = None;
+        if written.value.0.is_empty() {
+            self.refuse::<()>(written.at, "`connections` names no database");
+        }
+        for (name, connection) in written.value.0 {
+            self.read(&name, |name| values::name(name));
+            let Some(connection) = self.connection(&name, &connection) else {
+                continue;
+            };
+            if name.value == ANY {
+                any_database = Some(Arc::new(connection));
+            } else {
+                connections.insert(name.value, Arc::new(connection));
+            }
+        }
+        (connections, any_database)
+    }
+
+    fn connection(&mut self, name: &At<String>, it: &Connection) -> Option<settings::Connection> {
+        if it.address.value.0.is_empty() {
+            let message = "`address` is an empty list; name at least one server";
+            self.refuse::<()>(it.address.at, message);
+        }
+        let hosts = self.each(&it.address.value.0, |host, base| values::host(&host.0, base));
+        let tls = self.upstream_tls(&it.tls, hosts.as_deref().unwrap_or_default());
+        let login = self.login(name, it);
+        let connect_timeout = self.timeout(&it.connect_timeout);
+        Some(settings::Connection {
+            name: name.value.clone(),
+            hosts: hosts?,
+            tls: tls?,
+            login: login?,
+            connect_timeout: connect_timeout?,
+        })
+    }
+
+    fn login(&mut self, name: &At<String>, it: &Connection) -> Option<settings::Login> {
+        let any = name.value == ANY;
+        if let (true, Some(database)) = (any, &it.database) {
+            let message = "connection `*` stands for every database, so it can't have `database`";
+            self.refuse::<()>(database.at, message);
+        }
+        if let Some(database) = &it.database {
+            self.filled(database, "database");
+        }
+        match it.login {
+            Some(Login::Database) => {
+                let user = it.user.as_ref().map(|user| ("user", user.at));
+                let password = it.password.as_ref().map(|password| ("password", password.at));
+                for (key, at) in [user, password].into_iter().flatten() {
+                    let message = format!(
+                        "`{key}` has no place beside `login: database`, where the client's own \
+                         user and password go to the server"
+                    );
+                    self.refuse::<()>(at, message);
+                }
+                let database = it.database.as_ref().map(|database| database.value.clone());
+                Some(settings::Login::Database { database })
+            }
+            None if any => self.refuse(name.at, "connection `*` needs `login: database`"),
+            None => {
+                let password =
+                    it.password.as_ref().map(|password| self.secret(password, "password"));
+                let Some(user) = &it.user else {
+                    let message = format!(
+                        "connection `{}` has no `user` for Gatepost to log in as; name one, or \
+                         write `login: database` to relay the client's own login",
+                        name.value
+                    );
+                    return self.refuse(name.at, message);
+                };
+                self.filled(user, "user");
+                let database = it.database.as_ref().unwrap_or(name);
+                Some(settings::Login::Gateway {
+                    user: user.value.clone(),
+                    database: database.value.clone(),
+                    password: optional(password)?.map(secret::Secret::new),
+                })
+            }
+        }
+    }
+
+    fn upstream_tls(&mut self, it: &At<UpstreamTls>, hosts: &[Host]) -> Option<tls::UpstreamTls> {
+        let written = match it.value.read() {
+            Ok(written) => written,
+            Err(error) => return self.refuse(it.at, self.text.sentence(&error, it.at)),
+        };
+        // Sockets need no roots, which this machine may not have.
+        let only_sockets =
+            !hosts.is_empty() && hosts.iter().all(|host| matches!(host, Host::Unix(_)));
+        let mode = match written.mode {
+            _ if only_sockets => tls::TlsMode::Disable,
+            TlsMode::Disable => tls::TlsMode::Disable,
+            TlsMode::Prefer => tls::TlsMode::Prefer,
+            TlsMode::Require => tls::TlsMode::Require,
+            TlsMode::VerifyCa => tls::TlsMode::VerifyCa,
+            TlsMode::VerifyFull => tls::TlsMode::VerifyFull,
+        };
+        if let Some(ca) = &written.ca
+            && !matches!(written.mode, TlsMode::VerifyCa | TlsMode::VerifyFull)
+        {
+            // libpq would verify here, another reader would not: nobody should have to know.
+            let message = "`ca` verifies nothing in this mode; use verify-ca or verify-full";
+            return self.refuse(ca.at, message);
+        }
+        let ca = written.ca.as_ref().map(|ca| self.path(ca));
+        match tls::UpstreamTls::new(mode, ca.as_deref()) {
+            Ok(tls) => Some(tls),
+            Err(error) => {
+                let at = written.ca.as_ref().map_or(it.at, |ca| ca.at);
+                self.refuse(at, format!("`tls`: {error}"))
+            }
+        }
+    }
+
+    fn secret(&mut self, written: &At<Secret>, key: &str) -> Option<Source> {
+        let Secret::Reference(map) = &written.value else {
+            return self.refuse(
+                written.at,
+                format!(
+                    "`{key}` must say where the secret is: {{ env: NAME }}, {{ file: PATH }} or \
+                     {{ command: [PROGRAM, ARGUMENT] }}; the secret itself never stands in this file"
+                ),
+            );
+        };
+        let lifetime = map.lifetime.as_ref().map(|lifetime| self.timeout(lifetime));
+        if let (Some(lifetime), None) = (&map.lifetime, &map.command) {
+            self.refuse::<()>(lifetime.at, "`lifetime` has a meaning only beside a `command`");
+        }
+        match (&map.env, &map.file, &map.command) {
+            (Some(env), None, None) if bad_variable(&env.value) => {
+                self.refuse(env.at, "`env` is not the name of a variable")
+            }
+            (Some(env), None, None) => Some(Source::Env(env.value.clone())),
+            (None, Some(file), None) => Some(Source::File(self.path(file))),
+            (None, None, Some(command)) => match command.value.first() {
+                Some(program) if !program.is_empty() => Some(Source::Command {
+                    argv: command.value.clone(),
+                    lifetime: optional(lifetime)?,
+                }),
+                _ => self.refuse(command.at, "`command` names no program"),
+            },
+            _ => {
+                let message = format!("`{key}` needs exactly one of `env`, `file` and `command`");
+                self.refuse(written.at, message)
+            }
+        }
+    }
+
+    fn timeout(&mut self, at: &At<DurationText>) -> Option<Duration> {
+        self.read(at, |it| values::timeout(&it.0))
+    }
+
+    fn filled(&mut self, at: &At<String>, key: &str) {
+        if at.value.is_empty() || at.value.contains('\0') {
+            self.refuse::<()>(at.at, format!("`{key}` can't be empty or hold a zero byte"));
+        }
+    }
+
+    fn path(&self, written: &At<PathText>) -> std::path::PathBuf {
+        self.base.join(&written.value.0)
+    }
+
+    fn each<T, U>(
+        &mut self,
+        items: &[At<T>],
+        read: impl Fn(&T, &Path) -> Result<U, String>,
+    ) -> Option<Vec<U>> {
+        let base = self.base;
+        let read: Vec<_> =
+            items.iter().map(|item| self.read(item, |value| read(value, base))).collect();
+        read.into_iter().collect()
+    }
+
+    fn read<T, U>(&mut self, at: &At<T>, read: impl Fn(&T) -> Result<U, String>) -> Option<U> {
+        match read(&at.value) {
+            Ok(value) => Some(value),
+            Err(message) => self.refuse(at.at, message),
+        }
+    }
+
+    /// Adds a problem, and is the `None` that stands for it.
+    fn refuse<T>(&mut self, at: Option<Position>, message: impl Into<String>) -> Option<T> {
+        self.problems.push(self.text.problem(at, message));
+        None
+    }
+}
+
+/// `None` if something was written and was wrong; nothing written is fine.
+fn optional<T>(written: Option<Option<T>>) -> Option<Option<T>> {
+    match written {
+        None => Some(None),
+        Some(read) => read.map(Some),
+    }
+}
+
+fn idle_timeout(written: &DurationOrNone) -> Result<Option<Duration>, String> {
+    match written.0.as_str() {
+        "none" => Ok(None),
+        text => values::timeout(text).map(Some),
+    }
+}
+
+fn bad_variable(name: &str) -> bool {
+    name.is_empty() || name.contains(['=', '\0'])
+}
