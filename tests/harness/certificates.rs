@@ -13,9 +13,7 @@ pub struct Certificates {
 impl Certificates {
     /// Those that were made there before.
     pub fn in_directory(directory: &Path) -> Certificates {
-        Certificates {
-            directory: directory.to_owned(),
-        }
+        Certificates { directory: directory.to_owned() }
     }
 
     /// Server certificates are for localhost, 127.0.0.1 and ::1.
@@ -69,10 +67,7 @@ impl Certificates {
     }
 
     fn pair(&self, name: &str) -> (PathBuf, PathBuf) {
-        (
-            self.directory.join(format!("{name}.crt")),
-            self.directory.join(format!("{name}.key")),
-        )
+        (self.directory.join(format!("{name}.crt")), self.directory.join(format!("{name}.key")))
     }
 }
 

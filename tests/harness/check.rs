@@ -8,9 +8,8 @@ on_each_version! {
         for role in Role::ALL {
             let login = database.login_as(role).with("PGSSLMODE", "verify-full")
                 .with("PGSSLROOTCERT", server.certificates.ca().display().to_string());
-            // The clients of version 18 that tests get have no TLS.
             let mut login = e2e::Login { host: "localhost".to_owned(), ..login };
-            login.clients = e2e::pg(15).admin().clients;
+            login.clients = e2e::tls_clients();
             assert_eq!(login.psql("CREATE TABLE t (); SELECT current_user"), role.name());
             login.psql("DROP TABLE t");
 
@@ -52,9 +51,6 @@ on_each_version! {
 #[test]
 fn python_has_psycopg() {
     let script = "import psycopg; print(psycopg.__version__.split('.')[0])";
-    let output = std::process::Command::new(e2e::python())
-        .args(["-c", script])
-        .output()
-        .unwrap();
+    let output = std::process::Command::new(e2e::python()).args(["-c", script]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "3");
 }

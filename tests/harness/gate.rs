@@ -22,11 +22,7 @@ pub struct Place {
 
 impl Place {
     fn new() -> Place {
-        Place {
-            directory: Directory::new(),
-            port: free_port(),
-            http_port: free_port(),
-        }
+        Place { directory: Directory::new(), port: free_port(), http_port: free_port() }
     }
 
     /// The lines that [`Gatepost::start`] puts first: 127.0.0.1, a Unix socket, http and state.
@@ -84,15 +80,9 @@ impl Gatepost {
             if !gatepost.is_running() {
                 return Some(false);
             }
-            TcpStream::connect(gatepost.address())
-                .is_ok()
-                .then_some(true)
+            TcpStream::connect(gatepost.address()).is_ok().then_some(true)
         });
-        if up {
-            Ok(gatepost)
-        } else {
-            Err(gatepost.log())
-        }
+        if up { Ok(gatepost) } else { Err(gatepost.log()) }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -130,10 +120,7 @@ impl Gatepost {
         let output = self.run(&["token", "create", identity]);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "gatepost token create: {errors}");
-        String::from_utf8(output.stdout)
-            .expect("a token")
-            .trim()
-            .to_owned()
+        String::from_utf8(output.stdout).expect("a token").trim().to_owned()
     }
 
     /// Another command of the binary on the same configuration.
@@ -171,9 +158,7 @@ impl Gatepost {
 
     /// Waits for it to end by itself.
     pub fn wait_exit(&mut self) -> ExitStatus {
-        wait_for("gatepost to exit", || {
-            self.child.try_wait().expect("a child")
-        })
+        wait_for("gatepost to exit", || self.child.try_wait().expect("a child"))
     }
 
     /// Everything it logged so far.
@@ -183,30 +168,20 @@ impl Gatepost {
     }
 
     pub fn wait_for_log(&self, text: &str) {
-        wait_for(&format!("{text:?} in the log"), || {
-            self.log().contains(text).then_some(())
-        });
+        wait_for(&format!("{text:?} in the log"), || self.log().contains(text).then_some(()));
     }
 
     /// Open file descriptors, sockets included.
     pub fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid()))
-            .expect("/proc")
-            .count()
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("/proc").count()
     }
 
     /// A line of /proc/PID/status in KiB, such as `VmRSS` or `VmHWM`.
     pub fn memory_kib(&self, line: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc");
-        let value = status
-            .lines()
-            .find_map(|l| l.strip_prefix(line)?.strip_prefix(':'));
+        let value = status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':'));
         let value = value.unwrap_or_else(|| panic!("no {line} in /proc"));
-        value
-            .trim()
-            .trim_end_matches(" kB")
-            .parse()
-            .expect("a number")
+        value.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 }
 
@@ -237,12 +212,8 @@ fn signal(name: &str, pid: u32) {
 /// The binary that was built together with the test: two directories above its executable.
 fn gatepost() -> Command {
     let test = std::env::current_exe().expect("the test's own path");
-    let built: Vec<PathBuf> = test
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|directory| directory.join("gatepost"))
-        .collect();
+    let built: Vec<PathBuf> =
+        test.ancestors().skip(1).take(2).map(|directory| directory.join("gatepost")).collect();
     match built.iter().find(|path| path.is_file()) {
         Some(path) => Command::new(path),
         None => panic!("no gatepost binary in {built:?}: run `cargo build -p gatepost`"),

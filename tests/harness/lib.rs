@@ -17,8 +17,8 @@ pub use directory::Directory;
 pub use gate::{Gatepost, Place, stop_child};
 pub use login::Login;
 pub use servers::{
-    Database, OwnCluster, ROLE_PASSWORD, Role, Server, SharedServers, own_cluster, pg, python,
-    versions,
+    Database, OwnCluster, ROLE_PASSWORD, Role, Server, SharedServers, own_cluster, pg, promtool,
+    python, tls_clients, versions,
 };
 
 use std::thread;
@@ -42,10 +42,7 @@ pub fn wait_within<T>(
         if let Some(found) = condition() {
             return found;
         }
-        assert!(
-            Instant::now() < deadline,
-            "waited {patience:?} in vain for {what}"
-        );
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain for {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }

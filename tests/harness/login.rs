@@ -72,19 +72,14 @@ impl Login {
             .output()
             .expect("psql runs");
         if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout)
-                .trim_end()
-                .to_owned())
+            Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
         } else {
-            Err(String::from_utf8_lossy(&output.stderr)
-                .trim_end()
-                .to_owned())
+            Err(String::from_utf8_lossy(&output.stderr).trim_end().to_owned())
         }
     }
 
     /// Like [`Login::try_psql`], where an error fails the test.
     pub fn psql(&self, sql: &str) -> String {
-        self.try_psql(sql)
-            .unwrap_or_else(|error| panic!("psql -c {sql:?}: {error}"))
+        self.try_psql(sql).unwrap_or_else(|error| panic!("psql -c {sql:?}: {error}"))
     }
 }

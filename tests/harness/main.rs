@@ -21,8 +21,6 @@ fn main() {
         println!("{name}={value}");
     }
     println!();
-    stdin()
-        .read_to_end(&mut Vec::new())
-        .expect("standard input");
+    stdin().read_to_end(&mut Vec::new()).expect("standard input");
     servers.save_logs(&logs);
 }

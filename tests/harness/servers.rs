@@ -27,13 +27,8 @@ pub enum Role {
 }
 
 impl Role {
-    pub const ALL: [Role; 5] = [
-        Role::Scram,
-        Role::Md5,
-        Role::Cleartext,
-        Role::Trust,
-        Role::TlsOnly,
-    ];
+    pub const ALL: [Role; 5] =
+        [Role::Scram, Role::Md5, Role::Cleartext, Role::Trust, Role::TlsOnly];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -48,10 +43,8 @@ impl Role {
 
 /// The versions that this run has servers for.
 pub fn versions() -> Vec<u32> {
-    let found: Vec<u32> = KNOWN_VERSIONS
-        .into_iter()
-        .filter(|v| std::env::var(variable(*v)).is_ok())
-        .collect();
+    let found: Vec<u32> =
+        KNOWN_VERSIONS.into_iter().filter(|v| std::env::var(variable(*v)).is_ok()).collect();
     assert!(!found.is_empty(), "{NO_SERVERS}");
     found
 }
@@ -74,8 +67,21 @@ pub fn python() -> PathBuf {
     PathBuf::from(std::env::var(PYTHON).unwrap_or_else(|_| panic!("Python: {NO_SERVERS}")))
 }
 
+/// Client programs that can do TLS, which those of version 18 that tests get cannot.
+pub fn tls_clients() -> PathBuf {
+    let directory = std::env::var(TLS_CLIENTS);
+    PathBuf::from(directory.unwrap_or_else(|_| panic!("clients with TLS: {NO_SERVERS}")))
+}
+
+/// The `promtool` that says whether /metrics is well-formed.
+pub fn promtool() -> PathBuf {
+    PathBuf::from(std::env::var(PROMTOOL).unwrap_or_else(|_| panic!("promtool: {NO_SERVERS}")))
+}
+
 const KNOWN_VERSIONS: [u32; 2] = [15, 18];
 const PYTHON: &str = "GATEPOST_TEST_PYTHON";
+const TLS_CLIENTS: &str = "GATEPOST_TEST_TLS_CLIENTS";
+const PROMTOOL: &str = "GATEPOST_TEST_PROMTOOL";
 const NO_SERVERS: &str =
     "no test server is running; run this test by `cargo xtask test -- NAME_OF_THE_TEST`";
 
@@ -123,14 +129,9 @@ impl Server {
         let name = format!("t_{}", directory::unique());
         let admin = self.admin();
         admin.psql(&format!("CREATE DATABASE {name} TEMPLATE template0"));
-        let database = Database {
-            server: self.clone(),
-            name,
-        };
+        let database = Database { server: self.clone(), name };
         // From version 15 on only the owner may create in `public`.
-        database
-            .login()
-            .psql("GRANT ALL ON SCHEMA public TO public");
+        database.login().psql("GRANT ALL ON SCHEMA public TO public");
         database
     }
 
@@ -143,32 +144,14 @@ impl Server {
             &self.binaries,
             &self.clients,
         ];
-        let paths: Vec<_> = paths
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        format!(
-            "{}|{}|{}|{}",
-            self.version,
-            self.port,
-            self.password,
-            paths.join("|")
-        )
+        let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+        format!("{}|{}|{}|{}", self.version, self.port, self.password, paths.join("|"))
     }
 
     fn from_text(text: &str) -> Server {
         let fields: Vec<&str> = text.split('|').collect();
-        let [
-            version,
-            port,
-            password,
-            sockets,
-            file,
-            role_file,
-            ca,
-            binaries,
-            clients,
-        ] = fields.as_slice()
+        let [version, port, password, sockets, file, role_file, ca, binaries, clients] =
+            fields.as_slice()
         else {
             panic!("a server's description that this harness did not write: {text}")
         };
@@ -195,19 +178,12 @@ pub struct Database {
 impl Database {
     /// The superuser's way in, directly.
     pub fn login(&self) -> Login {
-        Login {
-            database: self.name.clone(),
-            ..self.server.admin()
-        }
+        Login { database: self.name.clone(), ..self.server.admin() }
     }
 
     /// A role's way in, directly.
     pub fn login_as(&self, role: Role) -> Login {
-        Login {
-            user: role.name().to_owned(),
-            password: ROLE_PASSWORD.to_owned(),
-            ..self.login()
-        }
+        Login { user: role.name().to_owned(), password: ROLE_PASSWORD.to_owned(), ..self.login() }
     }
 
     /// An entry for `connections:` of a configuration file: the gateway logs in to this database
@@ -246,11 +222,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         // The server may be dead by the test's own doing.
-        drop(
-            self.server
-                .admin()
-                .try_psql(&format!("DROP DATABASE {} WITH (FORCE)", self.name)),
-        );
+        drop(self.server.admin().try_psql(&format!("DROP DATABASE {} WITH (FORCE)", self.name)));
     }
 }
 
@@ -274,19 +246,15 @@ impl OwnCluster {
         ] {
             options.settings.push((name.to_owned(), value.to_owned()));
         }
-        for (role, method) in [
-            (Role::Md5, "md5"),
-            (Role::Cleartext, "password"),
-            (Role::Trust, "trust"),
-        ] {
+        for (role, method) in
+            [(Role::Md5, "md5"), (Role::Cleartext, "password"), (Role::Trust, "trust")]
+        {
             let name = role.name();
             options.hba.push(format!("local all {name} {method}"));
             options.hba.push(format!("host all {name} all {method}"));
         }
         let tls_only = Role::TlsOnly.name();
-        options
-            .hba
-            .push(format!("hostnossl all {tls_only} all reject"));
+        options.hba.push(format!("hostnossl all {tls_only} all reject"));
         let (certificate, key) = certificates.server();
         options.tls = Some(ServerCertificate { certificate, key });
 
@@ -304,22 +272,14 @@ impl OwnCluster {
             clients: clients.to_owned(),
         };
         for role in Role::ALL {
-            let encryption = if role == Role::Md5 {
-                "md5"
-            } else {
-                "scram-sha-256"
-            };
+            let encryption = if role == Role::Md5 { "md5" } else { "scram-sha-256" };
             server.admin().psql(&format!(
                 "SET password_encryption = '{encryption}'; \
                  CREATE ROLE {} LOGIN PASSWORD '{ROLE_PASSWORD}'",
                 role.name()
             ));
         }
-        OwnCluster {
-            cluster,
-            server,
-            _directory: directory,
-        }
+        OwnCluster { cluster, server, _directory: directory }
     }
 }
 
@@ -338,10 +298,7 @@ impl SharedServers {
             .iter()
             .map(|(binaries, clients)| OwnCluster::start(binaries, clients, &certificates))
             .collect();
-        SharedServers {
-            clusters,
-            _directory: directory,
-        }
+        SharedServers { clusters, _directory: directory }
     }
 
     /// Names and values, for the environment of the tests.

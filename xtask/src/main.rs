@@ -75,9 +75,7 @@ fn demo(arguments: &[&str]) -> Result<(), Failure> {
     // The debug build: it is there in a third of the time, and the demo is not about speed.
     steps::shown("build", cargo(&["build", "--package", "gatepost"]))?;
     let mut demo = Command::new(tools.built("debug", "gatepost"));
-    demo.arg("demo")
-        .args(arguments)
-        .env("GATEPOST_PG_BIN", server);
+    demo.arg("demo").args(arguments).env("GATEPOST_PG_BIN", server);
     become_program(demo)
 }
 
@@ -85,21 +83,9 @@ fn bench(quick: bool) -> Result<(), Failure> {
     let tools = Tools::new()?;
     let server = tools.postgresql_15()?;
     let pgbouncer = tools.pgbouncer()?;
-    steps::shown(
-        "build",
-        cargo(&[
-            "build",
-            "--release",
-            "--package=gatepost",
-            "--package=bench",
-        ]),
-    )?;
+    steps::shown("build", cargo(&["build", "--release", "--package=gatepost", "--package=bench"]))?;
     let mut bench = Command::new(tools.built("release", "bench"));
-    bench
-        .arg("run")
-        .arg(server)
-        .arg(pgbouncer)
-        .arg(tools.built("release", "gatepost"));
+    bench.arg("run").arg(server).arg(pgbouncer).arg(tools.built("release", "gatepost"));
     bench.arg(tools.target().join("bench.json"));
     if quick {
         bench.arg("--quick");
@@ -118,10 +104,7 @@ fn fuzz(seconds: u32) -> Result<(), Failure> {
 /// So that Ctrl-C reaches the program itself, and the prompt comes back when it has tidied up.
 fn become_program(mut program: Command) -> Result<(), Failure> {
     let error = program.exec();
-    Err(Failure::new(format!(
-        "starting {:?}: {error}",
-        program.get_program()
-    )))
+    Err(Failure::new(format!("starting {:?}: {error}", program.get_program())))
 }
 
 /// The cargo that runs this, at the root of the workspace.

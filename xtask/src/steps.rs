@@ -24,9 +24,7 @@ impl fmt::Display for Failure {
 /// Runs it without a sound; what it printed is shown when it fails.
 pub(crate) fn quiet(name: &str, mut command: Command) -> Result<(), Failure> {
     print!("{name:<12}");
-    stdout()
-        .flush()
-        .map_err(|e| Failure::new(format!("printing: {e}")))?;
+    stdout().flush().map_err(|e| Failure::new(format!("printing: {e}")))?;
     if stderr().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always");
     }

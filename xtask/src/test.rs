@@ -41,11 +41,7 @@ impl Tally {
 impl TestRun {
     /// `None` when the words are not understood.
     pub(crate) fn parse(words: &[&str]) -> Option<TestRun> {
-        let mut run = TestRun {
-            versions: vec![15, 18],
-            long: false,
-            filter: Vec::new(),
-        };
+        let mut run = TestRun { versions: vec![15, 18], long: false, filter: Vec::new() };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match *word {
@@ -73,21 +69,11 @@ impl TestRun {
             tally.count(steps::quiet("clippy", clippy));
             let mut deny = tools.deny()?;
             // The advisory database is not among what a build may depend on being reachable.
-            deny.args([
-                "--log-level",
-                "error",
-                "check",
-                "licenses",
-                "bans",
-                "sources",
-            ]);
+            deny.args(["--log-level", "error", "check", "licenses", "bans", "sources"]);
             tally.count(steps::quiet("deny", deny));
         }
         // Binaries first: tests run them. What does not build can't be tested.
-        let built = steps::quiet(
-            "build",
-            cargo(&["build", "--quiet", "--workspace", "--bins"]),
-        );
+        let built = steps::quiet("build", cargo(&["build", "--quiet", "--workspace", "--bins"]));
         if tally.count(built) {
             self.nextest(&tools, &mut tally)?;
             if whole {
@@ -96,8 +82,7 @@ impl TestRun {
                     tally.count(steps::quiet(&format!("fuzz {target}"), fuzz));
                 }
                 let mut demo = Command::new(tools.built("debug", "gatepost"));
-                demo.args(["demo", "--check"])
-                    .env("GATEPOST_PG_BIN", tools.any_postgresql()?);
+                demo.args(["demo", "--check"]).env("GATEPOST_PG_BIN", tools.any_postgresql()?);
                 tally.count(steps::shown("demo", demo));
             }
         }
@@ -112,23 +97,14 @@ impl TestRun {
         tools.openssl()?;
         let profile = if self.long { "long" } else { "default" };
         // As .config/nextest.toml says.
-        let report = tools
-            .target()
-            .join("nextest")
-            .join(profile)
-            .join("junit.xml");
+        let report = tools.target().join("nextest").join(profile).join("junit.xml");
         if let Err(error) = fs::remove_file(&report)
             && error.kind() != io::ErrorKind::NotFound
         {
-            return Err(Failure::new(format!(
-                "removing {}: {error}",
-                report.display()
-            )));
+            return Err(Failure::new(format!("removing {}: {error}", report.display())));
         }
         let mut nextest = tools.nextest()?;
-        nextest
-            .args(["run", "--workspace", "--profile", profile])
-            .args(&self.filter);
+        nextest.args(["run", "--workspace", "--profile", profile]).args(&self.filter);
         let excluded: Vec<&str> = [(15, "pg15"), (18, "pg18")]
             .iter()
             .filter(|(version, _)| !self.versions.contains(version))
@@ -141,6 +117,8 @@ impl TestRun {
             nextest.env("GATEPOST_LONG", "1");
         }
         nextest.env("GATEPOST_TEST_PYTHON", tools.python()?);
+        // Debian's, whichever versions are tested: PyPI's have no TLS.
+        nextest.env("GATEPOST_TEST_TLS_CLIENTS", tools.postgresql_15()?);
         nextest.env("GATEPOST_TEST_PROMTOOL", tools.promtool()?);
         let servers = Servers::start(tools, &self.versions)?;
         nextest.envs(servers.variables.iter().map(|(name, value)| (name, value)));
@@ -172,7 +150,10 @@ struct Servers {
 impl Servers {
     fn start(tools: &Tools, versions: &[u32]) -> Result<Servers, Failure> {
         let mut command = Command::new(tools.built("debug", "e2e-servers"));
-        command.arg(tools.target());
+        let logs = tools.target().join("logs");
+        fs::create_dir_all(&logs)
+            .map_err(|e| Failure::new(format!("creating {}: {e}", logs.display())))?;
+        command.arg(logs);
         for version in versions {
             let (binaries, clients) = match version {
                 15 => (tools.postgresql_15()?, tools.postgresql_15()?),
@@ -181,9 +162,7 @@ impl Servers {
             command.arg(format!("{}={}", binaries.display(), clients.display()));
         }
         let failed = |what: &dyn std::fmt::Display| {
-            Failure::new(format!(
-                "the PostgreSQL servers for tests did not start: {what}"
-            ))
+            Failure::new(format!("the PostgreSQL servers for tests did not start: {what}"))
         };
         let mut process = command
             .stdin(Stdio::piped())
@@ -191,14 +170,8 @@ impl Servers {
             .spawn()
             .map_err(|error| failed(&error))?;
         let output = process.stdout.take();
-        let mut servers = Servers {
-            process,
-            variables: Vec::new(),
-        };
-        for line in output
-            .into_iter()
-            .flat_map(|output| BufReader::new(output).lines())
-        {
+        let mut servers = Servers { process, variables: Vec::new() };
+        for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()) {
             let line = line.map_err(|error| failed(&error))?;
             match line.split_once('=') {
                 Some((name, value)) => {
@@ -251,11 +224,7 @@ mod tests {
     fn a_report_is_counted() {
         let path = std::env::temp_dir().join(format!("xtask-report-{}", std::process::id()));
         let element = r#"<testsuites name="n" tests="9" failures="2" errors="1" time="1">"#;
-        fs::write(
-            &path,
-            format!("<?xml version=\"1.0\"?>\n{element}</testsuites>"),
-        )
-        .unwrap();
+        fs::write(&path, format!("<?xml version=\"1.0\"?>\n{element}</testsuites>")).unwrap();
         assert_eq!(counted(&path), Some((6, 3)));
         fs::write(&path, "<testsuites tests=\"9\">").unwrap();
         assert_eq!(counted(&path), None);

@@ -9,20 +9,11 @@ use crate::{cargo, root};
 /// Every crate that `package` is built from, itself included.
 fn built_from(package: &str) -> Vec<String> {
     let mut tree = cargo(&["tree", "--edges", "normal", "--prefix", "none", "--package"]);
-    let output = tree
-        .args([package, "--format", "{p}"])
-        .output()
-        .expect("cargo tree");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = tree.args([package, "--format", "{p}"]).output().expect("cargo tree");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("names");
-    let mut names: Vec<String> = text
-        .lines()
-        .filter_map(|line| Some(line.split_whitespace().next()?.to_owned()))
-        .collect();
+    let mut names: Vec<String> =
+        text.lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect();
     names.sort();
     names.dedup();
     names
@@ -30,15 +21,9 @@ fn built_from(package: &str) -> Vec<String> {
 
 fn assert_free_of(package: &str, unwanted: &[&str]) {
     let names = built_from(package);
-    assert!(
-        names.iter().any(|name| name == package),
-        "{package} is not in its own tree"
-    );
+    assert!(names.iter().any(|name| name == package), "{package} is not in its own tree");
     for name in unwanted {
-        assert!(
-            !names.iter().any(|n| n == name),
-            "{package} must not depend on {name}"
-        );
+        assert!(!names.iter().any(|n| n == name), "{package} must not depend on {name}");
     }
 }
 
@@ -47,10 +32,7 @@ fn sources() -> Vec<PathBuf> {
         for entry in fs::read_dir(directory).expect("a readable directory") {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
-                if path
-                    .file_name()
-                    .is_some_and(|name| name != "target" && name != ".git")
-                {
+                if path.file_name().is_some_and(|name| name != "target" && name != ".git") {
                     walk(&path, found);
                 }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -68,15 +50,9 @@ fn sources() -> Vec<PathBuf> {
 #[test]
 fn crates_below_have_no_event_loop() {
     for package in ["wire", "identity"] {
-        assert_free_of(
-            package,
-            &["tokio", "mio", "socket2", "gateway", "api", "gatepost"],
-        );
+        assert_free_of(package, &["tokio", "mio", "socket2", "gateway", "api", "gatepost"]);
     }
-    assert_free_of(
-        "access",
-        &["tokio", "mio", "wire", "gateway", "api", "gatepost"],
-    );
+    assert_free_of("access", &["tokio", "mio", "wire", "gateway", "api", "gatepost"]);
 }
 
 #[test]
@@ -95,22 +71,14 @@ fn aws_lc_is_the_only_cryptography() {
 fn every_file_says_what_it_answers_for() {
     for path in sources() {
         let text = fs::read_to_string(&path).expect("a readable file");
-        assert!(
-            text.starts_with("//!"),
-            "{} does not open with `//!`",
-            path.display()
-        );
+        assert!(text.starts_with("//!"), "{} does not open with `//!`", path.display());
     }
 }
 
 #[test]
 fn nothing_is_left_for_later() {
     // Put together here so that this file does not name them.
-    let unwanted = [
-        concat!("to", "do!"),
-        concat!("FIX", "ME"),
-        concat!("unimplemented", "!"),
-    ];
+    let unwanted = [concat!("to", "do!"), concat!("FIX", "ME"), concat!("unimplemented", "!")];
     for path in sources() {
         let text = fs::read_to_string(&path).expect("a readable file");
         for word in unwanted {

