@@ -6,6 +6,7 @@ mod place;
 mod problem;
 mod reference;
 mod resolve;
+mod shape;
 mod values;
 
 use std::fs;

@@ -133,11 +133,10 @@ impl<'a> Page<'a> {
             let title = title(property);
             return format!("[{title}](#{})", title.replace(' ', "-"));
         }
-        match (property.get("title"), property.get("items"), property.get("type")) {
-            (Some(Value::String(title)), _, _) => title.clone(),
-            (_, Some(items), _) => format!("list of {}", self.kind(items, below)),
-            (_, _, Some(Value::String(name))) => name.clone(),
-            _ => String::new(),
+        let name = property.get("title").or(property.get("type")).and_then(Value::as_str);
+        match name.unwrap_or_default() {
+            "array" => "list".to_owned(),
+            name => name.to_owned(),
         }
     }
 

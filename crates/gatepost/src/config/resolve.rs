@@ -12,11 +12,12 @@ use gateway::settings::{self, Bounds, Host, Settings};
 use gateway::tls;
 
 use super::file::{
-    At, BoundsFile, Connection, DurationOrNone, DurationText, File, Identity, ListenAddress,
-    ListenerTls, Login, Named, OneOrMany, PathText, Plaintext, Secret, TlsMode, UpstreamTls,
+    BoundsFile, Connection, DurationOrNone, DurationText, File, Identity, ListenAddress,
+    ListenerTls, Login, PathText, Plaintext, Secret, TlsMode, UpstreamTls,
 };
 use super::place::Position;
 use super::problem::{Problem, Text};
+use super::shape::{At, Named, OneOrMany};
 use super::{Config, values};
 
 /// The connection that stands for every database that no other one names.
