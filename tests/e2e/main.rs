@@ -5,5 +5,7 @@
 mod raw;
 mod setup;
 
+mod drivers;
+mod observe;
 mod startup;
 mod transcript;

@@ -205,7 +205,7 @@ fn startup_parameters_reach_the_server() {
             &[
                 ("database", database.name.as_str()),
                 ("application_name", "e2e \"quoted\" ünïcode"),
-                ("options", "-c work_mem=12345kB --statement-timeout=54321 -c search_path=a\\ b"),
+                ("options", "-c work_mem=12345kB --statement-timeout=54321 -c DateStyle=SQL,\\ DMY"),
                 ("TimeZone", "Asia/Kathmandu"),
                 ("extra_float_digits", "2"),
                 ("client_encoding", "LATIN1"),
@@ -215,7 +215,7 @@ fn startup_parameters_reach_the_server() {
         assert!(application_name.starts_with("e2e \"quoted\" "), "{application_name}");
         assert_eq!(raw.value("SHOW work_mem"), "12345kB");
         assert_eq!(raw.value("SHOW statement_timeout"), "54321ms");
-        assert_eq!(raw.value("SHOW search_path"), "a b");
+        assert_eq!(raw.value("SHOW DateStyle"), "SQL, DMY");
         assert_eq!(raw.value("SHOW TimeZone"), "Asia/Kathmandu");
         assert_eq!(raw.value("SHOW extra_float_digits"), "2");
         let reported = |name: &str| {
@@ -485,7 +485,8 @@ fn upstream_over_a_unix_socket() {
     let server = &database.server;
     let directory = server.sockets.display().to_string();
     let socket = format!("{directory}/.s.PGSQL.{}", server.port);
-    let (mut raw, _) = Plan::gateway(&database).address(&socket).start().login();
+    let gate = Plan::gateway(&database).address(&socket).start();
+    let (mut raw, _) = gate.login();
     assert_eq!(raw.value("SELECT inet_server_addr() IS NULL"), "t");
     // A directory means the socket of port 5432 in it, which our server is not.
     let gate = Plan::gateway(&database).address(&directory).start();

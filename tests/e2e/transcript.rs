@@ -548,6 +548,7 @@ impl Stand {
             while at < program.steps.len() && Instant::now() < deadline {
                 let mut smaller = program.clone();
                 smaller.steps.drain(at..(at + step).min(program.steps.len()));
+                smaller = smaller.assembled();
                 if self.difference(&smaller).is_some() {
                     program = smaller;
                 } else {
