@@ -4,6 +4,7 @@
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 const VARIABLE: &str = "GATEPOST_LOG";
@@ -45,5 +46,11 @@ fn filter() -> Result<EnvFilter, LogError> {
         Ok(_) | Err(std::env::VarError::NotPresent) => "info".to_owned(),
         Err(error) => return Err(LogError::Filter(error.to_string())),
     };
+    // To the library a word that is no level is a target, so a typo would silence everything.
+    let a_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let unknown = text.split(',').find(|part| !part.contains(['=', '[']) && !a_level(part));
+    if let Some(unknown) = unknown {
+        return Err(LogError::Filter(format!("`{unknown}`")));
+    }
     EnvFilter::try_new(&text).map_err(|error| LogError::Filter(format!("`{text}`: {error}")))
 }

@@ -120,13 +120,23 @@ fn exit_codes_tell_a_wrong_command_from_one_that_failed() {
 
 #[test]
 fn a_bad_log_level_is_refused() {
-    let output = Command::new(env!("CARGO_BIN_EXE_gatepost"))
-        .args(["serve", "-c", "/nowhere.yaml"])
-        .env("GATEPOST_LOG", "gateway=loud")
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).starts_with("GATEPOST_LOG is not a level"));
+    let started_with = |level: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+            .args(["serve", "-c", "/nowhere.yaml"])
+            .env("GATEPOST_LOG", level)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        text(&output.stderr).to_owned()
+    };
+    for bad in ["gateway=loud", "inof", "info,gateway", ",", "info, gateway=trace"] {
+        let error = started_with(bad);
+        assert!(error.starts_with("GATEPOST_LOG is not a level"), "{bad}: {error}");
+    }
+    for good in ["", "warn", "DEBUG", "off", "info,gateway=debug"] {
+        let error = started_with(good);
+        assert!(error.starts_with("/nowhere.yaml: can't open it"), "{good}: {error}");
+    }
 }
 
 #[test]
