@@ -1,13 +1,322 @@
-//! `gatepost demo`: a scratch database behind a gate, to look at.
+//! `gatepost demo`: a scratch database with a small shop in it, a gate in front, and a real client
+//! that shows each step. With `--check` the answers are checked and it ends; else it stays up.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use crate::cli::Failure;
+use crate::config::{self, ConfigError};
+use crate::scratch::{self, Cluster, ScratchError, ServerBinaries};
+use crate::serve::{self, ServeError};
+use crate::token;
+
+/// The first of these that is free, with the next one, is the demo's.
+const PORTS: std::ops::Range<u16> = 6432..6532;
+
+const SHOP: &str = include_str!("demo/shop.sql");
+
+/// What the scratch server writes before each statement that it runs for Gatepost.
+const LOG_PREFIX: &str = "gatepost on shop";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
-    #[error("this build has no demo yet")]
-    NotBuilt,
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("{0}")]
+    Token(String),
+    #[error("{doing}: {source}")]
+    Io { doing: &'static str, source: io::Error },
+    #[error(
+        "no psql found beside the server or along PATH: install it (on Debian: \
+         apt-get install postgresql-client)"
+    )]
+    NoClient,
+    #[error("the shop could not be set up: {0}")]
+    Shop(String),
+    #[error("no port is free from {} to {}", PORTS.start, PORTS.end - 1)]
+    NoPort,
+    #[error("step «{step}» answered otherwise than it should: {what}")]
+    Otherwise { step: &'static str, what: String },
 }
 
 /// Runs the demo; with `check` it asserts each step's result and ends.
 pub(crate) fn run(check: bool) -> Result<(), DemoError> {
-    let _ = check;
-    Err(DemoError::NotBuilt)
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().doing("starting")?;
+    runtime.block_on(demo(check))
+}
+
+async fn demo(check: bool) -> Result<(), DemoError> {
+    say("Starting a scratch PostgreSQL with a small shop in it …");
+    let binaries = ServerBinaries::find(None)?;
+    let client = client(&binaries)?;
+    let mut options = scratch::Options::new(binaries);
+    options.settings = [("log_statement", "all"), ("log_line_prefix", "%q%u on %d: ")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+    let cluster = Cluster::start(options)?;
+    let place = Place::new()?;
+    shop(&client, &cluster, &place).await?;
+
+    let port = PORTS
+        .into_iter()
+        .find(|&port| is_free(port) && is_free(port + 1))
+        .ok_or(DemoError::NoPort)?;
+    let file = place.write("gatepost.yaml", &configuration(port, &cluster))?;
+    let config = config::load(&file)?;
+    let state = config.state.clone();
+    let running = serve::start(config).await?;
+    let token = token::make(&state, "agent-7", None).await.map_err(told)?;
+    say(&format!(
+        "Gatepost listens on 127.0.0.1:{port}. Its configuration is {}:\n",
+        file.display()
+    ));
+    say(&indented(&configuration(port, &cluster)));
+
+    let tour = Tour { client, cluster: &cluster, port, token: token.token.text().to_owned() };
+    tour.steps().await?;
+    if check {
+        running.stop().await;
+        say("All steps answered as they should.");
+        return Ok(());
+    }
+    tour.goodbye();
+    tokio::signal::ctrl_c().await.doing("waiting for Ctrl-C")?;
+    say("\nStopping, and removing everything.");
+    running.stop().await;
+    Ok(())
+}
+
+/// What a visitor sees.
+struct Tour<'a> {
+    client: PathBuf,
+    cluster: &'a Cluster,
+    port: u16,
+    token: String,
+}
+
+/// How a step is known to have gone right: what the client says has these words.
+enum Expect<'a> {
+    /// The statement was answered, and PostgreSQL ran it as it was sent.
+    Answered(&'a [&'a str]),
+    Refused(&'a [&'a str]),
+}
+
+impl Tour<'_> {
+    async fn steps(&self) -> Result<(), DemoError> {
+        self.step(
+            "The agent asks with its own token; it has no password of the database",
+            &self.token,
+            "SELECT id, name, region FROM customers ORDER BY id LIMIT 3",
+            Expect::Answered(&["Ada Moreau", "Bo Lindqvist", "Chidi Okafor", "(3 rows)"]),
+        )
+        .await?;
+        self.step(
+            "It writes",
+            &self.token,
+            "INSERT INTO notes (customer_id, body) VALUES (3, 'Asked for an invoice') \
+             RETURNING id, body",
+            Expect::Answered(&["Asked for an invoice", "INSERT 0 1"]),
+        )
+        .await?;
+        self.step(
+            "It errs, and PostgreSQL's own words arrive",
+            &self.token,
+            "SELECT nme FROM customers",
+            Expect::Refused(&["column \"nme\" does not exist"]),
+        )
+        .await?;
+        self.step(
+            "A wrong token opens nothing",
+            "gp_0000000000000000000000000000000000000000000",
+            "SELECT 1",
+            Expect::Refused(&["password authentication failed for user \"agent-7\""]),
+        )
+        .await
+    }
+
+    async fn step(
+        &self,
+        title: &'static str,
+        token: &str,
+        sql: &str,
+        expect: Expect<'_>,
+    ) -> Result<(), DemoError> {
+        let seen = self.cluster.log().len();
+        let shown = Command::new(&self.client)
+            .args(["-X", "-w", &self.address(), "-c", sql])
+            .env("PGPASSWORD", token)
+            .output()
+            .await
+            .doing("running psql")?;
+        say(&format!("{title}:\n\n    $ psql \"{}\" -c \"{sql}\"", self.address()));
+        say(&indented(&format!("{}{}", text(&shown.stdout), text(&shown.stderr))));
+        let ran = self.ran_since(seen);
+        if ran.is_empty() {
+            say("  PostgreSQL ran nothing.\n");
+        } else {
+            say(&format!("  PostgreSQL ran, by its own log:\n\n{}", indented(&ran.join("\n"))));
+        }
+
+        let said = format!("{}{}", text(&shown.stdout), text(&shown.stderr));
+        let (as_expected, words) = match expect {
+            Expect::Answered(words) => (shown.status.success() && ran == [sql], words),
+            Expect::Refused(words) => (!shown.status.success(), words),
+        };
+        if as_expected && words.iter().all(|word| said.contains(word)) {
+            Ok(())
+        } else {
+            Err(DemoError::Otherwise { step: title, what: said })
+        }
+    }
+
+    fn goodbye(&self) {
+        say(&format!(
+            "Try it yourself:\n\n    \
+             export PGPASSWORD={}\n    \
+             psql \"{}\"\n    \
+             curl http://127.0.0.1:{}/metrics\n\n\
+             Ctrl-C stops it all and removes everything.",
+            self.token,
+            self.address(),
+            self.port + 1,
+        ));
+    }
+
+    fn address(&self) -> String {
+        format!("host=127.0.0.1 port={} dbname=shop user=agent-7", self.port)
+    }
+
+    /// The statements that PostgreSQL has run for Gatepost since its log was this long.
+    fn ran_since(&self, seen: usize) -> Vec<String> {
+        let log = self.cluster.log();
+        let new = log.get(seen..).unwrap_or_default();
+        new.lines()
+            .filter_map(|line| line.strip_prefix(LOG_PREFIX)?.strip_prefix(": LOG:  statement: "))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+fn configuration(port: u16, cluster: &Cluster) -> String {
+    format!(
+        "\
+listen: 127.0.0.1:{port}
+http: 127.0.0.1:{http}
+state: gatepost.db
+
+connections:
+  shop:
+    address: {address}
+    tls: disable                    # it is on this very machine
+    user: gatepost
+    password: {{ file: shop.password }}
+",
+        http = port + 1,
+        address = cluster.address(),
+    )
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Creates the shop, with a password that only Gatepost's file knows.
+async fn shop(client: &Path, cluster: &Cluster, place: &Place) -> Result<(), DemoError> {
+    let password =
+        identity::token::Token::generate().map_err(|error| DemoError::Token(error.to_string()))?;
+    place.write("shop.password", password.text())?;
+    let script = place.write("shop.sql", SHOP)?;
+    let superuser = format!(
+        "host=127.0.0.1 port={} user={} dbname=postgres",
+        cluster.port(),
+        scratch::SUPERUSER
+    );
+    let made = Command::new(client)
+        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-v"])
+        .arg(format!("password={}", password.text()))
+        .arg(&superuser)
+        .arg("-f")
+        .arg(&script)
+        .env("PGPASSWORD", cluster.password())
+        .output()
+        .await
+        .doing("running psql")?;
+    if made.status.success() { Ok(()) } else { Err(DemoError::Shop(text(&made.stderr))) }
+}
+
+/// psql from beside the server or along PATH: a server can come without one.
+fn client(binaries: &ServerBinaries) -> Result<PathBuf, DemoError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::iter::once(binaries.directory().to_owned())
+        .chain(std::env::split_paths(&path))
+        .map(|directory| directory.join("psql"))
+        .find(|psql| psql.is_file())
+        .ok_or(DemoError::NoClient)
+}
+
+/// The demo's own directory. It goes when the demo does.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Result<Place, DemoError> {
+        let path = std::env::temp_dir().join(format!("gatepost-demo-{}", std::process::id()));
+        fs::DirBuilder::new().mode(0o700).create(&path).doing("making a directory")?;
+        Ok(Place(path))
+    }
+
+    fn write(&self, name: &str, contents: &str) -> Result<PathBuf, DemoError> {
+        let path = self.0.join(name);
+        let mut open = fs::OpenOptions::new();
+        open.write(true).create_new(true).mode(0o600);
+        let mut file = open.open(&path).doing("writing a file")?;
+        file.write_all(contents.as_bytes()).doing("writing a file")?;
+        Ok(path)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            say(&format!("{} could not be removed: {error}", self.0.display()));
+        }
+    }
+}
+
+trait Doing<T> {
+    fn doing(self, doing: &'static str) -> Result<T, DemoError>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, doing: &'static str) -> Result<T, DemoError> {
+        self.map_err(|source| DemoError::Io { doing, source })
+    }
+}
+
+fn told(failure: Failure) -> DemoError {
+    match failure {
+        Failure::Usage(words) | Failure::Failed(words) => DemoError::Token(words),
+    }
+}
+
+/// A demo that nobody reads goes on all the same.
+fn say(line: &str) {
+    let _unread = writeln!(io::stdout(), "{line}");
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn indented(text: &str) -> String {
+    text.trim_end().lines().map(|line| format!("    {line}\n")).collect()
 }

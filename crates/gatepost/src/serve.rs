@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use access::State;
 use api::Api;
-use gateway::{Address, Gateway, GatewayError};
+use gateway::{Address, Doors, Gateway, GatewayError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Config};
@@ -33,6 +33,20 @@ pub(crate) fn run(path: &Path, config: Config) -> Result<(), ServeError> {
 async fn serve(path: &Path, config: Config) -> Result<(), ServeError> {
     // The signals first: one that comes while we start must not kill what has begun.
     let mut signals = Signals::new()?;
+    let running = start(config).await?;
+    while let Told::Reload = signals.next().await {
+        running.reload(path).await;
+    }
+    tracing::info!("stopping: nobody new is let in, running statements may end");
+    tokio::select! {
+        () = running.stop() => tracing::info!("stopped"),
+        () = signals.stop() => tracing::warn!("told to stop once more: stopping at once"),
+    }
+    Ok(())
+}
+
+/// Starts a gateway by `config`. It serves until it is stopped.
+pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     let state = State::open(&config.state)
         .map_err(|source| ServeError::State { path: config.state.display().to_string(), source })?;
     let begun = Begun { listen: config.listen, http: config.http, state: config.state };
@@ -56,18 +70,41 @@ async fn serve(path: &Path, config: Config) -> Result<(), ServeError> {
     for address in &begun.listen {
         tracing::info!(%address, "listening");
     }
-    while let Told::Reload = signals.next().await {
-        reload(path, &gateway, &begun).await;
+    Ok(Running { gateway, doors, begun })
+}
+
+/// A gateway that serves.
+pub(crate) struct Running {
+    gateway: Arc<Gateway>,
+    doors: Doors,
+    begun: Begun,
+}
+
+impl Running {
+    pub(crate) async fn stop(&self) {
+        self.doors.close();
+        self.gateway.stop().await;
     }
-    tracing::info!("stopping: nobody new is let in, running statements may end");
-    doors.close();
-    tokio::select! {
-        () = gateway.stop() => tracing::info!("stopped"),
-        () = signals.stop() => {
-            tracing::warn!("told to stop once more: stopping at once");
+
+    /// Goes by the file as it is now. A broken one changes nothing.
+    async fn reload(&self, path: &Path) {
+        let config = match config::load(path) {
+            Ok(config) => config,
+            Err(error) => {
+                return tracing::error!("the configuration is broken, nothing changes: {error}");
+            }
+        };
+        let now = Begun { listen: config.listen, http: config.http, state: config.state };
+        if now != self.begun {
+            tracing::warn!("`listen`, `http` or `state` has changed: that takes a restart");
+        }
+        match self.gateway.reload(config.settings).await {
+            Ok(()) => tracing::info!("the configuration has been read again"),
+            Err(error) => {
+                tracing::error!(%error, "the configuration can't be used, nothing changes");
+            }
         }
     }
-    Ok(())
 }
 
 /// What is fixed for as long as the process lives.
@@ -76,24 +113,6 @@ struct Begun {
     listen: Vec<Address>,
     http: Option<SocketAddr>,
     state: PathBuf,
-}
-
-/// Goes by the file as it is now. A broken one changes nothing.
-async fn reload(path: &Path, gateway: &Arc<Gateway>, begun: &Begun) {
-    let config = match config::load(path) {
-        Ok(config) => config,
-        Err(error) => {
-            return tracing::error!("the configuration is broken, nothing changes: {error}");
-        }
-    };
-    let now = Begun { listen: config.listen, http: config.http, state: config.state };
-    if now != *begun {
-        tracing::warn!("`listen`, `http` or `state` has changed: that takes a restart");
-    }
-    match gateway.reload(config.settings).await {
-        Ok(()) => tracing::info!("the configuration has been read again"),
-        Err(error) => tracing::error!(%error, "the configuration can't be used, nothing changes"),
-    }
 }
 
 enum Told {

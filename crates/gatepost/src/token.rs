@@ -13,8 +13,19 @@ use crate::cli::{self, Failure};
 
 const DAY_MILLIS: i64 = 86_400_000;
 
-/// Makes a token, keeps its verifier and prints it.
-pub(crate) fn create(path: &Path, name: &str, lifetime: Option<Duration>) -> Result<(), Failure> {
+/// A token that was just made; its text is nowhere else.
+pub(crate) struct Made {
+    pub(crate) token: Token,
+    id: TokenId,
+    expires_at: Option<i64>,
+}
+
+/// Makes a token and keeps its verifier.
+pub(crate) async fn make(
+    path: &Path,
+    name: &str,
+    lifetime: Option<Duration>,
+) -> Result<Made, Failure> {
     let state = State::open(path)?;
     let token = Token::generate().map_err(failed)?;
     // The salt depends on the name alone: a stranger learns nothing by asking for it.
@@ -22,19 +33,27 @@ pub(crate) fn create(path: &Path, name: &str, lifetime: Option<Duration>) -> Res
     let verifier = Verifier::derive(token.text().as_bytes(), &salt, ITERATIONS).to_string();
 
     let now = now()?;
-    let expires_at = lifetime.and_then(|it| now.checked_add(i64::try_from(it.as_millis()).ok()?));
-    let id = wait(state.add_token(name, &verifier, now, expires_at))?;
+    let expires_at = match lifetime {
+        None => None,
+        Some(lifetime) => Some(end(now, lifetime).ok_or_else(|| failed("it would end too late"))?),
+    };
+    let id = state.add_token(name, &verifier, now, expires_at).await?;
+    Ok(Made { token, id, expires_at })
+}
 
+/// Makes a token and prints it.
+pub(crate) fn create(path: &Path, name: &str, lifetime: Option<Duration>) -> Result<(), Failure> {
+    let Made { token, id, expires_at } = wait(make(path, name, lifetime))?;
     cli::print(&format!("{}\n", token.text())).map_err(|_| {
         Failure::Failed(format!(
             "token {id} was made but could not be printed; revoke it: gatepost token revoke {id}"
         ))
     })?;
-    let end = match expires_at {
+    let until = match expires_at {
         Some(at) => format!("good until {}", instant(at)),
         None => "good until it is revoked".to_owned(),
     };
-    let note = format!("token {id} for `{name}`, {end}; it can't be shown again");
+    let note = format!("token {id} for `{name}`, {until}; it can't be shown again");
     // The token is out; a stderr that is closed changes nothing about that.
     let _unread = writeln!(io::stderr(), "{note}");
     Ok(())
@@ -136,12 +155,19 @@ fn year_days(year: i64) -> i64 {
     if leap { 366 } else { 365 }
 }
 
+fn end(now: i64, lifetime: Duration) -> Option<i64> {
+    now.checked_add(i64::try_from(lifetime.as_millis()).ok()?)
+}
+
 fn now() -> Result<i64, Failure> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(failed)?;
     i64::try_from(since.as_millis()).map_err(failed)
 }
 
-fn wait<T>(work: impl Future<Output = Result<T, StateError>>) -> Result<T, Failure> {
+fn wait<T, E>(work: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
     Ok(runtime.block_on(work)?)
 }
@@ -177,6 +203,13 @@ mod tests {
         }
         assert!(!instant(i64::MAX).is_empty());
         assert!(!instant(i64::MIN).is_empty());
+    }
+
+    #[test]
+    fn an_end_that_cannot_be_told_is_not_no_end() {
+        assert_eq!(end(1_000, Duration::from_millis(1)), Some(1_001));
+        assert_eq!(end(i64::MAX, Duration::from_millis(1)), None);
+        assert_eq!(end(0, Duration::MAX), None);
     }
 
     #[test]
