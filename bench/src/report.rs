@@ -16,7 +16,7 @@ pub struct Report {
 
 struct Results {
     workload: Workload,
-    /// Each has one for each contender, in their order: direct, floor, and those to judge.
+    /// Each has one for each contender, in their order: direct, floor, others, Gatepost.
     rounds: Vec<Vec<Measured>>,
     discarded: usize,
 }
@@ -67,6 +67,16 @@ impl Report {
                 .expect("a string grows");
             }
             line(format_args!("{row}"));
+        }
+        line(format_args!("\nCPU of Gatepost, as a multiple of the floor's:"));
+        for results in &self.results {
+            let Some(goal) = results.workload.goal() else { continue };
+            let reached = results.cpu_to_floor(self.contenders.len() - 1);
+            let verdict = if reached <= goal { "met" } else { "MISSED" };
+            line(format_args!(
+                "{:<22}{reached:>6.2}, at most {goal} is wanted: {verdict}",
+                results.workload
+            ));
         }
         text
     }

@@ -61,6 +61,15 @@ impl Workload {
         }
     }
 
+    /// The most that Gatepost's CPU time may be of the floor's.
+    pub fn goal(self) -> Option<f64> {
+        match self {
+            Workload::Statements { prepared: true, clients: 8 | 32 } => Some(1.25),
+            Workload::Statements { .. } => None,
+            Workload::SelectRows | Workload::CopyRows => Some(2.0),
+        }
+    }
+
     /// The error is a reason to throw the round away.
     pub fn measure(self, contender: &Contender, plan: &Plan) -> Result<Measured, String> {
         let named = |error| format!("{}: {error}", contender.name);

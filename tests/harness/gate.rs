@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
@@ -66,13 +65,13 @@ impl Gatepost {
     pub fn try_start(place: Place, configuration: &str) -> Result<Gatepost, String> {
         place.directory.file("gatepost.yaml", configuration);
         let log = File::create(place.directory.join("log")).expect("a log");
+        // In the test's own process group, so that nextest ends it with a test that hangs.
         let child = gatepost()
             .args(["serve", "-c"])
             .arg(place.directory.join("gatepost.yaml"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
-            .process_group(0)
             .spawn()
             .expect("gatepost starts");
         let mut gatepost = Gatepost { place, child };

@@ -95,8 +95,8 @@ fn bench(quick: bool) -> Result<(), Failure> {
 
 fn fuzz(seconds: u32) -> Result<(), Failure> {
     let tools = Tools::new()?;
-    for target in tools::fuzz_targets()? {
-        steps::shown(&format!("fuzz {target}"), tools.fuzz(&target, seconds)?)?;
+    for target in tools.fuzz_targets()? {
+        steps::shown(&format!("fuzz {target}"), tools.fuzz(&target, seconds, None)?)?;
     }
     Ok(())
 }

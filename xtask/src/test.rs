@@ -8,7 +8,7 @@ use std::{fs, io};
 
 use crate::cargo;
 use crate::steps::{self, Failure};
-use crate::tools::{self, Tools};
+use crate::tools::Tools;
 
 /// Of each fuzz target in a run that is not about fuzzing.
 const FUZZ_SECONDS: u32 = 5;
@@ -77,8 +77,10 @@ impl TestRun {
         if tally.count(built) {
             self.nextest(&tools, &mut tally)?;
             if whole {
-                for target in tools::fuzz_targets()? {
-                    let fuzz = tools.fuzz(&target, FUZZ_SECONDS)?;
+                for target in tools.fuzz_targets()? {
+                    // A test leaves the repository as it was.
+                    let discoveries = tools.target().join("fuzz-corpus").join(&target);
+                    let fuzz = tools.fuzz(&target, FUZZ_SECONDS, Some(&discoveries))?;
                     tally.count(steps::quiet(&format!("fuzz {target}"), fuzz));
                 }
                 let mut demo = Command::new(tools.built("debug", "gatepost"));

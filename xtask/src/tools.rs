@@ -167,12 +167,44 @@ impl Tools {
         }
     }
 
-    /// One fuzz target, with the corpus that is kept in the repository.
-    pub(crate) fn fuzz(&self, target: &str, seconds: u32) -> Result<Command, Failure> {
+    /// The names of the fuzz targets, none where there is no fuzz crate.
+    pub(crate) fn fuzz_targets(&self) -> Result<Vec<String>, Failure> {
+        if !root().join("fuzz/Cargo.toml").exists() {
+            return Ok(Vec::new());
+        }
+        let mut list = self.cargo_plugin("cargo-fuzz", "fuzz")?;
+        let output = list
+            .arg("list")
+            .output()
+            .map_err(|e| Failure::new(format!("starting cargo-fuzz: {e}")))?;
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            return Err(Failure::new(format!("cargo fuzz list: {errors}")));
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.lines().map(|line| line.trim().to_owned()).collect())
+    }
+
+    /// One target, begun from the corpus of the repository. What it finds worth keeping goes
+    /// into `discoveries`, or into that corpus.
+    pub(crate) fn fuzz(
+        &self,
+        target: &str,
+        seconds: u32,
+        discoveries: Option<&Path>,
+    ) -> Result<Command, Failure> {
         let mut fuzz = self.cargo_plugin("cargo-fuzz", "fuzz")?;
         // Without a sanitizer it runs on stable Rust, and there is no unsafe code to watch.
-        fuzz.args(["run", "--sanitizer", "none", target, "--"])
-            .arg(format!("-max_total_time={seconds}"));
+        fuzz.args(["run", "--sanitizer", "none", target]);
+        // libFuzzer writes to the first directory and reads them all.
+        let kept = root().join("fuzz/corpus").join(target);
+        let directories = discoveries.into_iter().chain([kept.as_path()]);
+        for directory in directories {
+            fs::create_dir_all(directory)
+                .map_err(|e| Failure::new(format!("creating {}: {e}", directory.display())))?;
+            fuzz.arg(directory);
+        }
+        fuzz.arg("--").arg(format!("-max_total_time={seconds}"));
         Ok(fuzz)
     }
 
@@ -232,24 +264,6 @@ impl Tools {
             .map_err(|e| Failure::new(format!("closing {}: {e}", directory.display())))?;
         Ok(directory)
     }
-}
-
-/// By the names of their files.
-pub(crate) fn fuzz_targets() -> Result<Vec<String>, Failure> {
-    let directory = root().join("fuzz/fuzz_targets");
-    if !directory.exists() {
-        return Ok(Vec::new());
-    }
-    let entries = fs::read_dir(&directory)
-        .map_err(|e| Failure::new(format!("reading {}: {e}", directory.display())))?;
-    let mut targets: Vec<String> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
-        .collect();
-    targets.sort();
-    Ok(targets)
 }
 
 /// Root gets them installed, anybody else is told how.
