@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use access::State;
+use access::{State, TokenId};
 use identity::Identity;
 use identity::scram::{self, ITERATIONS, Salts, ScramError, Server, Verifier};
 use wire::backend::Authentication;
@@ -69,19 +69,14 @@ pub(crate) async fn prove(
     let mechanism =
         std::str::from_utf8(mechanism).map_err(|_| malformed("the SASL mechanism is not UTF-8"))?;
 
+    // A name has its secret in one place: in the file, or as tokens in the state file.
     let now = now_ms();
-    let tokens = state.live_tokens(user, now).await.map_err(|error| {
-        tracing::error!(%error, "the state file can't be read");
-        Refusal::CredentialsUnchecked
-    })?;
-    let mut verifiers = Vec::new();
-    for (id, text) in &tokens {
-        verifiers.push(text.parse::<Verifier>().map_err(|error| {
-            tracing::error!(token = %id, %error, "the state file holds a broken verifier");
-            Refusal::CredentialsUnchecked
-        })?);
-    }
-    verifiers.extend(accounts.0.get(user).cloned());
+    let tokens = match accounts.0.get(user) {
+        Some(_) => Vec::new(),
+        None => live_tokens(state, user, now).await?,
+    };
+    let of_file = accounts.0.get(user).into_iter();
+    let verifiers = of_file.chain(tokens.iter().map(|(_, verifier)| verifier)).cloned().collect();
 
     let salt = salts.salt_of(user);
     let (server_first, server) =
@@ -103,6 +98,26 @@ pub(crate) async fn prove(
         });
     }
     Ok(Identity::local(user))
+}
+
+async fn live_tokens(
+    state: &State,
+    user: &str,
+    now: i64,
+) -> Result<Vec<(TokenId, Verifier)>, Refusal> {
+    let rows = state.live_tokens(user, now).await.map_err(|error| {
+        tracing::error!(%error, "the state file can't be read");
+        Refusal::CredentialsUnchecked
+    })?;
+    rows.into_iter()
+        .map(|(id, text)| match text.parse() {
+            Ok(verifier) => Ok((id, verifier)),
+            Err(error) => {
+                tracing::error!(token = %id, %error, "the state file holds a broken verifier");
+                Err(Refusal::CredentialsUnchecked)
+            }
+        })
+        .collect()
 }
 
 async fn say(line: &mut Line, authentication: &Authentication<'_>) -> Result<(), Departure> {
