@@ -170,8 +170,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 async fn with_tokio_postgres(login: &Login) -> Result<(), tokio_postgres::Error> {
-    let (client, mut connection) =
-        tokio_postgres::connect(&login.conninfo(), NoTls).await?;
+    let (client, mut connection) = tokio_postgres::connect(&login.conninfo(), NoTls).await?;
     let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
     let driver = tokio::spawn(async move {
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
@@ -213,7 +212,8 @@ async fn with_tokio_postgres(login: &Login) -> Result<(), tokio_postgres::Error>
     assert_eq!(answers, (0..500).collect::<Vec<_>>());
 
     // Simple, with several results.
-    let messages = client.simple_query("SELECT 'a' AS x; CREATE TABLE tp (a int); SELECT 'b'").await?;
+    let messages =
+        client.simple_query("SELECT 'a' AS x; CREATE TABLE tp (a int); SELECT 'b'").await?;
     let rows: Vec<_> = messages
         .iter()
         .filter_map(|m| match m {
@@ -230,8 +230,11 @@ async fn with_tokio_postgres(login: &Login) -> Result<(), tokio_postgres::Error>
         sink.send(bytes_of(format!("{n}\n"))).await?;
     }
     assert_eq!(sink.finish().await?, 1000);
-    let copied: Vec<_> =
-        client.copy_out("COPY (SELECT a FROM tp ORDER BY a) TO STDOUT").await?.try_collect().await?;
+    let copied: Vec<_> = client
+        .copy_out("COPY (SELECT a FROM tp ORDER BY a) TO STDOUT")
+        .await?
+        .try_collect()
+        .await?;
     assert_eq!(copied.concat(), (0..1000).map(|n| format!("{n}\n")).collect::<String>().as_bytes());
 
     // Notifications from another session while this one is idle.
@@ -246,7 +249,8 @@ async fn with_tokio_postgres(login: &Login) -> Result<(), tokio_postgres::Error>
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
     let token = client.cancel_token();
     let (cancelled, asked) = tokio::join!(client.batch_execute("SELECT pg_sleep(300)"), async {
-        let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'";
+        let sleeps =
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'";
         while other.query_one(sleeps, &[&pid]).await?.get::<_, i64>(0) == 0 {}
         token.cancel_query(NoTls).await
     });

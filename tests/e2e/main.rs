@@ -6,6 +6,8 @@ mod raw;
 mod setup;
 
 mod drivers;
+mod hostile;
+mod lifecycle;
 mod observe;
 mod startup;
 mod transcript;

@@ -72,9 +72,7 @@ fn cancel_keys_are_the_gateways() {
     let target = through(&gate, &Target::direct(&database, Role::Scram));
     let (mut session, greeting) = target.login();
     session.send(&raw::query("SELECT pg_sleep(300)"));
-    setup::eventually("it sleeps", || {
-        setup::activity(&database, "wait_event = 'PgSleep'") == 1
-    });
+    setup::eventually("it sleeps", || setup::activity(&database, "wait_event = 'PgSleep'") == 1);
     let mut direct = Raw::connect(&setup::address(&database.server));
     direct.send(&raw::cancel(&greeting));
     assert_eq!(direct.read(), None);
@@ -158,8 +156,7 @@ fn psql_with_scram_and_tls_on_either_leg() {
 #[test]
 fn psql_without_scram_and_tls_on_both_legs() {
     let database = e2e::pg(15).database();
-    let gate =
-        Plan::observe(&database).upstream_tls("require").tls(&database.server).start();
+    let gate = Plan::observe(&database).upstream_tls("require").tls(&database.server).start();
     for role in [Role::Md5, Role::Cleartext, Role::Trust] {
         let login = client(&gate, &database, role)
             .with("PGSSLMODE", "require")
@@ -171,8 +168,7 @@ fn psql_without_scram_and_tls_on_both_legs() {
 #[test]
 fn two_certificates_and_scram_are_told_what_to_set() {
     let database = e2e::pg(15).database();
-    let gate =
-        Plan::observe(&database).upstream_tls("require").tls(&database.server).start();
+    let gate = Plan::observe(&database).upstream_tls("require").tls(&database.server).start();
     for binding in ["prefer", "require"] {
         let told = client(&gate, &database, Role::Scram)
             .with("PGSSLMODE", "require")
@@ -190,9 +186,8 @@ fn two_certificates_and_scram_are_told_what_to_set() {
 #[test]
 fn a_server_that_is_down() {
     let database = e2e::pg(15).database();
-    let gate = Plan::observe(&database)
-        .address(&format!("127.0.0.1:{}", setup::closed_port()))
-        .start();
+    let gate =
+        Plan::observe(&database).address(&format!("127.0.0.1:{}", setup::closed_port())).start();
     let refusal = refused(
         &gate.address(),
         Role::Scram.name(),

@@ -111,10 +111,19 @@ impl Raw {
 
     /// Answers authentication requests until ReadyForQuery (`Ok`) or an ErrorResponse (`Err`).
     pub fn finish_login(&mut self, user: &str, password: &str) -> Result<Greeting, Message> {
+        self.try_finish_login(user, password).expect("no end of the stream during the login")
+    }
+
+    /// As [`Raw::finish_login`]; `None` when the stream ends without a word.
+    pub fn try_finish_login(
+        &mut self,
+        user: &str,
+        password: &str,
+    ) -> Option<Result<Greeting, Message>> {
         let mut scram = None;
         let mut greeting = Greeting::default();
         loop {
-            let message = self.read().unwrap_or_else(|| panic!("closed during the login"));
+            let message = self.read()?;
             match message.tag {
                 b'R' => match u32_at(&message.body, 0) {
                     0 => {}
@@ -158,8 +167,8 @@ impl Raw {
                     greeting.pid = u32_at(&message.body, 0);
                     greeting.key = message.body[4..].to_vec();
                 }
-                b'Z' => return Ok(greeting),
-                b'E' => return Err(message),
+                b'Z' => return Some(Ok(greeting)),
+                b'E' => return Some(Err(message)),
                 b'N' | b'v' => {}
                 other => panic!("{:?} during the login", char::from(other)),
             }
@@ -202,6 +211,31 @@ impl Raw {
                 assert_eq!(rest, 0, "the stream ended inside a message");
                 return Ok(None);
             }
+        }
+    }
+
+    /// Reads a message without keeping it: its tag, and how long its body was.
+    pub fn skip_message(&mut self) -> (u8, usize) {
+        let deadline = Instant::now() + 4 * PATIENCE;
+        let more = |raw: &mut Raw| {
+            let read = raw.receive(deadline).unwrap_or_else(|e| panic!("no message: {e}"));
+            assert!(read, "the stream ended inside a message");
+        };
+        while self.received.len() - self.start < 5 {
+            more(self);
+        }
+        let tag = self.received[self.start];
+        let body = u32_at(&self.received, self.start + 1) as usize - 4;
+        self.start += 5;
+        let mut left = body;
+        loop {
+            let here = left.min(self.received.len() - self.start);
+            self.start += here;
+            left -= here;
+            if left == 0 {
+                return (tag, body);
+            }
+            more(self);
         }
     }
 
@@ -294,17 +328,17 @@ impl Raw {
         };
     }
 
-    pub fn local_address(&self) -> Option<SocketAddr> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.local_addr().ok(),
-            _ => None,
-        }
-    }
-
     /// Makes the kernel hold little for this reader, so that a slow one pushes back soon.
     pub fn small_receive_buffer(&self) {
         if let Stream::Tcp(stream) = &self.stream {
             socket2::SockRef::from(stream).set_recv_buffer_size(16 * 1024).unwrap();
+        }
+    }
+
+    /// Closes without a word: the peer gets a reset.
+    pub fn reset_when_dropped(&self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
         }
     }
 

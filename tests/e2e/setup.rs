@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 
-use e2e::{Database, Gatepost, Login, ROLE_PASSWORD, Role, Server};
+use e2e::{Database, Gatepost, Login, Place, ROLE_PASSWORD, Role, Server};
 
 use crate::raw::{Address, Greeting, Raw};
 
@@ -91,14 +91,13 @@ impl Target {
 pub fn gate(database: &Database, mode: Mode) -> (Target, Option<Gate>) {
     match mode {
         Mode::Direct => (Target::direct(database, Role::Scram), None),
-        Mode::Gateway => {
-            let gate = Plan::gateway(database).start();
-            (gate.target(), Some(gate))
-        }
-        Mode::Observe => {
-            let gate = Plan::observe(database).start();
-            let direct = Target::direct(database, Role::Scram);
-            (Target { address: gate.address(), ..direct }, Some(gate))
+        Mode::Gateway | Mode::Observe => {
+            let plan = match mode {
+                Mode::Observe => Plan::observe(database),
+                _ => Plan::gateway(database),
+            };
+            let gate = plan.start();
+            (agent_or_role(&gate, database), Some(gate))
         }
     }
 }
@@ -117,6 +116,7 @@ pub struct Plan {
     login: Vec<String>,
     more: Vec<String>,
     files: Vec<(String, String)>,
+    others: Vec<String>,
 }
 
 impl Plan {
@@ -148,6 +148,7 @@ impl Plan {
             login: vec!["login: database".to_owned()],
             more: Vec::new(),
             files: Vec::new(),
+            others: Vec::new(),
         }
     }
 
@@ -215,36 +216,50 @@ impl Plan {
 
     /// Everything but where to listen.
     pub fn connections(&self) -> String {
-        let mut lines = self.top.clone();
-        lines.push("connections:".to_owned());
-        lines.push(format!("  \"{}\":", self.name));
-        lines.push(format!("    address: {}", self.address));
-        lines.push(format!("    tls: {}", self.tls));
+        let mut text: String = self.top.iter().map(|line| format!("{line}\n")).collect();
+        text += "connections:\n";
+        text += &self.connection_block();
+        text + &self.others.concat()
+    }
+
+    fn connection_block(&self) -> String {
+        let mut lines = vec![
+            format!("  \"{}\":", self.name),
+            format!("    address: {}", self.address),
+            format!("    tls: {}", self.tls),
+        ];
         lines.extend(self.database.iter().map(|d| format!("    database: {d}")));
         lines.extend(self.login.iter().chain(&self.more).map(|l| format!("    {l}")));
         lines.join("\n") + "\n"
     }
 
+    /// A further connection, of another plan.
+    pub fn and(mut self, other: &Plan) -> Plan {
+        self.others.push(other.connection_block());
+        self.files.extend(other.files.iter().cloned());
+        self
+    }
+
     pub fn start(&self) -> Gate {
-        let process = Gatepost::start_with(|place| {
-            for (name, text) in &self.files {
-                place.directory.file(name, text);
-            }
-            let directory = place.directory.display().to_string();
-            let listen = self.listen.join("\", \"");
-            let listen = listen.replace("PORT", &place.port.to_string()).replace("DIR", &directory);
-            format!(
-                "listen: [\"{listen}\"]\nhttp: 127.0.0.1:{}\nstate: gatepost.db\n{}",
-                place.http_port,
-                self.connections()
-            )
-        });
-        let token = if self.login.iter().any(|l| l == "login: database") {
-            String::new()
-        } else {
-            process.token(AGENT)
-        };
+        let process = Gatepost::start_with(|place| self.text(place));
+        let own_login = self.login.iter().any(|line| line == "login: database");
+        let token = if own_login { String::new() } else { process.token(AGENT) };
         Gate { process, token, connection: self.name.clone() }
+    }
+
+    /// The whole file; what it names is written beside it.
+    fn text(&self, place: &Place) -> String {
+        for (name, text) in &self.files {
+            place.directory.file(name, text);
+        }
+        let directory = place.directory.display().to_string();
+        let listen = self.listen.join("\", \"");
+        let listen = listen.replace("PORT", &place.port.to_string()).replace("DIR", &directory);
+        format!(
+            "listen: [\"{listen}\"]\nhttp: 127.0.0.1:{}\nstate: gatepost.db\n{}",
+            place.http_port,
+            self.connections()
+        )
     }
 }
 
@@ -286,6 +301,58 @@ impl Gate {
 
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// Puts another file in the place of the first and asks for it to be read; gives its text.
+    pub fn reload(&self, plan: &Plan) -> String {
+        let text = plan.text(&self.process.place);
+        self.process.place.directory.file("gatepost.yaml", &text);
+        self.process.signal("HUP");
+        text
+    }
+}
+
+/// No byte from the network makes the process panic, whatever the test was about.
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let log = self.log();
+        if !std::thread::panicking() {
+            assert!(!log.contains("panicked at"), "the gateway panicked:\n{log}");
+        }
+    }
+}
+
+/// Splitmix64: good enough to vary programs, and the same everywhere.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+/// Who may log in at a gate: the agent, or where the client logs in at the database, a role.
+pub fn agent_or_role(gate: &Gate, database: &Database) -> Target {
+    if gate.token.is_empty() {
+        Target { address: gate.address(), ..Target::direct(database, Role::Scram) }
+    } else {
+        gate.target()
     }
 }
 

@@ -205,7 +205,10 @@ fn startup_parameters_reach_the_server() {
             &[
                 ("database", database.name.as_str()),
                 ("application_name", "e2e \"quoted\" ünïcode"),
-                ("options", "-c work_mem=12345kB --statement-timeout=54321 -c DateStyle=SQL,\\ DMY"),
+                (
+                    "options",
+                    "-c work_mem=12345kB --statement-timeout=54321 -c DateStyle=SQL,\\ DMY",
+                ),
                 ("TimeZone", "Asia/Kathmandu"),
                 ("extra_float_digits", "2"),
                 ("client_encoding", "LATIN1"),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use e2e::{Database, Role};
 
 use crate::raw::{self, Message, Raw};
-use crate::setup::{self, Mode, Target};
+use crate::setup::{self, Dice, Mode, Target};
 
 /// Programs in an ordinary run, for each server version and each way to log in.
 const PROGRAMS: u64 = 120;
@@ -720,31 +720,6 @@ impl std::fmt::Display for Program {
             writeln!(f, "  > {}", step.label)?;
         }
         Ok(())
-    }
-}
-
-/// Splitmix64: good enough to vary programs, and the same everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
     }
 }
 
