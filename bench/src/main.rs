@@ -47,12 +47,14 @@ fn main() {
 }
 
 fn run(programs: &contender::Programs, plan: &Plan, out: &std::path::Path) {
+    // Before we are the load ourselves.
+    let mut report = Report::new(plan);
     eprintln!("starting PostgreSQL, PgBouncer, the floor and Gatepost");
     let contenders = Contenders::start(programs);
     eprintln!("filling the tables ({} wide rows)", plan.rows);
     workload::fill(contenders.direct(), plan);
 
-    let mut report = Report::new(plan, contenders.names(), contenders.versions());
+    report.compares(contenders.names(), contenders.versions());
     for workload in Workload::all() {
         let mut discarded = 0;
         let mut round = 0;

@@ -11,6 +11,8 @@ pub struct Report {
     plan: &'static str,
     contenders: Vec<&'static str>,
     versions: Vec<String>,
+    /// Of the machine before the run: a busy one measures its other work too.
+    load: String,
     results: Vec<Results>,
 }
 
@@ -25,8 +27,20 @@ const DIRECT: usize = 0;
 const FLOOR: usize = 1;
 
 impl Report {
-    pub fn new(plan: &Plan, contenders: Vec<&'static str>, versions: &[String]) -> Report {
-        Report { plan: plan.name, contenders, versions: versions.to_vec(), results: Vec::new() }
+    pub fn new(plan: &Plan) -> Report {
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        Report {
+            plan: plan.name,
+            contenders: Vec::new(),
+            versions: Vec::new(),
+            load: load.split(' ').next().unwrap_or_default().to_owned(),
+            results: Vec::new(),
+        }
+    }
+
+    pub fn compares(&mut self, contenders: Vec<&'static str>, versions: &[String]) {
+        self.contenders = contenders;
+        self.versions = versions.to_vec();
     }
 
     pub fn add(&mut self, workload: Workload, round: Vec<Measured>) {
@@ -43,7 +57,7 @@ impl Report {
             text.write_fmt(words).expect("a string grows");
             text.push('\n');
         };
-        line(format_args!("{}", self.versions.join("; ")));
+        line(format_args!("{}; load before the run: {}", self.versions.join("; "), self.load));
         line(format_args!(
             "Medians of {} rounds. For each: throughput ÷ direct, CPU µs of the proxy per \
              statement or row, CPU ÷ the floor's.\n",
@@ -86,6 +100,7 @@ impl Report {
         let whole = json!({
             "plan": self.plan,
             "versions": self.versions,
+            "load_before": self.load,
             "workloads": workloads,
         });
         format!("{whole:#}\n")
@@ -173,7 +188,8 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_within_a_round() {
-        let mut report = Report::new(&Plan::quick(), vec!["direct", "floor", "gate"], &[]);
+        let mut report = Report::new(&Plan::quick());
+        report.compares(vec!["direct", "floor", "gate"], &[]);
         // The machine was half as fast in the second round and the third had an odd one out.
         for (direct, floor, gate) in [(100.0, 80.0, 70.0), (50.0, 40.0, 35.0), (100.0, 80.0, 1.0)] {
             let (floor, gate) = (measured(floor, 10.0), measured(gate, 12.0));
