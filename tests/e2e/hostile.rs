@@ -422,8 +422,15 @@ fn a_slow_server_pushes_back() {
     let mut cancel = Raw::connect(&gate.address());
     cancel.send(&raw::cancel(&greeting));
     assert_eq!(raw::error(&raw.until_ready()).sqlstate(), "57014");
-    for _ in 0..100 {
-        assert_eq!(raw.until_ready().len(), 4);
+    for n in 0..100 {
+        let replies = raw.until_ready();
+        // PostgreSQL signals a backend and its process group, so that now and then one cancel
+        // hits the statement behind as well. (Directly, 1 in 10 times.)
+        if n == 0 && replies.len() == 2 {
+            assert_eq!(raw::error(&replies).sqlstate(), "57014");
+            continue;
+        }
+        assert_eq!(replies.len(), 4, "{n}: {}", raw::show(&replies));
     }
     sending.join().expect("all sent");
     assert_small(&gate, before);

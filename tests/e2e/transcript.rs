@@ -294,6 +294,50 @@ fn named() -> Vec<(&'static str, Program)> {
                 ("Query", raw::query("SELECT 'not skipped'")),
             ]),
         ),
+        // A Sync that reaches a copy is ignored, one that comes after its failure is answered, and
+        // only the server knows which it was.
+        (
+            "copy in, extended: it fails before a Sync that would have been ignored",
+            p(vec![
+                ("Parse", raw::parse("", "COPY sink FROM STDIN", &[])),
+                ("Bind", raw::bind("", "", &[], &[], &[])),
+                ("Execute", raw::execute("", 0)),
+                ("CopyData", raw::copy_data(b"bad line\n")),
+                ("Sync answered", raw::sync()),
+                ("Query", raw::query("SELECT 'one'")),
+                ("Sync", raw::sync()),
+                ("Parse", raw::parse("", "SELECT 'two'", &[])),
+                ("Bind", raw::bind("", "", &[], &[], &[])),
+                ("Execute", raw::execute("", 0)),
+                ("Sync", raw::sync()),
+            ]),
+        ),
+        (
+            "copy in, extended: Sync once before the failure and twice after it",
+            p(vec![
+                ("Parse", raw::parse("", "COPY sink FROM STDIN", &[])),
+                ("Bind", raw::bind("", "", &[], &[], &[])),
+                ("Execute", raw::execute("", 0)),
+                ("CopyData", raw::copy_data(b"1\tone\n")),
+                ("Sync ignored", raw::sync()),
+                ("CopyData", raw::copy_data(b"bad line\n")),
+                ("Sync answered", raw::sync()),
+                ("CopyDone", raw::copy_done()),
+                ("Sync answered", raw::sync()),
+                ("Query", raw::query("SELECT count(*) FROM sink")),
+            ]),
+        ),
+        (
+            "copy in, simple: it fails before a Sync that would have been ignored",
+            p(vec![
+                ("Query", raw::query("COPY sink FROM STDIN")),
+                ("CopyData", raw::copy_data(b"bad line\n")),
+                ("Sync answered", raw::sync()),
+                ("CopyDone", raw::copy_done()),
+                ("Query", raw::query("SELECT 'one'")),
+                ("Sync", raw::sync()),
+            ]),
+        ),
         (
             "copy in of a table that is not there: data follow a refusal",
             p(vec![
