@@ -23,7 +23,7 @@ impl fmt::Display for Failure {
 
 /// Runs it without a sound; what it printed is shown when it fails.
 pub(crate) fn quiet(name: &str, mut command: Command) -> Result<(), Failure> {
-    print!("{name:<12}");
+    print!("{name:<16}");
     stdout().flush().map_err(|e| Failure::new(format!("printing: {e}")))?;
     if stderr().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always");
@@ -53,9 +53,9 @@ pub(crate) fn shown(name: &str, mut command: Command) -> Result<(), Failure> {
         .map_err(|e| Failure::new(format!("starting {:?}: {e}", command.get_program())))?;
     let took = begin.elapsed().as_secs_f64();
     if status.success() {
-        println!("{name:<12}ok      {took:7.1} s");
+        println!("{name:<16}ok      {took:7.1} s");
         return Ok(());
     }
-    println!("{name:<12}FAILED  {took:7.1} s");
+    println!("{name:<16}FAILED  {took:7.1} s");
     Err(Failure::new(format!("{name} failed")))
 }
