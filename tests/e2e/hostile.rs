@@ -16,7 +16,7 @@ const GROWTH_KIB: u64 = 24 * 1024;
 
 #[test]
 fn silent_clients_block_nobody_and_are_cut_off() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).top("bounds: { login_timeout: 1s }").start();
     let startup =
         raw::startup(raw::PROTOCOL_3_0, setup::AGENT, &[("database", database.name.as_str())]);
@@ -48,7 +48,7 @@ fn silent_clients_block_nobody_and_are_cut_off() {
 /// A byte now and then is not a sign of life.
 #[test]
 fn a_dripping_login_is_cut_off_too() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).top("bounds: { login_timeout: 1s }").start();
     let mut raw = Raw::connect(&gate.address());
     let startup = raw::startup(
@@ -67,7 +67,7 @@ fn a_dripping_login_is_cut_off_too() {
 
 #[test]
 fn absurd_lengths_before_the_login() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).start();
     for length in [0u32, 1, 3, 4, 7, 11_000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff] {
         let mut raw = Raw::connect(&gate.address());
@@ -97,7 +97,7 @@ fn absurd_lengths_before_the_login() {
 /// PostgreSQL hangs up at these. What the gateway says first is its own affair.
 #[test]
 fn absurd_lengths_after_the_login() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).start();
     for tag in [b'Q', b'P', b'd', b'S', b'F'] {
         for length in [0u32, 3, 0x8000_0000, 0xffff_ffff] {
@@ -115,7 +115,7 @@ fn absurd_lengths_after_the_login() {
 /// A gigabyte promised, little given.
 #[test]
 fn a_long_message_that_never_comes() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).start();
     drop(gate.login());
     let before = gate.process.memory_kib("VmHWM");
@@ -133,7 +133,7 @@ fn a_long_message_that_never_comes() {
 
 #[test]
 fn garbage_before_and_after_the_login() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).start();
     for seed in 0..60 {
         let mut dice = Dice(seed);
@@ -150,7 +150,7 @@ fn garbage_before_and_after_the_login() {
 /// HTTP, TLS without asking, and the like: refused without a word that would mislead.
 #[test]
 fn another_protocol() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).tls(&database.server).start();
     for bytes in
         [&b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], b"SSH-2.0-OpenSSH_9.2p1\r\n", &[0; 16]]
@@ -307,7 +307,7 @@ on_each_version! {
 /// sockets fill, and nothing else.
 #[test]
 fn a_hundred_thousand_messages_before_the_first_is_read() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).start();
     let (mut raw, _) = gate.login();
     let before = gate.process.memory_kib("VmHWM");
@@ -336,7 +336,7 @@ fn a_hundred_thousand_messages_before_the_first_is_read() {
 #[test]
 fn a_huge_field_passes_without_being_held() {
     let size: usize = if setup::long() { 0x3fff_0000 } else { 64 << 20 };
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     for plan in [Plan::gateway(&database), Plan::observe(&database)] {
         let gate = plan.start();
         let (mut raw, _) = setup::agent_or_role(&gate, &database).login();
@@ -371,7 +371,7 @@ fn a_huge_field_passes_without_being_held() {
 /// Five who read nothing of 200 MB each, and others who notice nothing of it.
 #[test]
 fn slow_readers_cost_no_memory_and_slow_nobody() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).start();
     let (mut busy, _) = gate.login();
     busy.value("SELECT 1");
@@ -401,7 +401,7 @@ fn slow_readers_cost_no_memory_and_slow_nobody() {
 /// A server that doesn't read (a long statement runs) while its client goes on sending.
 #[test]
 fn a_slow_server_pushes_back() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).start();
     let (mut raw, greeting) = gate.login();
     let before = gate.process.memory_kib("VmHWM");
@@ -439,7 +439,7 @@ fn a_slow_server_pushes_back() {
 /// Terminate is no vanishing: what was sent before it is done, though nobody waits for the answer.
 #[test]
 fn what_precedes_terminate_is_done() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     database.login().psql("CREATE TABLE done (n int); GRANT ALL ON done TO public");
     let gate = Plan::gateway(&database).start();
     for n in 1..=20 {

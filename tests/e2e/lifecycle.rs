@@ -12,7 +12,7 @@ use crate::setup::{self, Gate, Plan};
 
 #[test]
 fn sessions_at_the_bound_and_one_past_it() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).top("bounds: { sessions: 3 }").start();
     let tokens: Vec<_> = ["a", "b", "c", "d"].map(|n| (n, gate.process.token(n))).into();
     let login = |n: usize| {
@@ -33,7 +33,7 @@ fn sessions_at_the_bound_and_one_past_it() {
 
 #[test]
 fn sessions_per_identity_at_the_bound_and_one_past_it() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).top("bounds: { sessions_per_identity: 2 }").start();
     let mut open = vec![gate.login().0, gate.login().0];
     let refusal = refused(&gate);
@@ -53,7 +53,7 @@ fn sessions_per_identity_at_the_bound_and_one_past_it() {
 /// Failed logins are not sessions: they give their place back.
 #[test]
 fn refused_logins_use_up_no_session() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database)
         .top("bounds: { sessions: 1, sessions_per_identity: 1, logins: 2 }")
         .start();
@@ -67,7 +67,7 @@ fn refused_logins_use_up_no_session() {
 
 #[test]
 fn logins_at_the_bound_and_one_past_it() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).top("bounds: { logins: 3 }").start();
     let (mut inside, _) = gate.login();
     // Two that say nothing, and a third place in which everybody can still log in.
@@ -92,7 +92,7 @@ fn logins_at_the_bound_and_one_past_it() {
 /// The length as the packet itself states it.
 #[test]
 fn login_message_bytes_at_the_bound_and_past_it() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).top("bounds: { login_message_bytes: 2000 }").start();
     let packet = |length: usize| {
         let parameters = |name: &str| {
@@ -118,7 +118,7 @@ fn login_message_bytes_at_the_bound_and_past_it() {
 
 #[test]
 fn an_idle_session_is_ended_and_a_busy_one_is_not() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).top("bounds: { idle_timeout: 1s }").start();
     let (mut idle, _) = gate.login();
     let (mut in_transaction, _) = gate.login();
@@ -140,7 +140,7 @@ fn an_idle_session_is_ended_and_a_busy_one_is_not() {
 
 #[test]
 fn sigterm_ends_the_idle_and_lets_the_running_finish() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let mut gate = Plan::gateway(&database).start();
     let (mut idle, _) = gate.login();
     let (mut in_transaction, _) = gate.login();
@@ -176,7 +176,7 @@ fn sigterm_ends_the_idle_and_lets_the_running_finish() {
 
 #[test]
 fn what_runs_past_the_drain_timeout_is_ended() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let mut gate = Plan::gateway(&database).top("bounds: { drain_timeout: 1s }").start();
     let (mut running, _) = gate.login();
     running.send(&raw::query("SELECT pg_sleep(300)"));
@@ -193,7 +193,7 @@ fn what_runs_past_the_drain_timeout_is_ended() {
 /// COPY is a running statement whose end the client decides.
 #[test]
 fn a_copy_may_finish_while_draining() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     database.login().psql("CREATE TABLE sink (t text); GRANT ALL ON sink TO public");
     let mut gate = Plan::gateway(&database).start();
     let (mut idle, _) = gate.login();
@@ -213,7 +213,7 @@ fn a_copy_may_finish_while_draining() {
 
 #[test]
 fn sighup_brings_a_new_connection() {
-    let (one, two) = (e2e::pg(15).database(), e2e::pg(15).database());
+    let (one, two) = (setup::database(), setup::database());
     let plan = Plan::gateway(&one);
     let gate = plan.start();
     let (mut before, _) = gate.login();
@@ -244,7 +244,7 @@ fn sighup_brings_a_new_connection() {
 
 #[test]
 fn a_broken_file_changes_nothing_and_is_told_where() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let plan = Plan::gateway(&database);
     let mut gate = plan.start();
     let (mut before, _) = gate.login();
@@ -265,7 +265,7 @@ fn a_broken_file_changes_nothing_and_is_told_where() {
 
 #[test]
 fn health_and_metrics() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).start();
     let (mut raw, _) = gate.login();
     raw.value("SELECT 1");

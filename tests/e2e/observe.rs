@@ -67,7 +67,7 @@ on_each_version! {
 /// The server's own key must not reach the client: who has it can go around the gateway.
 #[test]
 fn cancel_keys_are_the_gateways() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::observe(&database).start();
     let target = through(&gate, &Target::direct(&database, Role::Scram));
     let (mut session, greeting) = target.login();
@@ -85,7 +85,7 @@ fn cancel_keys_are_the_gateways() {
 
 #[test]
 fn the_star_stands_for_every_database() {
-    let (one, two) = (e2e::pg(15).database(), e2e::pg(15).database());
+    let (one, two) = (setup::database(), setup::database());
     let gate = Plan::observe(&one).named("*").start();
     for database in [&one, &two] {
         let target = through(&gate, &Target::direct(database, Role::Scram));
@@ -100,7 +100,7 @@ fn the_star_stands_for_every_database() {
 
 #[test]
 fn a_named_connection_comes_before_the_star_and_may_rename() {
-    let (one, two) = (e2e::pg(15).database(), e2e::pg(15).database());
+    let (one, two) = (setup::database(), setup::database());
     let star = Plan::observe(&one).named("*").connections();
     let named = Plan::observe(&two).named("shop").with_database(&two.name).connections();
     let named = named.strip_prefix("connections:\n").expect("its first line");
@@ -114,7 +114,7 @@ fn a_named_connection_comes_before_the_star_and_may_rename() {
 
 #[test]
 fn replication_is_refused_here_too() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::observe(&database).start();
     let login = database.login();
     let refusal = Raw::refused(
@@ -129,7 +129,7 @@ fn replication_is_refused_here_too() {
 /// One leg with TLS, either one, and both with the server's own certificate.
 #[test]
 fn psql_with_scram_and_tls_on_either_leg() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let certificates = &database.server.certificates;
     let ca = certificates.ca().display().to_string();
     let (certificate, key) = certificates.server();
@@ -155,7 +155,7 @@ fn psql_with_scram_and_tls_on_either_leg() {
 /// Only SCRAM is bound to a channel: the others pass over two legs of TLS.
 #[test]
 fn psql_without_scram_and_tls_on_both_legs() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::observe(&database).upstream_tls("require").tls(&database.server).start();
     for role in [Role::Md5, Role::Cleartext, Role::Trust] {
         let login = client(&gate, &database, role)
@@ -167,7 +167,7 @@ fn psql_without_scram_and_tls_on_both_legs() {
 
 #[test]
 fn two_certificates_and_scram_are_told_what_to_set() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::observe(&database).upstream_tls("require").tls(&database.server).start();
     for binding in ["prefer", "require"] {
         let told = client(&gate, &database, Role::Scram)
@@ -185,7 +185,7 @@ fn two_certificates_and_scram_are_told_what_to_set() {
 /// A server that is not there is not a refusal of the server's, but the client must learn of it.
 #[test]
 fn a_server_that_is_down() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate =
         Plan::observe(&database).address(&format!("127.0.0.1:{}", setup::closed_port())).start();
     let refusal = refused(

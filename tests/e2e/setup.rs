@@ -22,6 +22,11 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     e2e::wait_for(what, || condition().then_some(()));
 }
 
+/// A database of a server whose version doesn't matter.
+pub fn database() -> Database {
+    e2e::pg(e2e::versions()[0]).database()
+}
+
 /// A database as equal to `template` as PostgreSQL can make it, OIDs included.
 pub fn twin(template: &Database) -> Database {
     static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);

@@ -13,7 +13,7 @@ use crate::setup::{self, Gate, Plan, Target};
 
 #[test]
 fn the_right_token_opens_the_connection() {
-    for version in [15, 18] {
+    for version in e2e::versions() {
         let (database, gate) = stand(version);
         let (mut raw, _) = gate.login();
         assert_eq!(raw.value("SELECT current_database()"), database.name);
@@ -23,7 +23,7 @@ fn the_right_token_opens_the_connection() {
 
 #[test]
 fn a_secret_from_the_file_opens_the_connection() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database)
         .top("identities: { ci: { secret: { file: ci-secret } } }")
         .file("ci-secret", "a secret for CI\n")
@@ -36,7 +36,7 @@ fn a_secret_from_the_file_opens_the_connection() {
 
 #[test]
 fn a_revoked_token_opens_nothing_and_its_twin_still_does() {
-    let (database, gate) = stand(15);
+    let (database, gate) = stand(e2e::versions()[0]);
     let listed = || {
         let output = gate.process.run(&["token", "list"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -66,7 +66,7 @@ fn a_revoked_token_opens_nothing_and_its_twin_still_does() {
 /// Wrong token, somebody else's token, no such user, no such connection: one answer.
 #[test]
 fn refused_logins_look_alike() {
-    let (database, gate) = stand(15);
+    let (database, gate) = stand(e2e::versions()[0]);
     gate.process.token("somebody");
     let wrong = refused(&gate, setup::AGENT, "gp_wrong", &database.name);
     assert_eq!(wrong.sqlstate(), "28P01");
@@ -91,7 +91,7 @@ fn refused_logins_look_alike() {
 /// A salt that changes from try to try, or that differs in shape, would tell who exists.
 #[test]
 fn salts_do_not_tell_who_exists() {
-    let (database, gate) = stand(15);
+    let (database, gate) = stand(e2e::versions()[0]);
     let salt = |user: &str| {
         let mut raw = Raw::connect(&gate.address());
         raw.send(&raw::startup(raw::PROTOCOL_3_0, user, &[("database", database.name.as_str())]));
@@ -118,7 +118,7 @@ fn salts_do_not_tell_who_exists() {
 
 #[test]
 fn an_unknown_connection_is_named_to_who_may_log_in() {
-    let (_database, gate) = stand(15);
+    let (_database, gate) = stand(e2e::versions()[0]);
     let refusal = refused(&gate, setup::AGENT, &gate.token, "no-such-connection");
     assert_eq!(refusal.sqlstate(), "3D000");
     assert_eq!(refusal.severity(), "FATAL");
@@ -127,7 +127,7 @@ fn an_unknown_connection_is_named_to_who_may_log_in() {
 
 #[test]
 fn without_tls_both_requests_get_no_and_plain_goes_on() {
-    let (database, gate) = stand(15);
+    let (database, gate) = stand(e2e::versions()[0]);
     for requests in [
         &[raw::SSL_REQUEST][..],
         &[raw::GSSENC_REQUEST],
@@ -147,7 +147,7 @@ fn without_tls_both_requests_get_no_and_plain_goes_on() {
 
 #[test]
 fn tls_after_a_refused_gssenc() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).tls(&database.server).start();
     let mut raw = Raw::connect(&gate.address());
     raw.send(&raw::special(raw::GSSENC_REQUEST, &[]));
@@ -161,7 +161,7 @@ fn tls_after_a_refused_gssenc() {
 /// CVE-2021-23222 and its kin: what was sent in the clear must not count as said inside TLS.
 #[test]
 fn bytes_stuffed_behind_sslrequest_are_refused() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).tls(&database.server).start();
     let mut raw = Raw::connect(&gate.address());
     let mut bytes = raw::special(raw::SSL_REQUEST, &[]);
@@ -181,7 +181,7 @@ fn bytes_stuffed_behind_sslrequest_are_refused() {
 
 #[test]
 fn replication_is_refused() {
-    let (database, gate) = stand(15);
+    let (database, gate) = stand(e2e::versions()[0]);
     for value in ["database", "true"] {
         let refusal = Raw::refused(
             &gate.address(),
@@ -196,7 +196,7 @@ fn replication_is_refused() {
 
 #[test]
 fn startup_parameters_reach_the_server() {
-    for version in [15, 18] {
+    for version in e2e::versions() {
         let (database, gate) = stand(version);
         let (mut raw, greeting) = Raw::login_with(
             &gate.address(),
@@ -232,7 +232,7 @@ fn startup_parameters_reach_the_server() {
 /// What the server says against a start-up parameter is the client's to read.
 #[test]
 fn a_refused_startup_parameter_is_refused_in_the_servers_words() {
-    let (database, gate) = stand(15);
+    let (database, gate) = stand(e2e::versions()[0]);
     let parameters =
         [("database", database.name.as_str()), ("options", "-c nonsense=1"), ("work_mem", "1MB")];
     let direct = Raw::refused(
@@ -251,7 +251,7 @@ fn a_refused_startup_parameter_is_refused_in_the_servers_words() {
 
 #[test]
 fn every_parameter_status_arrives() {
-    for version in [15, 18] {
+    for version in e2e::versions() {
         let (database, gate) = stand(version);
         let (_direct, expected) = Target::direct(&database, Role::Scram).login();
         let (_gated, got) = gate.login();
@@ -261,29 +261,33 @@ fn every_parameter_status_arrives() {
 }
 
 /// PostgreSQL 15 answers a newer minor version the way Gatepost has to.
-#[test]
-fn a_newer_minor_protocol_is_negotiated_down() {
-    let (database, gate) = stand(15);
-    for (protocol, option) in [(0x0003_0002, None), (0x0003_0000, Some("_pq_.nonsense"))] {
-        let mut parameters = vec![("database", database.name.as_str())];
-        parameters.extend(option.map(|o| (o, "1")));
-        let negotiation = |address: &Address, user: &str| {
-            let mut raw = Raw::connect(address);
-            raw.send(&raw::startup(protocol, user, &parameters));
-            (raw.read().expect("a negotiation"), raw)
-        };
-        let (expected, _) = negotiation(&setup::address(&database.server), Role::Scram.name());
-        let (got, mut raw) = negotiation(&gate.address(), setup::AGENT);
-        assert_eq!(got.tag, b'v');
-        assert_eq!(got, expected);
-        raw.finish_login(setup::AGENT, &gate.token).expect("a login at 3.0");
-        assert_eq!(raw.value("SELECT 1"), "1");
+mod a_newer_minor_protocol_is_negotiated_down {
+    use super::*;
+
+    #[test]
+    fn pg15() {
+        let (database, gate) = stand(15);
+        for (protocol, option) in [(0x0003_0002, None), (0x0003_0000, Some("_pq_.nonsense"))] {
+            let mut parameters = vec![("database", database.name.as_str())];
+            parameters.extend(option.map(|o| (o, "1")));
+            let negotiation = |address: &Address, user: &str| {
+                let mut raw = Raw::connect(address);
+                raw.send(&raw::startup(protocol, user, &parameters));
+                (raw.read().expect("a negotiation"), raw)
+            };
+            let (expected, _) = negotiation(&setup::address(&database.server), Role::Scram.name());
+            let (got, mut raw) = negotiation(&gate.address(), setup::AGENT);
+            assert_eq!(got.tag, b'v');
+            assert_eq!(got, expected);
+            raw.finish_login(setup::AGENT, &gate.token).expect("a login at 3.0");
+            assert_eq!(raw.value("SELECT 1"), "1");
+        }
     }
 }
 
 #[test]
 fn another_major_protocol_is_refused() {
-    let (_database, gate) = stand(15);
+    let (_database, gate) = stand(e2e::versions()[0]);
     for protocol in [0x0002_0000, 0x0004_0000] {
         let mut raw = Raw::connect(&gate.address());
         raw.send(&raw::startup(protocol, setup::AGENT, &[]));
@@ -296,7 +300,7 @@ fn another_major_protocol_is_refused() {
 
 #[test]
 fn a_startup_packet_in_single_bytes() {
-    let (database, gate) = stand(15);
+    let (database, gate) = stand(e2e::versions()[0]);
     let mut raw = Raw::connect(&gate.address());
     for byte in
         raw::startup(raw::PROTOCOL_3_0, setup::AGENT, &[("database", database.name.as_str())])
@@ -310,7 +314,7 @@ fn a_startup_packet_in_single_bytes() {
 /// `user` alone names the database too, as with PostgreSQL.
 #[test]
 fn without_a_database_the_user_names_the_connection() {
-    let (database, gate) = stand(15);
+    let (database, gate) = stand(e2e::versions()[0]);
     let token = gate.process.token(&database.name);
     let (mut raw, _) = Raw::login_with(&gate.address(), &database.name, &token, &[]);
     assert_eq!(raw.value("SELECT current_database()"), database.name);
@@ -318,7 +322,7 @@ fn without_a_database_the_user_names_the_connection() {
 
 #[test]
 fn a_cancel_reaches_its_own_session_and_no_other() {
-    for version in [15, 18] {
+    for version in e2e::versions() {
         let (database, gate) = stand(version);
         cancels(&database, &|| gate.login(), &|bytes| {
             let mut raw = Raw::connect(&gate.address());
@@ -330,7 +334,7 @@ fn a_cancel_reaches_its_own_session_and_no_other() {
 
 #[test]
 fn a_cancel_over_tls() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).tls(&database.server).start();
     cancels(&database, &|| gate.login(), &|bytes| {
         let mut raw = Raw::connect(&gate.address())
@@ -388,7 +392,7 @@ pub fn cancels(
 
 #[test]
 fn psql_with_tls_and_channel_binding() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).tls(&database.server).start();
     let ca = database.server.certificates.ca().display().to_string();
     let other_ca = database.server.certificates.other_ca().display().to_string();
@@ -409,7 +413,7 @@ fn psql_with_tls_and_channel_binding() {
 
 #[test]
 fn tls_1_2_and_1_3() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).tls(&database.server).start();
     for version in ["TLSv1.2", "TLSv1.3"] {
         let login = gate
@@ -425,7 +429,7 @@ fn tls_1_2_and_1_3() {
 /// Much in both directions, for what a TLS record holds is not what a message holds.
 #[test]
 fn bulk_over_tls_on_both_legs() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     database.login().psql("CREATE TABLE sink (t text); GRANT ALL ON sink TO public");
     let ca = database.server.certificates.ca();
     let gate = Plan::gateway(&database)
@@ -445,7 +449,7 @@ fn bulk_over_tls_on_both_legs() {
 #[test]
 fn plain_tcp_from_elsewhere_needs_permission() {
     let outer = outer_address();
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let listen = ["0.0.0.0:PORT"];
     let connect = |gate: &Gate| {
         let mut raw = Raw::connect(&Address::Tcp(SocketAddr::new(outer.into(), gate.port())));
@@ -475,7 +479,7 @@ fn plain_tcp_from_elsewhere_needs_permission() {
 
 #[test]
 fn a_unix_socket_and_ipv6() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database)
         .listen(&["127.0.0.1:PORT", "[::1]:PORT", "DIR/.s.PGSQL.PORT"])
         .start();
@@ -490,7 +494,7 @@ fn a_unix_socket_and_ipv6() {
 
 #[test]
 fn upstream_password_methods() {
-    for version in [15, 18] {
+    for version in e2e::versions() {
         let database = e2e::pg(version).database();
         for role in Role::ALL {
             let tls = if role == Role::TlsOnly { "require" } else { "disable" };
@@ -507,7 +511,7 @@ fn upstream_password_methods() {
 
 #[test]
 fn upstream_over_a_unix_socket() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let server = &database.server;
     let directory = server.sockets.display().to_string();
     let socket = format!("{directory}/.s.PGSQL.{}", server.port);
@@ -522,7 +526,7 @@ fn upstream_over_a_unix_socket() {
 
 #[test]
 fn upstream_tls_modes() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let server = &database.server;
     let ca = server.certificates.ca();
     let ca = ca.display();
@@ -560,7 +564,7 @@ fn upstream_tls_modes() {
 
 #[test]
 fn a_certificate_for_another_name_fails_verify_full_only() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let ca = database.server.certificates.ca();
     // 127.0.0.2 is the same server under a name that its certificate doesn't have; PostgreSQL
     // listens on 127.0.0.1, so a byte copy stands there.
@@ -583,7 +587,7 @@ fn a_certificate_for_another_name_fails_verify_full_only() {
 
 #[test]
 fn the_second_host_when_the_first_is_down() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let down = setup::closed_port();
     let gate = Plan::gateway(&database)
         .address(&format!("[\"127.0.0.1:{down}\", \"127.0.0.1:{}\"]", database.server.port))
@@ -594,7 +598,7 @@ fn the_second_host_when_the_first_is_down() {
 
 #[test]
 fn an_upstream_that_is_down() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate =
         Plan::gateway(&database).address(&format!("127.0.0.1:{}", setup::closed_port())).start();
     let refusal = refused(&gate, setup::AGENT, &gate.token, &database.name);
@@ -605,7 +609,7 @@ fn an_upstream_that_is_down() {
 
 #[test]
 fn an_upstream_that_never_answers_meets_the_connect_timeout() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let gate = Plan::gateway(&database)
         .address(&silent.local_addr().unwrap().to_string())
@@ -619,7 +623,7 @@ fn an_upstream_that_never_answers_meets_the_connect_timeout() {
 
 #[test]
 fn a_wrong_upstream_password_is_not_the_clients_to_read() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     for role in [Role::Scram, Role::Md5, Role::Cleartext] {
         let gate = Plan::gateway_as(&database, role.name(), "not-the-password").start();
         let refusal = refused(&gate, setup::AGENT, &gate.token, &database.name);
@@ -634,7 +638,7 @@ fn a_wrong_upstream_password_is_not_the_clients_to_read() {
 /// An upstream database that is missing is the configuration's fault; its SQLSTATE is kept.
 #[test]
 fn an_upstream_error_keeps_its_sqlstate() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let gate = Plan::gateway(&database).with_database("no_such_database").start();
     let refusal = refused(&gate, setup::AGENT, &gate.token, &database.name);
     assert_eq!((refusal.severity(), refusal.sqlstate()), ("FATAL".into(), "3D000".into()));
@@ -645,7 +649,7 @@ fn an_upstream_error_keeps_its_sqlstate() {
 /// SCRAM is not.
 #[test]
 fn an_upstream_that_skips_the_proof_is_not_believed() {
-    let database = e2e::pg(15).database();
+    let database = setup::database();
     let impostor = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = impostor.local_addr().unwrap().to_string();
     let gate = Plan::gateway(&database).address(&address).start();

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use e2e::{Database, Role};
+use e2e::{Database, Role, Server, on_each_version};
 
 use crate::raw::{self, Message, Raw};
 use crate::setup::{self, Dice, Mode, Target};
@@ -46,50 +46,41 @@ const RESET: &str = "
     DROP TABLE IF EXISTS scratch;
 ";
 
-#[test]
-fn random_programs_pg15_gateway() {
-    random_programs(15, Mode::Gateway);
-}
+on_each_version! {
+    fn random_programs_gateway(server: Server) {
+        random_programs(&server, Mode::Gateway);
+    }
 
-#[test]
-fn random_programs_pg15_observe() {
-    random_programs(15, Mode::Observe);
-}
+    fn random_programs_observe(server: Server) {
+        random_programs(&server, Mode::Observe);
+    }
 
-#[test]
-fn random_programs_pg18_gateway() {
-    random_programs(18, Mode::Gateway);
-}
+    fn named_programs_gateway(server: Server) {
+        named_programs(&server, Mode::Gateway);
+    }
 
-#[test]
-fn random_programs_pg18_observe() {
-    random_programs(18, Mode::Observe);
-}
+    fn named_programs_observe(server: Server) {
+        named_programs(&server, Mode::Observe);
+    }
 
-#[test]
-fn named_programs_pg15_gateway() {
-    named_programs(15, Mode::Gateway);
-}
-
-#[test]
-fn named_programs_pg15_observe() {
-    named_programs(15, Mode::Observe);
-}
-
-#[test]
-fn named_programs_pg18_gateway() {
-    named_programs(18, Mode::Gateway);
-}
-
-#[test]
-fn named_programs_pg18_observe() {
-    named_programs(18, Mode::Observe);
+    /// What the random programs rest on: without a gateway there is no difference at all.
+    fn the_server_agrees_with_itself(server: Server) {
+        let mut stand = Stand::new(&server, Mode::Direct);
+        let random = seeds().map(|seed| (format!("GATEPOST_SEED={seed}"), Program::random(seed)));
+        let named = named().into_iter().map(|(name, program)| (name.to_owned(), program));
+        for (name, program) in random.chain(named) {
+            let (left, right) = (stand.left.run(&program), stand.right.run(&program));
+            if let Some(difference) = stand.compare(&left, &right) {
+                panic!("{name}:\n{program}{difference}");
+            }
+        }
+    }
 }
 
 /// The comparison itself must be able to fail: a twin whose data differ by one character.
 #[test]
 fn a_difference_is_seen() {
-    let mut stand = Stand::new(15, Mode::Direct);
+    let mut stand = Stand::new(&e2e::pg(e2e::versions()[0]), Mode::Direct);
     stand.right.reset.query("DROP FUNCTION chatty");
     stand
         .right
@@ -101,28 +92,9 @@ fn a_difference_is_seen() {
     assert_eq!(stand.difference(&program), None);
 }
 
-/// What the random programs rest on: without a gateway there is no difference at all.
-#[test]
-fn the_server_agrees_with_itself() {
-    for version in e2e::versions() {
-        let mut stand = Stand::new(version, Mode::Direct);
-        for seed in seeds() {
-            let program = Program::random(seed);
-            let (left, right) = (stand.left.run(&program), stand.right.run(&program));
-            if let Some(difference) = stand.compare(&left, &right) {
-                panic!("GATEPOST_SEED={seed} on PostgreSQL {version}:\n{program}{difference}");
-            }
-        }
-        for (name, program) in named() {
-            let (left, right) = (stand.left.run(&program), stand.right.run(&program));
-            let difference = stand.compare(&left, &right);
-            assert_eq!(difference, None, "{name} on PostgreSQL {version}");
-        }
-    }
-}
-
-fn random_programs(version: u32, mode: Mode) {
-    let mut stand = Stand::new(version, mode);
+fn random_programs(server: &Server, mode: Mode) {
+    let mut stand = Stand::new(server, mode);
+    let version = server.version;
     for seed in seeds() {
         let program = Program::random(seed);
         if stand.difference(&program).is_some() {
@@ -148,8 +120,9 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
-fn named_programs(version: u32, mode: Mode) {
-    let mut stand = Stand::new(version, mode);
+fn named_programs(server: &Server, mode: Mode) {
+    let mut stand = Stand::new(server, mode);
+    let version = server.version;
     let mut failed = String::new();
     for (name, program) in named() {
         if let Some(difference) = stand.difference(&program) {
@@ -522,8 +495,8 @@ struct Side {
 }
 
 impl Stand {
-    fn new(version: u32, mode: Mode) -> Stand {
-        let template = e2e::pg(version).database();
+    fn new(server: &Server, mode: Mode) -> Stand {
+        let template = server.database();
         template.login().psql(SCHEMA);
         let first_own_oid = template
             .login()
