@@ -299,9 +299,14 @@ impl Gate {
         self.target().login()
     }
 
-    /// The agent's way in for client programs.
+    /// The agent's way in for client programs that fit the server's version.
     pub fn client(&self, database: &Database) -> Login {
         self.process.login(&database.login(), AGENT, &self.token, &self.connection)
+    }
+
+    /// The agent's way in for client programs that can do TLS.
+    pub fn tls_client(&self, database: &Database) -> Login {
+        Login { clients: e2e::tls_clients(), ..self.client(database) }
     }
 
     pub fn log(&self) -> String {

@@ -397,7 +397,7 @@ fn psql_with_tls_and_channel_binding() {
     let ca = database.server.certificates.ca().display().to_string();
     let other_ca = database.server.certificates.other_ca().display().to_string();
     let connect = |mode: &str, ca: &str, binding: &str| {
-        gate.client(&database)
+        gate.tls_client(&database)
             .with("PGSSLMODE", mode)
             .with("PGSSLROOTCERT", ca)
             .with("PGCHANNELBINDING", binding)
@@ -417,7 +417,7 @@ fn tls_1_2_and_1_3() {
     let gate = Plan::gateway(&database).tls(&database.server).start();
     for version in ["TLSv1.2", "TLSv1.3"] {
         let login = gate
-            .client(&database)
+            .tls_client(&database)
             .with("PGSSLMODE", "require")
             .with("PGCHANNELBINDING", "require")
             .with("PGSSLMINPROTOCOLVERSION", version)
@@ -436,7 +436,7 @@ fn bulk_over_tls_on_both_legs() {
         .tls(&database.server)
         .upstream_tls(&format!("{{ mode: verify-full, ca: {} }}", ca.display()))
         .start();
-    let login = gate.client(&database).with("PGSSLMODE", "require");
+    let login = gate.tls_client(&database).with("PGSSLMODE", "require");
     let rows = "SELECT g, repeat('w', 100) FROM generate_series(1, 50000) g";
     assert_eq!(login.psql(rows).len(), database.login().psql(rows).len());
     assert_eq!(login.psql("SELECT repeat('x', 20000000)").len(), 20_000_000);
