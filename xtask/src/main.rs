@@ -38,7 +38,11 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["test", rest @ ..] => match TestRun::parse(rest) {
-            Some(run) => run.run(),
+            Some(run) => match run.run() {
+                Ok(true) => Ok(()),
+                Ok(false) => return ExitCode::FAILURE,
+                Err(failure) => Err(failure),
+            },
             None => return usage(),
         },
         ["demo", rest @ ..] => demo(rest),
