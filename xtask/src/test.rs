@@ -104,7 +104,8 @@ impl TestRun {
             return Err(Failure::new(format!("removing {}: {error}", report.display())));
         }
         let mut nextest = tools.nextest()?;
-        nextest.args(["run", "--workspace", "--profile", profile]).args(&self.filter);
+        // Every crate, without saying so: a `--package` of the filter may then narrow it.
+        nextest.args(["run", "--profile", profile]).args(&self.filter);
         let excluded: Vec<&str> = [(15, "pg15"), (18, "pg18")]
             .iter()
             .filter(|(version, _)| !self.versions.contains(version))
