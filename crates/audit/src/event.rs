@@ -1,0 +1,402 @@
+//! What the journal keeps of each event, in a stored format of its own: written out field by field
+//! here, so that renaming something elsewhere cannot rewrite history. Number, time, node and chain
+//! are put before it by the writer. `docs/journal.md` describes every field.
+
+use crate::json::{
+    bytes_field, name, number_field, optional_number, optional_string, string, string_field,
+    strings_field,
+};
+use crate::parameter::Parameter;
+
+/// One event's own bytes are at most these: a longer statement cannot be recorded, so it cannot
+/// run.
+pub const EVENT_BYTES_MAX: usize = 64 << 20;
+
+/// Who an event is about: the same for every event of a session, so it is written once and copied.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    bytes: Vec<u8>,
+    session: Option<Box<str>>,
+}
+
+/// What goes into a `Context`. All of it is optional, for a login can fail before it is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Who<'a> {
+    pub session: Option<&'a str>,
+    pub grant: Option<&'a str>,
+    pub identity: Option<Identity<'a>>,
+    pub client: Option<&'a str>,
+    pub application: Option<&'a str>,
+    pub connection: Option<&'a str>,
+    pub role: Option<&'a str>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity<'a> {
+    pub issuer: &'a str,
+    pub subject: &'a str,
+    pub groups: &'a [&'a str],
+    /// Who acts for the subject, the one nearest to us first: issuer and subject of each.
+    pub actors: &'a [(&'a str, &'a str)],
+}
+
+impl Context {
+    pub fn new(who: &Who<'_>) -> Context {
+        let mut bytes = Vec::with_capacity(256);
+        optional_string(&mut bytes, "session", who.session);
+        optional_string(&mut bytes, "grant", who.grant);
+        if let Some(identity) = &who.identity {
+            write_identity(&mut bytes, identity);
+        }
+        optional_string(&mut bytes, "client", who.client);
+        optional_string(&mut bytes, "application", who.application);
+        optional_string(&mut bytes, "connection", who.connection);
+        optional_string(&mut bytes, "role", who.role);
+        Context { bytes, session: who.session.map(Box::from) }
+    }
+}
+
+fn write_identity(out: &mut Vec<u8>, identity: &Identity<'_>) {
+    name(out, "identity");
+    out.extend_from_slice(b"{\"issuer\":");
+    string(out, identity.issuer);
+    string_field(out, "subject", identity.subject);
+    strings_field(out, "groups", identity.groups);
+    if !identity.actors.is_empty() {
+        name(out, "actors");
+        for (index, (issuer, subject)) in identity.actors.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { b"[{\"issuer\":" } else { b",{\"issuer\":" });
+            string(out, issuer);
+            string_field(out, "subject", subject);
+            out.push(b'}');
+        }
+        out.push(b']');
+    }
+    out.push(b'}');
+}
+
+/// The events that the gateway records. The journal's own are in `own`.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    SessionBegins(SessionBegins<'a>),
+    SessionEnds(SessionEnds<'a>),
+    LoginRefused(LoginRefused<'a>),
+    Statement(Statement<'a>),
+    Outcome(Outcome<'a>),
+    Cancel(Cancel<'a>),
+}
+
+/// The context of this and of everything else in the session carries the session's id.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SessionBegins<'a> {
+    /// How the identity was proven: `scram`, `token`…
+    pub login: &'a str,
+    /// Protocol and cipher suite, if the client's connection is encrypted.
+    pub tls: Option<&'a str>,
+    /// The server's process.
+    pub backend: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SessionEnds<'a> {
+    pub reason: &'a str,
+    pub statements: Option<u64>,
+    pub duration_us: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoginRefused<'a> {
+    pub reason: &'a str,
+    pub sqlstate: Option<&'a str>,
+    /// As the client asked for them; nothing here is proven.
+    pub user: Option<&'a str>,
+    pub database: Option<&'a str>,
+}
+
+/// That something is about to be sent to PostgreSQL, or is refused. Durable before it is sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Statement<'a> {
+    /// Within the session; the outcome has the same.
+    pub id: u64,
+    /// Of message: `query`, `parse`, `bind`, `execute`, `function`, `copy`…
+    pub kind: &'a str,
+    pub text: Option<Text<'a>>,
+    /// What PostgreSQL gets, where it differs.
+    pub forwarded: Option<Text<'a>>,
+    /// Of the prepared statement.
+    pub name: Option<&'a str>,
+    pub portal: Option<&'a str>,
+    pub parameters: &'a [Parameter<'a>],
+    /// `allow`, `rewrite`, `hold` or `refuse`.
+    pub verdict: &'a str,
+    pub policy: Option<&'a str>,
+    pub rule: Option<&'a str>,
+    pub touches: &'a [&'a str],
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Text<'a> {
+    /// As it came, but for `redacted` places where a secret stood.
+    Sql { bytes: &'a [u8], redacted: u32 },
+    /// What could not be read well enough to cut secrets out: only its length and hash are kept.
+    Withheld { bytes: u64, sha256: [u8; 32] },
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outcome<'a> {
+    pub id: u64,
+    /// The command tag, as in `UPDATE 3`.
+    pub tag: Option<&'a str>,
+    pub rows: Option<u64>,
+    pub bytes: Option<u64>,
+    pub duration_us: Option<u64>,
+    pub sqlstate: Option<&'a str>,
+    /// Why the reply is not whole, if it isn't.
+    pub cut: Option<&'a str>,
+}
+
+/// A cancel request. It comes on a connection of its own, so the context is of who sent it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cancel<'a> {
+    /// The session that it is for, if its key was right.
+    pub target: Option<&'a str>,
+    pub id: Option<u64>,
+    pub served: bool,
+}
+
+/// Events that are recorded together, in this order and next to one another. Kept and cleared by
+/// its user, so that a statement costs no allocation.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub(crate) bytes: Vec<u8>,
+    /// Where in `bytes` each event ends.
+    pub(crate) ends: Vec<usize>,
+    pub(crate) marks: Vec<Mark>,
+}
+
+/// What the writer remembers of sessions, so that a restart can close those that were open.
+#[derive(Clone, Debug)]
+pub(crate) enum Mark {
+    Begins(Box<str>),
+    Ends(Box<str>),
+}
+
+impl Batch {
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.marks.clear();
+    }
+
+    pub fn push(&mut self, context: &Context, event: &Event<'_>) {
+        self.begin(event_name(event));
+        let out = &mut self.bytes;
+        out.extend_from_slice(&context.bytes);
+        match event {
+            Event::SessionBegins(event) => {
+                string_field(out, "login", event.login);
+                optional_string(out, "tls", event.tls);
+                optional_number(out, "backend", event.backend.map(u64::from));
+                self.marks.extend(context.session.clone().map(Mark::Begins));
+            }
+            Event::SessionEnds(event) => {
+                string_field(out, "reason", event.reason);
+                optional_number(out, "statements", event.statements);
+                optional_number(out, "duration_us", event.duration_us);
+                self.marks.extend(context.session.clone().map(Mark::Ends));
+            }
+            Event::LoginRefused(event) => {
+                string_field(out, "reason", event.reason);
+                optional_string(out, "sqlstate", event.sqlstate);
+                optional_string(out, "user", event.user);
+                optional_string(out, "database", event.database);
+            }
+            Event::Statement(event) => write_statement(out, event),
+            Event::Outcome(event) => {
+                number_field(out, "id", event.id);
+                optional_string(out, "tag", event.tag);
+                optional_number(out, "rows", event.rows);
+                optional_number(out, "bytes", event.bytes);
+                optional_number(out, "duration_us", event.duration_us);
+                optional_string(out, "sqlstate", event.sqlstate);
+                optional_string(out, "cut", event.cut);
+            }
+            Event::Cancel(event) => {
+                optional_string(out, "target", event.target);
+                optional_number(out, "id", event.id);
+                name(out, "served");
+                out.extend_from_slice(if event.served { b"true" } else { b"false" });
+            }
+        }
+        self.end();
+    }
+
+    /// An event is what comes after the chain's fields, up to and with the newline.
+    pub(crate) fn begin(&mut self, event: &str) {
+        name(&mut self.bytes, "event");
+        string(&mut self.bytes, event);
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.bytes.extend_from_slice(b"}\n");
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(crate) fn longest(&self) -> usize {
+        let mut start = 0;
+        let lengths = self.ends.iter().map(|end| end - std::mem::replace(&mut start, *end));
+        lengths.max().unwrap_or(0)
+    }
+}
+
+fn event_name(event: &Event<'_>) -> &'static str {
+    match event {
+        Event::SessionBegins(_) => "session_begins",
+        Event::SessionEnds(_) => "session_ends",
+        Event::LoginRefused(_) => "login_refused",
+        Event::Statement(_) => "statement",
+        Event::Outcome(_) => "outcome",
+        Event::Cancel(_) => "cancel",
+    }
+}
+
+fn write_statement(out: &mut Vec<u8>, event: &Statement<'_>) {
+    number_field(out, "id", event.id);
+    string_field(out, "kind", event.kind);
+    if let Some(text) = &event.text {
+        write_text(out, "text", text);
+    }
+    if let Some(text) = &event.forwarded {
+        write_text(out, "forwarded", text);
+    }
+    optional_string(out, "name", event.name);
+    optional_string(out, "portal", event.portal);
+    if !event.parameters.is_empty() {
+        name(out, "parameters");
+        for (index, parameter) in event.parameters.iter().enumerate() {
+            out.push(if index == 0 { b'[' } else { b',' });
+            parameter.write(out);
+        }
+        out.push(b']');
+    }
+    string_field(out, "verdict", event.verdict);
+    optional_string(out, "policy", event.policy);
+    optional_string(out, "rule", event.rule);
+    strings_field(out, "touches", event.touches);
+}
+
+fn write_text(out: &mut Vec<u8>, field: &str, text: &Text<'_>) {
+    match text {
+        Text::Sql { bytes, redacted } => {
+            bytes_field(out, field, bytes);
+            if *redacted > 0 {
+                number_field(out, &format!("{field}_redacted"), u64::from(*redacted));
+            }
+        }
+        Text::Withheld { bytes, sha256 } => {
+            name(out, &format!("{field}_withheld"));
+            out.extend_from_slice(b"{\"bytes\":");
+            crate::json::number(out, *bytes);
+            name(out, "sha256");
+            out.push(b'"');
+            crate::json::hex(out, sha256);
+            out.extend_from_slice(b"\"}");
+        }
+    }
+}
+
+/// The journal's events about itself.
+pub(crate) mod own {
+    use super::*;
+
+    pub(crate) fn journal_begins(batch: &mut Batch, key: &str) {
+        batch.begin("journal_begins");
+        string_field(&mut batch.bytes, "key", key);
+        batch.end();
+    }
+
+    /// `previous` is the first number of the segment before, and `end` its length in bytes: what
+    /// that file holds beyond was never acknowledged and is not believed.
+    pub(crate) fn segment_begins<'a>(
+        batch: &mut Batch,
+        key: &str,
+        (previous, end): (u64, u64),
+        open: impl IntoIterator<Item = &'a str>,
+    ) {
+        batch.begin("segment_begins");
+        string_field(&mut batch.bytes, "key", key);
+        number_field(&mut batch.bytes, "previous", previous);
+        number_field(&mut batch.bytes, "previous_bytes", end);
+        strings_field(&mut batch.bytes, "open", open);
+        batch.end();
+    }
+
+    pub(crate) fn started(batch: &mut Batch, clean: bool) {
+        batch.begin("started");
+        string_field(&mut batch.bytes, "version", env!("CARGO_PKG_VERSION"));
+        name(&mut batch.bytes, "clean");
+        batch.bytes.extend_from_slice(if clean { b"true" } else { b"false" });
+        batch.end();
+    }
+
+    pub(crate) fn stopped(batch: &mut Batch) {
+        batch.begin("stopped");
+        batch.end();
+    }
+
+    pub(crate) fn recovered(batch: &mut Batch, bytes: u64, kept: &str) {
+        batch.begin("recovered");
+        number_field(&mut batch.bytes, "cut_bytes", bytes);
+        string_field(&mut batch.bytes, "kept", kept);
+        batch.end();
+    }
+
+    pub(crate) fn damage_accepted(batch: &mut Batch, damage: &str) {
+        batch.begin("damage_accepted");
+        string_field(&mut batch.bytes, "damage", damage);
+        batch.end();
+    }
+
+    pub(crate) fn key_changed(batch: &mut Batch, key: &str, certificate: &str) {
+        batch.begin("key_changed");
+        string_field(&mut batch.bytes, "key", key);
+        string_field(&mut batch.bytes, "certificate", certificate);
+        batch.end();
+    }
+
+    pub(crate) fn clock_set_back(batch: &mut Batch, clock: &str) {
+        batch.begin("clock_set_back");
+        string_field(&mut batch.bytes, "clock", clock);
+        batch.end();
+    }
+
+    pub(crate) fn resumed(batch: &mut Batch, why: &str, since: &str, refused: u64) {
+        batch.begin("resumed");
+        string_field(&mut batch.bytes, "why", why);
+        string_field(&mut batch.bytes, "since", since);
+        number_field(&mut batch.bytes, "unrecorded", refused);
+        batch.end();
+    }
+
+    pub(crate) fn head(batch: &mut Batch, note: &str) {
+        batch.begin("head");
+        string_field(&mut batch.bytes, "note", note);
+        batch.end();
+    }
+
+    pub(crate) fn session_closed(batch: &mut Batch, session: &str) {
+        batch.begin("session_ends");
+        string_field(&mut batch.bytes, "session", session);
+        string_field(&mut batch.bytes, "reason", "the gateway stopped while it was open");
+        batch.marks.push(Mark::Ends(session.into()));
+        batch.end();
+    }
+}
