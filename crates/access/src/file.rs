@@ -37,6 +37,15 @@ const MIGRATIONS: &[&str] = &["
         last_used_at INTEGER
     ) STRICT;
     CREATE INDEX tokens_of_name ON tokens (name) WHERE revoked_at IS NULL;
+", "
+    -- The newest head of each node's journal, so that a missing tail is missed.
+    CREATE TABLE journal_heads (
+        node TEXT PRIMARY KEY NOT NULL,
+        number INTEGER NOT NULL,
+        hash BLOB NOT NULL,
+        note TEXT NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT;
 "];
 
 pub(crate) fn open(path: &Path) -> Result<(Connection, [u8; SALT_KEY_BYTES]), StateError> {

@@ -1,8 +1,9 @@
-//! What Gatepost remembers between runs: the state file, and in it the tokens of local identities.
-//! Times are passed in as Unix milliseconds; nothing here reads a clock. What a verifier means is
+//! What Gatepost remembers between runs: the state file, and in it the tokens of local identities
+//! and the newest heads of journals. Times are passed in as Unix milliseconds; nothing here reads a clock. What a verifier means is
 //! the business of `identity`.
 
 mod file;
+mod heads;
 mod tokens;
 mod writer;
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use heads::HeadRow;
 pub use tokens::{TOKENS_PER_NAME_MAX, TOUCH_INTERVAL_MILLIS, TokenId, TokenRow};
 use writer::Writer;
 

@@ -328,7 +328,7 @@ fn a_file_of_a_newer_program_is_refused_and_left_alone() {
     let directory = Directory::new();
     drop(directory.state());
     let by_hand = Connection::open(directory.file()).unwrap();
-    by_hand.pragma_update(None, "user_version", 2).unwrap();
+    by_hand.pragma_update(None, "user_version", 3).unwrap();
     by_hand.close().unwrap();
     let before = std::fs::read(directory.file()).unwrap();
 
@@ -337,8 +337,8 @@ fn a_file_of_a_newer_program_is_refused_and_left_alone() {
         matches!(
             refused,
             StateError::Newer {
-                found: 2,
-                known: 1,
+                found: 3,
+                known: 2,
                 ..
             }
         ),
@@ -442,4 +442,44 @@ fn a_path_that_looks_like_a_uri_is_a_path() {
     let path = directory.0.join("file:x?mode=memory");
     State::open(&path).unwrap();
     assert!(path.metadata().unwrap().len() > 0);
+}
+
+fn head(node: &str, number: u64) -> HeadRow {
+    let note = format!("gatepost/{node}\n{number}\n");
+    HeadRow { node: node.to_owned(), number, hash: [7; 32], note, at: NOW }
+}
+
+#[tokio::test]
+async fn an_anchored_head_is_kept_for_its_node_and_only_moves_forward() {
+    let directory = Directory::new();
+    let state = directory.state();
+    assert_eq!(state.anchored_head("gate-1").await.unwrap(), None);
+    assert!(state.anchor_head(head("gate-1", 10)).await.unwrap());
+    assert!(state.anchor_head(head("gate-2", 3)).await.unwrap());
+    assert!(state.anchor_head(head("gate-1", 12)).await.unwrap());
+    assert!(!state.anchor_head(head("gate-1", 12)).await.unwrap());
+    assert!(!state.anchor_head(head("gate-1", 11)).await.unwrap());
+    drop(state);
+
+    let state = directory.state();
+    assert_eq!(state.anchored_head("gate-1").await.unwrap(), Some(head("gate-1", 12)));
+    assert_eq!(state.anchored_head("gate-2").await.unwrap(), Some(head("gate-2", 3)));
+    assert_eq!(state.anchored_head("gate-3").await.unwrap(), None);
+    state.replace_head(head("gate-1", 2)).await.unwrap();
+    assert_eq!(state.anchored_head("gate-1").await.unwrap(), Some(head("gate-1", 2)));
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_gets_its_heads() {
+    let directory = Directory::new();
+    let state = directory.state();
+    let id = state.add_token("agent-7", "verifier", NOW, None).await.unwrap();
+    drop(state);
+    let by_hand = Connection::open(directory.file()).unwrap();
+    by_hand.execute_batch("DROP TABLE journal_heads; PRAGMA user_version = 1").unwrap();
+    by_hand.close().unwrap();
+
+    let state = directory.state();
+    assert_eq!(ids(&state, "agent-7", NOW).await, [id]);
+    assert!(state.anchor_head(head("gate-1", 1)).await.unwrap());
 }

@@ -59,9 +59,15 @@ pub(crate) fn number(out: &mut Vec<u8>, number: u64) {
 
 /// Without quotes.
 pub(crate) fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or_default();
-        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    let start = out.len();
+    out.resize(start + 2 * bytes.len(), 0);
+    let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or_default();
+    let pairs = out.get_mut(start..).unwrap_or_default().chunks_exact_mut(2);
+    for (pair, byte) in pairs.zip(bytes) {
+        if let [high, low] = pair {
+            *high = digit(byte >> 4);
+            *low = digit(byte & 15);
+        }
     }
 }
 
