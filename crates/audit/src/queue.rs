@@ -343,7 +343,7 @@ impl Queue {
         self.refused.notify_waiters();
         let lost =
             self.keep_relaxed(pending, &unrecorded) + self.keep_relaxed(&mut late, &unrecorded);
-        pending.absorb(late);
+        pending.absorb(&mut late);
         lost
     }
 
@@ -359,15 +359,11 @@ impl Queue {
         self.refuses.store(false, Ordering::Release);
     }
 
-    /// The writer is about to end. Whoever still waits is told so.
-    pub(crate) fn end(&self, pending: &mut Pending) {
+    /// The writer ends. Whoever still waits is told so.
+    pub(crate) fn end(&self) {
         self.close();
         let mut late = Pending::default();
-        let mut staging = self.lock();
-        staging.take(&mut late);
-        drop(staging);
-        pending.group.finish(Err(Unrecorded::Closed));
-        late.group.finish(Err(Unrecorded::Closed));
+        self.lock().take(&mut late);
     }
 
     fn finish(&self, pending: &Pending, result: Result<(), Unrecorded>) {
@@ -445,12 +441,19 @@ impl Pending {
         (lost, weight)
     }
 
-    fn absorb(&mut self, later: Pending) {
+    fn absorb(&mut self, later: &mut Pending) {
         let base = self.bytes.len();
         self.bytes.extend_from_slice(&later.bytes);
         self.ends.extend(later.ends.iter().map(|end| base + end));
-        self.marks.extend(later.marks);
-        self.batches.extend(later.batches);
+        self.marks.append(&mut later.marks);
+        self.batches.append(&mut later.batches);
+    }
+}
+
+/// Whatever becomes of the writer, nobody waits for ever.
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.group.finish(Err(Unrecorded::Closed));
     }
 }
 

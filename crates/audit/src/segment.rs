@@ -43,14 +43,23 @@ impl Segment {
         Some(Segment { first: digits.parse().ok()?, path: path.to_owned(), sealed })
     }
 
-    pub(crate) fn lines(&self) -> io::Result<Lines> {
-        let (file, sealed) = match File::open(&self.path) {
-            // The gateway that writes it may have sealed it since we looked.
+    /// The gateway that writes it may have sealed it since we looked.
+    fn open(&self) -> io::Result<(File, bool)> {
+        match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.sealed => {
-                (File::open(self.path.with_file_name(sealed_name(self.first)))?, true)
+                Ok((File::open(self.path.with_file_name(sealed_name(self.first)))?, true))
             }
-            opened => (opened?, self.sealed),
-        };
+            opened => Ok((opened?, self.sealed)),
+        }
+    }
+
+    /// Of the file.
+    pub(crate) fn size(&self) -> io::Result<u64> {
+        Ok(self.open()?.0.metadata()?.len())
+    }
+
+    pub(crate) fn lines(&self) -> io::Result<Lines> {
+        let (file, sealed) = self.open()?;
         let read = Arc::new(AtomicU64::new(0));
         let file = Counting { file, read: Arc::clone(&read) };
         let reader: Box<dyn BufRead> = if sealed {
@@ -62,10 +71,22 @@ impl Segment {
     }
 }
 
-/// The segments in a directory, in order. Where a segment is there both plain and sealed, because
-/// the power went between the two, it is listed as sealed: that name appears only when the file is
-/// whole.
+/// The segments in a directory, in order. A listing is no snapshot: one that was sealed meanwhile
+/// may be missing under either name, so it is taken until two agree.
 pub(crate) fn in_directory(directory: &Path) -> io::Result<Vec<Segment>> {
+    let mut before = list(directory)?;
+    loop {
+        let segments = list(directory)?;
+        if segments == before {
+            return Ok(segments);
+        }
+        before = segments;
+    }
+}
+
+/// Where a segment is there both plain and sealed, because the power went between the two, it is
+/// listed as sealed: that name appears only when the file is whole.
+fn list(directory: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(directory)? {
         segments.extend(Segment::named(&entry?.path()));

@@ -135,17 +135,16 @@ pub fn verify(
     key: Option<&str>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, Failure> {
-    let bytes_total =
-        journal.segments.iter().map(|segment| size(&segment.path)).sum::<io::Result<_>>();
-    let total = bytes_total.map_err(|source| Failure::Io {
-        path: journal.segments.first().map(|segment| segment.path.clone()).unwrap_or_default(),
-        source,
-    })?;
+    let mut bytes_total = 0;
+    for segment in &journal.segments {
+        let path = || segment.path.clone();
+        bytes_total += segment.size().map_err(|source| Failure::Io { path: path(), source })?;
+    }
     let first = journal.segments.first().map_or(1, |segment| segment.first);
     let mut walk = Walk {
         chain: if journal.whole { Chain::from_genesis() } else { Chain::from_segment(first) },
         progress,
-        at: Progress { bytes_read: 0, bytes_total: total, records: 0 },
+        at: Progress { bytes_read: 0, bytes_total, records: 0 },
         bytes: 0,
         before: None,
         keys: Vec::new(),
@@ -160,10 +159,6 @@ pub fn verify(
         walk.segment(segment, next, journal.live && next.is_none())?;
     }
     walk.report(journal, first)
-}
-
-fn size(path: &Path) -> io::Result<u64> {
-    Ok(path.metadata()?.len())
 }
 
 struct Walk<'a> {
@@ -236,7 +231,7 @@ impl Walk<'_> {
         self.before = Some((segment.first, walked.bytes));
         self.bytes += walked.bytes;
         self.at.records += walked.records;
-        self.at.bytes_read += size(&segment.path).unwrap_or_default();
+        self.at.bytes_read += segment.size().unwrap_or_default();
         self.keys.extend(walked.keys);
         self.accepted.extend(walked.accepted);
         self.checkpoint_seen |= walked.checkpoint_seen;

@@ -97,6 +97,8 @@ impl Heads {
 
 impl Writer {
     pub(crate) fn run(mut self) {
+        let _last_words =
+            LastWords { queue: Arc::clone(&self.queue), heads: Arc::clone(&self.heads) };
         let mut pending = Pending::default();
         let nothing = Batch::new();
         let mut writable = true;
@@ -121,7 +123,7 @@ impl Writer {
             }
         }
         self.anchor();
-        self.queue.end(&mut pending);
+        self.queue.end();
         let Writer { keeper, heads, _lock: lock, .. } = self;
         keeper.finish();
         drop(lock);
@@ -302,6 +304,25 @@ impl Writer {
         self.anchored = Instant::now();
         self.anchor_due = None;
         self.heads.to_anchor.send_replace(self.heads.newest());
+    }
+}
+
+/// A writer that panics is a fault of ours; those who wait for it are not left waiting.
+struct LastWords {
+    queue: Arc<Queue>,
+    heads: Arc<Heads>,
+}
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        self.queue.end();
+        self.heads.ended.send_if_modified(|ended| {
+            let panicked = ended.is_none();
+            if panicked {
+                *ended = Some(Err(Unrecorded::Closed));
+            }
+            panicked
+        });
     }
 }
 

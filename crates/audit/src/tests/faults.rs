@@ -19,6 +19,7 @@ struct Plan {
     /// What fails, and how often still.
     failing: Vec<(Call, u64)>,
     held: Option<Call>,
+    panics: bool,
     /// Somebody waits at `held`.
     waiting: u64,
     counts: [u64; 4],
@@ -34,6 +35,7 @@ impl Faults {
             plan = self.changed.wait(plan).unwrap();
         }
         plan.waiting -= 1;
+        assert!(!plan.panics, "the test says so");
         for (failing, times) in &mut plan.failing {
             if *failing == call && *times > 0 {
                 *times -= 1;
@@ -49,6 +51,10 @@ impl Faults {
 
     pub(crate) fn mend(&self) {
         self.plan.lock().unwrap().failing.clear();
+    }
+
+    pub(crate) fn panic(&self) {
+        self.plan.lock().unwrap().panics = true;
     }
 
     /// From now on `call` waits.

@@ -37,13 +37,18 @@ impl Directory {
         Directory(path)
     }
 
-    /// With everything in it but the lock.
+    /// With everything in it but the lock, as a crash would leave it: all of one moment.
     fn copy(&self) -> Self {
-        let copy = Directory::new();
-        for name in self.names() {
-            fs::copy(self.0.join(&name), copy.0.join(&name)).unwrap();
+        loop {
+            let copy = Directory::new();
+            let names = self.names();
+            let copied =
+                names.iter().all(|name| fs::copy(self.0.join(name), copy.0.join(name)).is_ok());
+            let half = names.iter().any(|name| name.ends_with(".tmp"));
+            if copied && !half && self.names() == names {
+                return copy;
+            }
         }
-        copy
     }
 
     fn names(&self) -> Vec<String> {

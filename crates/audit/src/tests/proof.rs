@@ -230,6 +230,36 @@ async fn a_rechained_journal_fails_at_its_first_broken_head() {
     assert!(fault.reason.contains("signature"), "{fault}");
 }
 
+/// Segments are begun, filled and sealed under the reader, and none of it looks like a fault.
+#[tokio::test]
+async fn a_journal_is_proven_while_it_is_written() {
+    let directory = Directory::new();
+    let options = Options { segment_bytes: 64 << 10, ..directory.options() };
+    let (journal, _) = Journal::open(options, None).unwrap();
+    let path = directory.0.clone();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let reader = std::thread::spawn(move || {
+        let mut proofs = 0;
+        while stopped.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
+            let report = verify(&Proof::in_directory(&path).unwrap(), None, None, &mut |_| {});
+            report.unwrap_or_else(|failure| panic!("after {proofs} proofs: {failure}"));
+            proofs += 1;
+        }
+        proofs
+    });
+    let mut batch = Batch::new();
+    for id in 0..5000 {
+        batch.clear();
+        push_attempt(&mut batch, &context("s-1"), id, "SELECT 1");
+        push_outcome(&mut batch, &context("s-1"), id);
+        record(&journal, &batch).await.unwrap();
+    }
+    drop(stop);
+    assert!(reader.join().unwrap() > 10);
+    journal.close().await.unwrap();
+    assert!(directory.segments().len() > 10);
+}
+
 #[derive(Clone, Debug)]
 enum Mutation {
     Replace(usize, Vec<u8>),

@@ -118,6 +118,7 @@ async fn a_full_disk_refuses_and_a_disk_with_room_again_does_not() {
         eprintln!("not tried, for only root can mount a small disk");
         return;
     }
+    let mounted = Mounted(&directory.0);
     let ballast = directory.0.join("ballast");
     let (journal, _) = directory.open();
     fs::write(&ballast, vec![1; 150 << 10]).unwrap();
@@ -152,7 +153,15 @@ async fn a_full_disk_refuses_and_a_disk_with_room_again_does_not() {
     directory.verify_against(Some(&head)).unwrap();
     let statements = directory.events().iter().filter(|event| *event == "statement").count();
     assert_eq!(statements as u64, recorded + 1);
-    assert!(Command::new("umount").arg(&directory.0).status().unwrap().success());
+    drop(mounted);
+}
+
+struct Mounted<'a>(&'a Path);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
+    }
 }
 
 #[tokio::test]
@@ -283,4 +292,22 @@ async fn the_longest_event_is_recorded_and_one_byte_more_is_not() {
     let head = journal.close().await.unwrap();
     directory.verify_against(Some(&head)).unwrap();
     directory.open();
+}
+
+/// It must not, but if it does nobody waits for ever, and nothing is let in.
+#[tokio::test]
+async fn a_writer_that_panics_leaves_nobody_waiting() {
+    let directory = Directory::new();
+    let outside = Outside::default();
+    let journal = directory.open_with(&outside);
+    outside.faults.hold(Call::Sync);
+    let taken = journal.append(&attempt(1, "SELECT 1"), Durability::Strict).await.unwrap();
+    outside.faults.wait_until_held();
+    let queued = journal.append(&attempt(2, "SELECT 2"), Durability::Strict).await.unwrap();
+    outside.faults.panic();
+    outside.faults.let_go();
+    assert_eq!(within(taken.durable()).await, Err(Unrecorded::Closed));
+    assert_eq!(within(queued.durable()).await, Err(Unrecorded::Closed));
+    assert_eq!(within(journal.close()).await, Err(Unrecorded::Closed));
+    assert_eq!(record(&journal, &attempt(3, "SELECT 3")).await, Err(Unrecorded::Closed));
 }
