@@ -139,6 +139,7 @@ impl Journal {
         let mut found = recovery::recover(&options.directory, &options.node, anchored, accept)?;
         let key = Key::open_or_make(&options.key, &options.node)?;
         let old_key = find_old_key(&options, &key, &mut found)?;
+        found.tidy_up(&options.directory).map_err(io)?;
 
         let keeper = Keeper::start(&options.directory, options.segment_bytes, outside.clone());
         let queue = Arc::new(Queue::new(options.relaxed));

@@ -26,6 +26,9 @@ pub(crate) struct Found {
     pub(crate) last: Option<Last>,
     /// Finished, but not compressed yet: first number and length.
     pub(crate) unsealed: Vec<(u64, u64)>,
+    /// Begun, but nothing in them was ever acknowledged.
+    empty: Vec<Segment>,
+    /// What was cut, once it is tidied up.
     pub(crate) cuts: Vec<Cut>,
     /// What was accepted.
     pub(crate) damage: Vec<String>,
@@ -88,7 +91,7 @@ pub(crate) fn recover(
             if let Some(damage) = scan.damage.take() {
                 damages.found(damage)?;
             }
-            empty.push(segment);
+            empty.push(segment.clone());
             continue;
         };
         if last.head.node() != node {
@@ -111,16 +114,52 @@ pub(crate) fn recover(
     find_unsealed(rest, later, &mut found, &mut damages).map_err(io)??;
     found.damage = damages.accepted;
 
-    // Only now that nothing refuses to start is anything changed.
-    tidy(directory, &segments).map_err(io)?;
-    for segment in empty {
-        cut(segment, 0, &mut found.cuts).map_err(io)?;
-        fs::remove_file(&segment.path).map_err(io)?;
-    }
-    if let Some(last) = found.last.as_ref().filter(|last| !last.segment.sealed) {
-        cut(&last.segment, last.end, &mut found.cuts).map_err(io)?;
-    }
+    found.empty = empty;
     Ok(found)
+}
+
+impl Found {
+    /// Once nothing refuses to start any more: changes what has to be changed before the journal
+    /// can go on, which can be interrupted and done again.
+    pub(crate) fn tidy_up(&mut self, directory: &Path) -> io::Result<()> {
+        tidy(directory, &in_directory(directory)?)?;
+        for segment in &self.empty {
+            cut(segment, 0)?;
+            fs::remove_file(&segment.path)?;
+        }
+        if let Some(last) = self.last.as_ref().filter(|last| !last.segment.sealed) {
+            cut(&last.segment, last.end)?;
+        }
+        self.cuts = cuts_at_the_end(directory, self.last.as_ref())?;
+        Ok(())
+    }
+}
+
+/// The files of bytes that were cut where the journal ends now, which no record tells of yet: a
+/// start may have been interrupted after it cut and before it could say so.
+fn cuts_at_the_end(directory: &Path, last: Option<&Last>) -> io::Result<Vec<Cut>> {
+    let mut cuts = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some((first, end)) = cut_of(&name) else { continue };
+        let untold = match last {
+            None => true,
+            Some(last) => first >= last.next || (first == last.segment.first && end == last.end),
+        };
+        if untold {
+            cuts.push(Cut { bytes: entry.metadata()?.len(), kept: name });
+        }
+    }
+    cuts.sort_by(|one, other| one.kept.cmp(&other.kept));
+    Ok(cuts)
+}
+
+/// Which segment was cut, and where.
+fn cut_of(name: &str) -> Option<(u64, u64)> {
+    let (segment, place) = name.strip_suffix(".cut")?.split_once(".jsonl.")?;
+    let end = place.split('.').next()?;
+    Some((segment.parse().ok()?, end.parse().ok()?))
 }
 
 /// What a crash left behind that says nothing: half-made files, and plain twins of sealed segments.
@@ -419,11 +458,11 @@ impl Sessions {
 }
 
 /// Keeps what follows `end` in a file beside, and writes zeros over it.
-fn cut(segment: &Segment, end: u64, cuts: &mut Vec<Cut>) -> io::Result<()> {
+fn cut(segment: &Segment, end: u64) -> io::Result<()> {
     let file = OpenOptions::new().read(true).write(true).open(&segment.path)?;
     let Some(used) = last_byte(&file, end)? else { return Ok(()) };
     let bytes = used - end;
-    let (kept, mut copy) = new_cut_file(&segment.path, end)?;
+    let mut copy = new_cut_file(&segment.path, end)?;
     let mut source = &file;
     source.seek(SeekFrom::Start(end))?;
     io::copy(&mut source.take(bytes), &mut copy)?;
@@ -437,9 +476,7 @@ fn cut(segment: &Segment, end: u64, cuts: &mut Vec<Cut>) -> io::Result<()> {
         file.write_all_at(zeros.get(..take).unwrap_or(&zeros), at)?;
         at += take as u64;
     }
-    file.sync_all()?;
-    cuts.push(Cut { bytes, kept });
-    Ok(())
+    file.sync_all()
 }
 
 /// One past the last byte after `from` that is not zero.
@@ -460,7 +497,7 @@ fn last_byte(file: &File, from: u64) -> io::Result<Option<u64>> {
     }
 }
 
-fn new_cut_file(segment: &Path, end: u64) -> io::Result<(String, File)> {
+fn new_cut_file(segment: &Path, end: u64) -> io::Result<File> {
     let name = segment.file_name().unwrap_or_default().to_string_lossy();
     for again in 0..CUTS_PER_PLACE_MAX {
         let kept = match again {
@@ -468,8 +505,8 @@ fn new_cut_file(segment: &Path, end: u64) -> io::Result<(String, File)> {
             again => format!("{name}.{end}.{again}.cut"),
         };
         let mut options = OpenOptions::new();
-        match options.write(true).create_new(true).mode(0o600).open(segment.with_file_name(&kept)) {
-            Ok(file) => return Ok((kept, file)),
+        match options.write(true).create_new(true).mode(0o600).open(segment.with_file_name(kept)) {
+            Ok(file) => return Ok(file),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }

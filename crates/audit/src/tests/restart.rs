@@ -94,6 +94,28 @@ async fn wait_for_end(directory: &Directory) -> Vec<String> {
     }
 }
 
+/// The first start cuts and is refused by its disk before it can say so; the second one says so.
+#[tokio::test]
+async fn a_cut_is_told_of_even_if_the_start_that_made_it_failed() {
+    let directory = Directory::new();
+    let (killed, before, _) = killed(&directory).await;
+    let mut torn = content(&killed.last());
+    torn.truncate(torn.len() - 10);
+    fs::write(killed.last(), &torn).unwrap();
+    let outside = Outside::default();
+    outside.faults.fail(crate::outside::Call::Write, u64::MAX);
+    let failed = Journal::open_with(killed.options(), Some(&before), outside);
+    assert!(matches!(failed, Err(OpenError::Io { .. })));
+
+    let (journal, report) = killed.try_open(Some(&before)).unwrap();
+    assert_eq!(report.kept.len(), 1, "{report:?}");
+    journal.close().await.unwrap();
+    killed.verify().unwrap();
+    assert_eq!(killed.events().iter().filter(|event| *event == "recovered").count(), 1);
+    let (_, report) = killed.open();
+    assert!(report.kept.is_empty() && report.clean);
+}
+
 #[tokio::test]
 async fn nothing_is_cut_up_to_the_anchored_head() {
     let directory = Directory::new();
