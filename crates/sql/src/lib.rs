@@ -1,8 +1,46 @@
-//! What SQL text says: tokens, and the secrets in it.
+//! What SQL text says: tokens, the secrets in it, and the facts of a statement.
 //!
 //! This crate knows PostgreSQL's language and nothing of rules, sockets or clocks: text goes in,
 //! facts come out. All text is hostile: every pass is linear in it and has a bounded depth.
 
+pub mod catalog;
+pub mod facts;
+pub mod parse;
 pub mod secrets;
 
 mod lex;
+mod nodes;
+mod walk;
+
+use std::ops::Range;
+
+use crate::catalog::{Catalog, Names};
+use crate::facts::{Facts, NotUnderstood};
+use crate::parse::{Limits, NotParsed};
+
+/// One statement of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// Where it stands in the text, without its semicolon.
+    pub place: Range<usize>,
+    pub facts: Result<Facts, NotUnderstood>,
+}
+
+/// The statements of `text`, each with its facts under the names that the session sees now.
+///
+/// A statement that changes what names mean (DDL, SET search_path) is followed by others under the
+/// old meaning: whoever runs several in one text has to judge the later ones again, or refuse.
+pub fn statements(
+    text: &str,
+    catalog: &Catalog,
+    names: &Names<'_>,
+    limits: &Limits,
+) -> Result<Vec<Statement>, NotParsed> {
+    let parsed = parse::parse(text, limits)?;
+    let path = catalog.path(names);
+    let statements = parsed.statements(text).into_iter().map(|(place, statement)| {
+        let facts = walk::facts(statement.stmt(), text, catalog, &path, limits.nodes_max);
+        Statement { place, facts }
+    });
+    Ok(statements.collect())
+}

@@ -218,8 +218,8 @@ fn keys() {
     let parameters = |text| redact(text, &patterns()).unwrap().parameters;
     assert_eq!(parameters("SELECT pgp_sym_encrypt($1, $2), crypt($3, $4)"), [2, 3]);
     assert_eq!(parameters("UPDATE t SET pin = $12, a = $3"), [12]);
-    assert_eq!(parameters("DO $$ x := crypt($1, 'b') $$"), []);
-    assert_eq!(parameters("SELECT digest($1, $2)"), []);
+    assert_eq!(parameters("DO $$ x := crypt($1, 'b') $$"), Vec::<u16>::new());
+    assert_eq!(parameters("SELECT digest($1, $2)"), Vec::<u16>::new());
 }
 
 #[test]

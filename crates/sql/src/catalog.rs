@@ -1,0 +1,694 @@
+//! What a database holds, as far as names and rights need it: a snapshot, shared by sessions.
+//!
+//! Somebody else reads the rows (`READS`, in one transaction at REPEATABLE READ, so that they
+//! agree with each other) and hands them over; nothing here knows a socket. Names are resolved
+//! as the server does: <https://www.postgresql.org/docs/current/ddl-schemas.html>.
+
+use std::collections::{BTreeSet, HashMap};
+
+/// One of the statements that the snapshot is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    Schemas,
+    Relations,
+    Columns,
+    Inheritance,
+    Types,
+    Functions,
+    ViewReads,
+    Operators,
+    Casts,
+}
+
+/// All reads, in the order in which `Builder::row` wants their rows.
+pub const READS: [Read; 9] = [
+    Read::Schemas,
+    Read::Relations,
+    Read::Columns,
+    Read::Inheritance,
+    Read::Types,
+    Read::Functions,
+    Read::ViewReads,
+    Read::Operators,
+    Read::Casts,
+];
+
+impl Read {
+    /// The statement, for PostgreSQL 13 to 18. Every value of a row fits a text; `t` and `f` are
+    /// booleans, lists are separated by U+001F.
+    pub const fn sql(self) -> &'static str {
+        match self {
+            Self::Schemas => "SELECT oid, nspname FROM pg_catalog.pg_namespace",
+            Self::Relations => {
+                "SELECT c.oid, c.relnamespace, c.relname, c.relkind, c.relrowsecurity, \
+                 COALESCE(pg_catalog.array_to_string(c.reloptions, ',') ~ \
+                 '(^|,)security_invoker=(true|on|1|yes)', false), \
+                 EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1'), \
+                 EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) \
+                 FROM pg_catalog.pg_class c"
+            }
+            Self::Columns => {
+                "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.attgenerated <> '' \
+                 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+                 WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r','p','v','m','f','c','S') \
+                 ORDER BY a.attrelid, a.attnum"
+            }
+            Self::Inheritance => "SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits",
+            Self::ViewReads => {
+                "SELECT DISTINCT r.ev_class, \
+                 CASE d.refclassid WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN 'r' ELSE 'f' END, \
+                 d.refobjid, d.refobjsubid \
+                 FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_depend d \
+                 ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid \
+                 WHERE r.ev_type = '1' AND d.deptype = 'n' \
+                 AND d.refclassid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_proc'::pg_catalog.regclass)"
+            }
+            Self::Types => {
+                "SELECT oid, typnamespace, typname, typrelid, typelem, typbasetype, typtype IN ('r', 'm') \
+                 FROM pg_catalog.pg_type"
+            }
+            Self::Functions => {
+                "SELECT p.oid, p.pronamespace, p.proname, p.prokind, p.provolatile, p.prosecdef, \
+                 p.pronargs, p.pronargdefaults, p.provariadic <> 0, p.proretset, p.prorettype, \
+                 pg_catalog.array_to_string(p.proargtypes::pg_catalog.oid[], pg_catalog.chr(31)), \
+                 pg_catalog.array_to_string(p.proargmodes, pg_catalog.chr(31)), \
+                 pg_catalog.array_to_string(p.proargnames, pg_catalog.chr(31)) \
+                 FROM pg_catalog.pg_proc p"
+            }
+            Self::Operators => {
+                "SELECT o.oprnamespace, o.oprname, o.oprleft = 0, o.oprcode::pg_catalog.oid \
+                 FROM pg_catalog.pg_operator o"
+            }
+            Self::Casts => {
+                "SELECT c.casttarget, c.castfunc, c.castcontext FROM pg_catalog.pg_cast c \
+                 WHERE c.castfunc <> 0"
+            }
+        }
+    }
+}
+
+/// A row that is not what its read gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed(pub Read);
+
+/// Numbers of the snapshot: they mean nothing outside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SchemaId(u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelationId(u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FunctionId(u32);
+
+#[derive(Debug, Default)]
+pub struct Catalog {
+    schemas: Vec<Schema>,
+    schema_by_name: HashMap<Box<str>, SchemaId>,
+    relations: Vec<Relation>,
+    relation_by_oid: HashMap<u32, RelationId>,
+    functions: Vec<Function>,
+    types: HashMap<u32, Type>,
+    /// Functions of casts that aren't built in, by the type they make. Implicit ones can be called
+    /// where no cast is written, those of assignments where a value is stored.
+    casts: HashMap<u32, Vec<FunctionId>>,
+    implicit_casts: Vec<FunctionId>,
+    assignment_casts: Vec<FunctionId>,
+    /// Functions of operators that sorting and grouping could use and that aren't built in.
+    comparisons: Vec<FunctionId>,
+}
+
+#[derive(Debug, Default)]
+struct Schema {
+    name: Box<str>,
+    relations: HashMap<Box<str>, RelationId>,
+    functions: HashMap<Box<str>, Vec<FunctionId>>,
+    operators: HashMap<Box<str>, Vec<Operator>>,
+    types: HashMap<Box<str>, u32>,
+}
+
+#[derive(Debug)]
+pub struct Relation {
+    pub oid: u32,
+    pub schema: SchemaId,
+    pub name: Box<str>,
+    pub kind: RelationKind,
+    pub row_security: bool,
+    /// A view that reads with the rights of who asks, not of its owner.
+    pub security_invoker: bool,
+    /// Rules other than a view's own: what a write does is not what it says.
+    pub rules: bool,
+    pub triggers: bool,
+    pub columns: Vec<Column>,
+    pub parents: Vec<RelationId>,
+    pub children: Vec<RelationId>,
+    /// What a view reads.
+    pub reads: Vec<ViewRead>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelationKind {
+    Table,
+    Partitioned,
+    View,
+    Materialized,
+    Foreign,
+    Sequence,
+    Composite,
+    /// An index or a TOAST table: nothing reads it by its name.
+    Other,
+}
+
+#[derive(Debug)]
+pub struct Column {
+    pub number: u16,
+    pub name: Box<str>,
+    pub type_oid: u32,
+    pub generated: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ViewRead {
+    /// The column with this number, or the row as a whole (0).
+    Column(RelationId, u16),
+    Function(FunctionId),
+}
+
+#[derive(Debug)]
+pub struct Function {
+    pub oid: u32,
+    pub schema: SchemaId,
+    pub name: Box<str>,
+    pub kind: FunctionKind,
+    pub volatile: bool,
+    pub security_definer: bool,
+    pub arguments: Vec<u32>,
+    pub defaults: u16,
+    pub variadic: bool,
+    pub returns_set: bool,
+    pub returns: u32,
+    /// Names of the columns it gives, where its OUT arguments or RETURNS TABLE say them.
+    pub outputs: Vec<Box<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FunctionKind {
+    Function,
+    Procedure,
+    Aggregate,
+    Window,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Operator {
+    prefix: bool,
+    function: FunctionId,
+}
+
+#[derive(Debug)]
+struct Type {
+    relation: Option<RelationId>,
+    element: u32,
+    base: u32,
+    /// It is made of values of another type that the snapshot does not name.
+    range: bool,
+    /// One of the server's own.
+    system: bool,
+}
+
+/// What decides how a session's names are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'s> {
+    /// The elements of search_path, without quotes; `$user` as it is.
+    pub search_path: &'s [&'s str],
+    pub user: &'s str,
+    /// The session's own `pg_temp_N`, once it has temporary objects.
+    pub temporary: Option<&'s str>,
+}
+
+/// The schemas that names are looked up in, first to last.
+#[derive(Clone, Debug)]
+pub struct Path {
+    /// With the temporary schema, which holds relations and types that need no qualifier, but no
+    /// functions and operators that do without.
+    relations: Vec<SchemaId>,
+    functions: Vec<SchemaId>,
+    temporary: Option<SchemaId>,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    pub relation: RelationId,
+    /// Another schema in the path has the name too: should the server not look into the first
+    /// one (because its role may not use it), it would take that.
+    pub twice: bool,
+}
+
+impl Catalog {
+    pub fn path(&self, names: &Names<'_>) -> Path {
+        let temporary = names.temporary.and_then(|name| self.schema_by_name.get(name).copied());
+        let system = self.schema_by_name.get("pg_catalog").copied();
+        let mut relations = Vec::new();
+        for &name in names.search_path {
+            let name = if name == "$user" { names.user } else { name };
+            let schema =
+                if name == "pg_temp" { temporary } else { self.schema_by_name.get(name).copied() };
+            relations.extend(schema.filter(|schema| !relations.contains(schema)));
+        }
+        for first in [system, temporary].into_iter().flatten() {
+            if !relations.contains(&first) {
+                relations.insert(0, first);
+            }
+        }
+        let functions = relations.iter().copied().filter(|s| Some(*s) != temporary).collect();
+        Path { relations, functions, temporary }
+    }
+
+    pub fn schema_name(&self, schema: SchemaId) -> &str {
+        self.schemas.get(schema.0 as usize).map_or("", |schema| &schema.name)
+    }
+
+    pub fn relation(&self, id: RelationId) -> Option<&Relation> {
+        self.relations.get(id.0 as usize)
+    }
+
+    pub fn relation_by_oid(&self, oid: u32) -> Option<RelationId> {
+        self.relation_by_oid.get(&oid).copied()
+    }
+
+    pub fn function(&self, id: FunctionId) -> Option<&Function> {
+        self.functions.get(id.0 as usize)
+    }
+
+    /// Whether the schema is one of the server's own.
+    pub fn is_system(&self, schema: SchemaId) -> bool {
+        matches!(self.schema_name(schema), "pg_catalog" | "information_schema" | "pg_toast")
+    }
+
+    fn schema(&self, id: SchemaId) -> Option<&Schema> {
+        self.schemas.get(id.0 as usize)
+    }
+
+    fn named_schema(&self, name: &str, path: &Path) -> Option<&Schema> {
+        if name == "pg_temp" {
+            return self.schema(path.temporary?);
+        }
+        self.schema(*self.schema_by_name.get(name)?)
+    }
+
+    pub(crate) fn find_relation(
+        &self,
+        schema: Option<&str>,
+        name: &str,
+        path: &Path,
+    ) -> Option<Resolved> {
+        if let Some(schema) = schema {
+            let relation = *self.named_schema(schema, path)?.relations.get(name)?;
+            return Some(Resolved { relation, twice: false });
+        }
+        let mut all = path
+            .relations
+            .iter()
+            .filter_map(|schema| self.schema(*schema)?.relations.get(name).copied());
+        let relation = all.next()?;
+        Some(Resolved { relation, twice: all.next().is_some() })
+    }
+
+    /// Every function of that name that a call with so many arguments could mean.
+    pub(crate) fn find_functions<'c>(
+        &'c self,
+        schema: Option<&str>,
+        name: &'c str,
+        arguments: usize,
+        path: &Path,
+    ) -> impl Iterator<Item = FunctionId> + 'c {
+        let schemas: Vec<&Schema> = match schema {
+            Some(schema) => self.named_schema(schema, path).into_iter().collect(),
+            None => path.functions.iter().filter_map(|schema| self.schema(*schema)).collect(),
+        };
+        schemas
+            .into_iter()
+            .filter_map(move |schema| schema.functions.get(name))
+            .flatten()
+            .copied()
+            .filter(move |id| self.function(*id).is_some_and(|function| function.takes(arguments)))
+    }
+
+    /// The functions behind every operator of that name.
+    pub(crate) fn find_operators(
+        &self,
+        schema: Option<&str>,
+        name: &str,
+        prefix: bool,
+        path: &Path,
+    ) -> Vec<FunctionId> {
+        let schemas: Vec<SchemaId> = match schema {
+            Some(schema) => self.schema_by_name.get(schema).copied().into_iter().collect(),
+            None => path.functions.clone(),
+        };
+        let mut found = Vec::new();
+        for id in schemas {
+            let Some(operators) = self.schema(id).and_then(|s| s.operators.get(name)) else {
+                continue;
+            };
+            found.extend(operators.iter().filter(|o| o.prefix == prefix).map(|o| o.function));
+        }
+        found
+    }
+
+    pub(crate) fn find_type(&self, schema: Option<&str>, name: &str, path: &Path) -> Option<u32> {
+        match schema {
+            Some(schema) => self.named_schema(schema, path)?.types.get(name).copied(),
+            None => path
+                .relations
+                .iter()
+                .find_map(|schema| self.schema(*schema)?.types.get(name).copied()),
+        }
+    }
+
+    /// The relation whose rows are values of the type, for composite types and domains over them.
+    pub(crate) fn row_of(&self, type_oid: u32) -> Option<RelationId> {
+        let mut oid = type_oid;
+        // Domains over domains end somewhere; the server would not let one run in a circle.
+        for _ in 0..32 {
+            let found = self.types.get(&oid)?;
+            if found.relation.is_some() || found.base == 0 {
+                return found.relation;
+            }
+            oid = found.base;
+        }
+        None
+    }
+
+    /// Adds the type and those that its values are made of, as far as they aren't the server's own.
+    /// `false` if they can't be told.
+    pub(crate) fn add_types(&self, type_oid: u32, types: &mut BTreeSet<u32>) -> bool {
+        let mut open = vec![type_oid];
+        while let Some(oid) = open.pop() {
+            let Some(found) = self.types.get(&oid) else { return oid == 0 };
+            let made_of = [found.element, found.base].into_iter().filter(|oid| *oid != 0);
+            if found.system {
+                // An array of ours is not the server's own; its own arrays hold its own types.
+                continue;
+            }
+            if found.range {
+                return false;
+            }
+            if types.insert(oid) {
+                open.extend(made_of);
+                let row = found.relation.and_then(|id| self.relation(id));
+                open.extend(row.into_iter().flat_map(|row| &row.columns).map(|c| c.type_oid));
+            }
+        }
+        true
+    }
+
+    /// Whether a function could be called where values of the `types` and of the server's own
+    /// are all there is.
+    pub(crate) fn could_take(&self, function: FunctionId, types: &BTreeSet<u32>) -> bool {
+        let system = |oid: &u32| self.types.get(oid).is_some_and(|found| found.system);
+        self.function(function).is_none_or(|function| {
+            function.arguments.iter().all(|oid| system(oid) || types.contains(oid))
+        })
+    }
+
+    /// Whether what a cast's function makes is of one of the `types` or the server's own.
+    pub(crate) fn could_want(&self, function: FunctionId, types: &BTreeSet<u32>) -> bool {
+        self.function(function).is_none_or(|function| {
+            let system = self.types.get(&function.returns).is_some_and(|found| found.system);
+            system || types.contains(&function.returns)
+        })
+    }
+
+    pub(crate) fn element_of(&self, type_oid: u32) -> Option<u32> {
+        self.types.get(&type_oid).map(|found| found.element).filter(|element| *element != 0)
+    }
+
+    /// Functions other than the server's own that a cast to the type may call.
+    pub(crate) fn casts_to(&self, type_oid: u32) -> &[FunctionId] {
+        self.casts.get(&type_oid).map_or(&[], Vec::as_slice)
+    }
+
+    /// Functions that sorting, grouping and DISTINCT may call, by the type's operator class.
+    pub(crate) fn comparisons(&self) -> &[FunctionId] {
+        &self.comparisons
+    }
+
+    /// Those that may be called where a value is stored.
+    pub(crate) fn assignment_casts(&self) -> &[FunctionId] {
+        &self.assignment_casts
+    }
+
+    /// Those that may be called where no cast is written.
+    pub(crate) fn implicit_casts(&self) -> &[FunctionId] {
+        &self.implicit_casts
+    }
+}
+
+impl Relation {
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| &*column.name == name)
+    }
+}
+
+impl Function {
+    fn takes(&self, arguments: usize) -> bool {
+        let most = self.arguments.len();
+        let least = most.saturating_sub(usize::from(self.defaults));
+        (least..=most).contains(&arguments) || (self.variadic && arguments + 1 >= least)
+    }
+}
+
+/// Takes the rows of every read, in the order of `READS`.
+#[derive(Debug, Default)]
+pub struct Builder {
+    catalog: Catalog,
+    schemas: HashMap<u32, SchemaId>,
+    functions: HashMap<u32, FunctionId>,
+}
+
+impl Builder {
+    /// One row of `read`, its values as PostgreSQL writes them.
+    pub fn row(&mut self, read: Read, values: &[Option<&str>]) -> Result<(), Malformed> {
+        self.take(read, values).ok_or(Malformed(read))
+    }
+
+    pub fn build(mut self) -> Catalog {
+        // A function's parts come before relations that a view's rows name.
+        for relation in &mut self.catalog.relations {
+            relation.reads.sort_by_key(|read| match read {
+                ViewRead::Column(relation, number) => (0, relation.0, *number),
+                ViewRead::Function(function) => (1, function.0, 0),
+            });
+            relation.reads.dedup();
+        }
+        self.catalog
+    }
+
+    fn take(&mut self, read: Read, values: &[Option<&str>]) -> Option<()> {
+        let mut row = Row(values.iter());
+        match read {
+            Read::Schemas => {
+                let oid = row.number()?;
+                let name: Box<str> = row.text()?.into();
+                let id = SchemaId(u32::try_from(self.catalog.schemas.len()).ok()?);
+                self.schemas.insert(oid, id);
+                self.catalog.schema_by_name.insert(name.clone(), id);
+                self.catalog.schemas.push(Schema { name, ..Schema::default() });
+            }
+            Read::Relations => {
+                let oid = row.number()?;
+                let schema = *self.schemas.get(&row.number()?)?;
+                let name: Box<str> = row.text()?.into();
+                let kind = match row.text()? {
+                    "r" => RelationKind::Table,
+                    "p" => RelationKind::Partitioned,
+                    "v" => RelationKind::View,
+                    "m" => RelationKind::Materialized,
+                    "f" => RelationKind::Foreign,
+                    "S" => RelationKind::Sequence,
+                    "c" => RelationKind::Composite,
+                    _ => RelationKind::Other,
+                };
+                let id = RelationId(u32::try_from(self.catalog.relations.len()).ok()?);
+                let relation = Relation {
+                    oid,
+                    schema,
+                    name: name.clone(),
+                    kind,
+                    row_security: row.flag()?,
+                    security_invoker: row.flag()?,
+                    rules: row.flag()?,
+                    triggers: row.flag()?,
+                    columns: Vec::new(),
+                    parents: Vec::new(),
+                    children: Vec::new(),
+                    reads: Vec::new(),
+                };
+                self.catalog.relation_by_oid.insert(oid, id);
+                self.catalog.schemas.get_mut(schema.0 as usize)?.relations.insert(name, id);
+                self.catalog.relations.push(relation);
+            }
+            Read::Columns => {
+                let relation = *self.catalog.relation_by_oid.get(&row.number()?)?;
+                let column = Column {
+                    number: u16::try_from(row.number()?).ok()?,
+                    name: row.text()?.into(),
+                    type_oid: row.number()?,
+                    generated: row.flag()?,
+                };
+                self.catalog.relations.get_mut(relation.0 as usize)?.columns.push(column);
+            }
+            Read::Inheritance => {
+                let child = *self.catalog.relation_by_oid.get(&row.number()?)?;
+                let parent = *self.catalog.relation_by_oid.get(&row.number()?)?;
+                self.catalog.relations.get_mut(child.0 as usize)?.parents.push(parent);
+                self.catalog.relations.get_mut(parent.0 as usize)?.children.push(child);
+            }
+            Read::ViewReads => {
+                let view = *self.catalog.relation_by_oid.get(&row.number()?)?;
+                let what = row.text()?;
+                let oid = row.number()?;
+                let number = u16::try_from(row.number()?).ok()?;
+                if what == "r" {
+                    let relation = *self.catalog.relation_by_oid.get(&oid)?;
+                    if relation != view {
+                        let read = ViewRead::Column(relation, number);
+                        self.catalog.relations.get_mut(view.0 as usize)?.reads.push(read);
+                    }
+                } else {
+                    let read = ViewRead::Function(*self.functions.get(&oid)?);
+                    self.catalog.relations.get_mut(view.0 as usize)?.reads.push(read);
+                }
+            }
+            Read::Types => {
+                let oid = row.number()?;
+                let schema = *self.schemas.get(&row.number()?)?;
+                let name: Box<str> = row.text()?.into();
+                let relation = match row.number()? {
+                    0 => None,
+                    relation => Some(*self.catalog.relation_by_oid.get(&relation)?),
+                };
+                let found = Type {
+                    relation,
+                    element: row.number()?,
+                    base: row.number()?,
+                    range: row.flag()?,
+                    system: self.catalog.is_system(schema),
+                };
+                self.catalog.schemas.get_mut(schema.0 as usize)?.types.insert(name, oid);
+                self.catalog.types.insert(oid, found);
+            }
+            Read::Functions => self.function(&mut row)?,
+            Read::Operators => {
+                let schema = *self.schemas.get(&row.number()?)?;
+                let name: Box<str> = row.text()?.into();
+                let prefix = row.flag()?;
+                let function = row.number()?;
+                // An operator that is declared but not yet defined has none.
+                let Some(&function) = self.functions.get(&function) else { return Some(()) };
+                let operator = Operator { prefix, function };
+                let comparing = matches!(&*name, "<" | "<=" | "=" | ">=" | ">");
+                let home = self.catalog.functions.get(function.0 as usize)?.schema;
+                if comparing && !self.catalog.is_system(home) {
+                    self.catalog.comparisons.push(function);
+                }
+                let schema = self.catalog.schemas.get_mut(schema.0 as usize)?;
+                schema.operators.entry(name).or_default().push(operator);
+            }
+            Read::Casts => {
+                let target = row.number()?;
+                let id = *self.functions.get(&row.number()?)?;
+                let context = row.text()?;
+                let function = self.catalog.functions.get(id.0 as usize)?;
+                if !self.catalog.is_system(function.schema) {
+                    self.catalog.casts.entry(target).or_default().push(id);
+                    match context {
+                        "i" => self.catalog.implicit_casts.push(id),
+                        "a" => self.catalog.assignment_casts.push(id),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        row.0.next().is_none().then_some(())
+    }
+
+    fn function(&mut self, row: &mut Row<'_, '_>) -> Option<()> {
+        let oid = row.number()?;
+        let schema = *self.schemas.get(&row.number()?)?;
+        let name: Box<str> = row.text()?.into();
+        let kind = match row.text()? {
+            "f" => FunctionKind::Function,
+            "p" => FunctionKind::Procedure,
+            "a" => FunctionKind::Aggregate,
+            "w" => FunctionKind::Window,
+            _ => return None,
+        };
+        let volatile = row.text()? == "v";
+        let security_definer = row.flag()?;
+        let count = row.number()?;
+        let defaults = u16::try_from(row.number()?).ok()?;
+        let variadic = row.flag()?;
+        let returns_set = row.flag()?;
+        let returns = row.number()?;
+        let arguments: Vec<u32> = row.list().map(str::parse).collect::<Result<_, _>>().ok()?;
+        if arguments.len() != usize::try_from(count).ok()? {
+            return None;
+        }
+        let modes: Vec<&str> = row.list().collect();
+        let names: Vec<&str> = row.list().collect();
+        let outputs = modes
+            .iter()
+            .zip(names)
+            .filter(|(mode, _)| matches!(**mode, "o" | "b" | "t"))
+            .map(|(_, name)| name.into())
+            .collect();
+        let id = FunctionId(u32::try_from(self.catalog.functions.len()).ok()?);
+        self.functions.insert(oid, id);
+        let names = &mut self.catalog.schemas.get_mut(schema.0 as usize)?.functions;
+        names.entry(name.clone()).or_default().push(id);
+        self.catalog.functions.push(Function {
+            oid,
+            schema,
+            name,
+            kind,
+            volatile,
+            security_definer,
+            arguments,
+            defaults,
+            variadic,
+            returns_set,
+            returns,
+            outputs,
+        });
+        Some(())
+    }
+}
+
+struct Row<'r, 'v>(std::slice::Iter<'r, Option<&'v str>>);
+
+impl<'v> Row<'_, 'v> {
+    fn text(&mut self) -> Option<&'v str> {
+        *self.0.next()?
+    }
+
+    fn number(&mut self) -> Option<u32> {
+        self.text()?.parse().ok()
+    }
+
+    fn flag(&mut self) -> Option<bool> {
+        match self.text()? {
+            "t" => Some(true),
+            "f" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The elements of a list; NULL and empty have none.
+    fn list(&mut self) -> impl Iterator<Item = &'v str> + use<'v> {
+        let text = self.text().unwrap_or_default();
+        text.split('\u{1f}').filter(move |_| !text.is_empty())
+    }
+}

@@ -1,0 +1,696 @@
+//! From a tree to its facts: the work list, and statements that aren't queries.
+//!
+//! Trees can be a hundred thousand deep, so nothing here recurses into them: what is still to do
+//! stands on a list, last in first out, in the order in which names come into being. At the end
+//! every node that the grammar's table reaches must have been looked at; else the statement is
+//! refused, whatever the walk believes. Queries are in `query`, FROM in `from`, expressions in
+//! `expression`, names in `scope`.
+
+mod expression;
+mod from;
+mod query;
+mod scope;
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use pg_raw_parse::Node;
+use pg_raw_parse::nodes::{
+    CopyStmt, DefElem, DiscardMode, RangeVar, TransactionStmtKind, VariableSetKind, VariableSetStmt,
+};
+
+use self::from::Join;
+use self::scope::{Columnar, Cte, Env, Item, Part, QueryId, Scope, ScopeId};
+use crate::catalog::{Catalog, FunctionId, Path};
+use crate::facts::{
+    ChannelUse, Columns, Copy, Facts, Kind, NotUnderstood, RelationUse, SettingUse, Transaction,
+};
+use crate::lex::{self, token};
+use crate::nodes::{address, children};
+
+type Walked<T = ()> = Result<T, NotUnderstood>;
+
+/// The facts of one statement of `text`.
+pub(crate) fn facts(
+    statement: Node<'_>,
+    text: &str,
+    catalog: &Catalog,
+    path: &Path,
+    nodes_max: usize,
+) -> Walked<Facts> {
+    let mut walk = Walk {
+        text,
+        catalog,
+        path,
+        facts: Facts::new(Kind::Empty),
+        tasks: Vec::new(),
+        scopes: Vec::new(),
+        queries: Vec::new(),
+        ctes: Vec::new(),
+        parts: Vec::new(),
+        seen: Vec::new(),
+        below: Vec::new(),
+        maybe: BTreeSet::new(),
+        casts: BTreeSet::new(),
+        types: BTreeSet::new(),
+        any_type: false,
+    };
+    walk.statement(statement)?;
+    while let Some(task) = walk.tasks.pop() {
+        if walk.seen.len() > nodes_max || walk.tasks.len() > nodes_max {
+            return Err(NotUnderstood::TooManyNodes);
+        }
+        walk.run(task)?;
+    }
+    walk.settle();
+    if walk.facts.opaque.is_none() {
+        walk.check_that_all_was_seen(statement, nodes_max)?;
+    }
+    Ok(walk.facts)
+}
+
+struct Walk<'w> {
+    text: &'w str,
+    catalog: &'w Catalog,
+    path: &'w Path,
+    facts: Facts,
+    tasks: Vec<Task<'w>>,
+    scopes: Vec<Scope<'w>>,
+    queries: Vec<Columnar<'w>>,
+    ctes: Vec<Cte<'w>>,
+    /// What FROM has put together so far: operands of joins, innermost last.
+    parts: Vec<Part<'w>>,
+    /// Addresses of the nodes that were looked at.
+    seen: Vec<usize>,
+    /// Room for the children of one node.
+    below: Vec<Node<'w>>,
+    /// Functions that are called only if values of their types are there: behind operators that
+    /// the server has too, and what compares.
+    maybe: BTreeSet<FunctionId>,
+    /// Functions of casts: called only if what they make is wanted, besides.
+    casts: BTreeSet<FunctionId>,
+    /// The types other than the server's own that values in the statement can have.
+    types: BTreeSet<u32>,
+    /// They can't be told: parameters, ranges.
+    any_type: bool,
+}
+
+enum Task<'w> {
+    Expression(Node<'w>, ScopeId, Mode),
+    Query(Node<'w>, Env, QueryId),
+    /// One item of FROM; leaves a part.
+    From(Node<'w>, ScopeId),
+    /// Adds an item whose own expressions have been walked; leaves a part.
+    Add(Item<'w>, ScopeId),
+    /// Adds the result of a subquery as an item; leaves a part.
+    AddQuery(&'w pg_raw_parse::nodes::RangeSubselect, QueryId, ScopeId),
+    Join(Join<'w>),
+    /// A part of a query, once what comes before it is known.
+    Step(query::Step<'w>),
+}
+
+/// Where an expression stands, as far as that changes how a bare name is read.
+#[derive(Clone, Copy)]
+enum Mode {
+    Plain,
+    /// Input columns before output columns.
+    GroupBy(QueryId),
+    /// Output columns before input columns.
+    OrderBy(QueryId),
+}
+
+impl<'w> Walk<'w> {
+    fn run(&mut self, task: Task<'w>) -> Walked {
+        match task {
+            Task::Expression(node, scope, mode) => self.expression(node, scope, mode),
+            Task::Query(node, env, query) => self.query(node, env, query),
+            Task::From(node, scope) => self.item_of_from(node, scope),
+            Task::Add(item, scope) => self.add_item(item, scope),
+            Task::AddQuery(subselect, query, scope) => {
+                let item = self.subselect_item(subselect, query)?;
+                self.add_item(item, scope)
+            }
+            Task::Join(join) => self.join_end(join),
+            Task::Step(step) => self.step(step),
+        }
+    }
+
+    fn see(&mut self, node: impl Into<Node<'w>>) {
+        self.seen.extend(address(node.into()));
+    }
+
+    /// Looks at a node and all below it: for what has no meaning of its own (names, constant
+    /// options), or one that was read already.
+    fn see_all(&mut self, node: impl Into<Node<'w>>) -> Walked {
+        let mut open = vec![node.into()];
+        while let Some(node) = open.pop() {
+            self.see(node);
+            children(node, &mut open).map_err(|_| NotUnderstood::Construct("option"))?;
+        }
+        Ok(())
+    }
+
+    fn check_that_all_was_seen(&mut self, root: Node<'w>, nodes_max: usize) -> Walked {
+        self.seen.sort_unstable();
+        self.seen.dedup();
+        let mut open = vec![root];
+        let mut count = 0;
+        while let Some(node) = open.pop() {
+            if let Some(address) = address(node)
+                && self.seen.binary_search(&address).is_err()
+            {
+                return Err(NotUnderstood::Unvisited);
+            }
+            count += 1;
+            // A source that many columns share is reached once for each.
+            if count > nodes_max.saturating_mul(2) {
+                return Err(NotUnderstood::TooManyNodes);
+            }
+            children(node, &mut open).map_err(|_| NotUnderstood::Unvisited)?;
+        }
+        Ok(())
+    }
+
+    fn note_type(&mut self, oid: u32) {
+        if !self.catalog.add_types(oid, &mut self.types) {
+            self.any_type = true;
+        }
+    }
+
+    fn note_functions(&mut self, functions: impl IntoIterator<Item = FunctionId>) {
+        for id in functions {
+            self.facts.functions.insert(id);
+            let Some(function) = self.catalog.function(id) else { continue };
+            for oid in function.arguments.iter().chain([&function.returns]) {
+                self.note_type(*oid);
+            }
+        }
+    }
+
+    /// Keeps of the functions that may be called those that could be.
+    fn settle(&mut self) {
+        let relations = std::mem::take(&mut self.facts.relations);
+        for used in &relations {
+            let columns = used.relation.and_then(|id| self.catalog.relation(id));
+            let written = used.insert.is_some() || used.update.is_some();
+            for column in columns.into_iter().flat_map(|relation| &relation.columns) {
+                let read = used.read.as_ref().is_some_and(|r| r.numbers.contains(&column.number));
+                if read || written {
+                    self.note_type(column.type_oid);
+                }
+            }
+        }
+        self.facts.relations = relations;
+        // What one makes is there for the others.
+        loop {
+            let before = self.types.len();
+            for id in std::mem::take(&mut self.maybe) {
+                if self.any_type || self.catalog.could_take(id, &self.types) {
+                    self.note_functions([id]);
+                } else {
+                    self.maybe.insert(id);
+                }
+            }
+            for id in std::mem::take(&mut self.casts) {
+                let there = self.catalog.could_take(id, &self.types)
+                    && self.catalog.could_want(id, &self.types);
+                if self.any_type || there {
+                    self.note_functions([id]);
+                } else {
+                    self.casts.insert(id);
+                }
+            }
+            if self.types.len() == before {
+                break;
+            }
+        }
+    }
+
+    fn expressions<N: Into<Node<'w>>>(
+        &mut self,
+        nodes: impl IntoIterator<Item = N>,
+        scope: ScopeId,
+    ) {
+        let tasks = nodes.into_iter().map(|n| Task::Expression(n.into(), scope, Mode::Plain));
+        self.tasks.extend(tasks);
+    }
+
+    fn statement(&mut self, node: Node<'w>) -> Walked {
+        self.see(node);
+        self.facts.kind = match node {
+            Node::None => Kind::Empty,
+            Node::SelectStmt(select) => {
+                self.top_query(node);
+                // SELECT INTO; in a set operation it stands in the leftmost arm.
+                let mut leftmost = select;
+                while let Some(left) = leftmost.larg() {
+                    leftmost = left;
+                }
+                match leftmost.into_clause() {
+                    Some(_) => Kind::CreateTableAs,
+                    None => Kind::Select,
+                }
+            }
+            Node::InsertStmt(_) => self.top_write(node, Kind::Insert),
+            Node::UpdateStmt(_) => self.top_write(node, Kind::Update),
+            Node::DeleteStmt(_) => self.top_write(node, Kind::Delete),
+            Node::MergeStmt(_) => self.top_write(node, Kind::Merge),
+            Node::ExplainStmt(explain) => {
+                let analyze = self.explain_runs(explain.options().iter())?;
+                self.statement(explain.query())?;
+                self.facts.writes &= analyze;
+                Kind::Explain { analyze }
+            }
+            Node::PrepareStmt(prepare) => {
+                for type_name in prepare.argtypes().iter() {
+                    self.see_all(type_name)?;
+                }
+                self.statement(prepare.query())?;
+                self.facts.handle = prepare.name().map(str::to_owned);
+                Kind::Prepare
+            }
+            Node::ExecuteStmt(execute) => {
+                let scope = self.empty_scope(Env::default());
+                self.expressions(execute.params().iter(), scope);
+                self.facts.handle = execute.name().map(str::to_owned);
+                // What it runs is for whoever keeps the prepared statements to say.
+                self.facts.writes = true;
+                Kind::Execute
+            }
+            Node::DeallocateStmt(deallocate) => {
+                self.facts.handle = Some(deallocate.name().unwrap_or_default().to_owned());
+                Kind::Deallocate
+            }
+            Node::CreateTableAsStmt(create) => {
+                let into = create.into().ok_or(NotUnderstood::Construct("CREATE TABLE AS"))?;
+                self.created(into)?;
+                self.statement(create.query())?;
+                self.facts.writes = true;
+                Kind::CreateTableAs
+            }
+            Node::DeclareCursorStmt(declare) => {
+                self.statement(declare.query())?;
+                self.facts.handle = declare.portalname().map(str::to_owned);
+                Kind::DeclareCursor
+            }
+            Node::FetchStmt(fetch) => {
+                self.facts.handle = fetch.portalname().map(str::to_owned);
+                Kind::Fetch
+            }
+            Node::ClosePortalStmt(close) => {
+                self.facts.handle = Some(close.portalname().unwrap_or_default().to_owned());
+                Kind::CloseCursor
+            }
+            Node::CopyStmt(copy) => self.copy(copy)?,
+            Node::TransactionStmt(transaction) => {
+                for option in transaction.options().iter() {
+                    self.see_all(option)?;
+                }
+                Kind::Transaction(match transaction.kind {
+                    TransactionStmtKind::TRANS_STMT_BEGIN
+                    | TransactionStmtKind::TRANS_STMT_START => Transaction::Begin,
+                    TransactionStmtKind::TRANS_STMT_COMMIT => Transaction::Commit,
+                    TransactionStmtKind::TRANS_STMT_ROLLBACK => Transaction::Rollback,
+                    TransactionStmtKind::TRANS_STMT_SAVEPOINT => Transaction::Savepoint,
+                    TransactionStmtKind::TRANS_STMT_RELEASE => Transaction::Release,
+                    TransactionStmtKind::TRANS_STMT_ROLLBACK_TO => Transaction::RollbackTo,
+                    TransactionStmtKind::TRANS_STMT_PREPARE
+                    | TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED
+                    | TransactionStmtKind::TRANS_STMT_ROLLBACK_PREPARED => {
+                        self.facts.writes = true;
+                        self.facts.outside_transaction = true;
+                        Transaction::TwoPhase
+                    }
+                    _ => return Err(NotUnderstood::Construct("transaction command")),
+                })
+            }
+            Node::VariableSetStmt(set) => self.set(set)?,
+            Node::VariableShowStmt(show) => {
+                let name = show.name().unwrap_or_default();
+                let name = if name.eq_ignore_ascii_case("all") { "" } else { name };
+                self.setting(name, None, false, false);
+                Kind::Show
+            }
+            Node::DiscardStmt(discard) => {
+                match discard.target {
+                    DiscardMode::DISCARD_ALL => {
+                        self.setting("", None, false, true);
+                        self.facts.handle = Some(String::new());
+                        self.facts.outside_transaction = true;
+                    }
+                    DiscardMode::DISCARD_PLANS
+                    | DiscardMode::DISCARD_SEQUENCES
+                    | DiscardMode::DISCARD_TEMP => {}
+                    _ => return Err(NotUnderstood::Construct("DISCARD")),
+                }
+                Kind::Discard
+            }
+            Node::ListenStmt(listen) => {
+                let name = listen.conditionname().unwrap_or_default().to_owned();
+                self.facts.channels.push(ChannelUse::Listen(name));
+                Kind::Listen
+            }
+            Node::UnlistenStmt(unlisten) => {
+                let name = unlisten.conditionname().map(str::to_owned);
+                self.facts.channels.push(ChannelUse::Unlisten(name));
+                Kind::Unlisten
+            }
+            Node::NotifyStmt(notify) => {
+                let name = notify.conditionname().unwrap_or_default().to_owned();
+                self.facts.channels.push(ChannelUse::Notify(name));
+                self.facts.writes = true;
+                Kind::Notify
+            }
+            Node::LockStmt(lock) => {
+                // ACCESS SHARE is 1.
+                let strong = lock.mode != 1;
+                for node in lock.relations().iter() {
+                    self.named_relation(node)?.lock = Some(strong);
+                }
+                Kind::Lock
+            }
+            Node::TruncateStmt(truncate) => {
+                for node in truncate.relations().iter() {
+                    self.named_relation(node)?.truncate = true;
+                }
+                self.facts.writes = true;
+                Kind::Truncate
+            }
+            node => {
+                let name = command(node).ok_or(NotUnderstood::Construct("command"))?;
+                self.facts.opaque = Some(name);
+                self.facts.writes = true;
+                self.facts.outside_transaction = OUTSIDE_TRANSACTION.contains(&name);
+                Kind::Command(name)
+            }
+        };
+        Ok(())
+    }
+
+    fn top_query(&mut self, node: Node<'w>) {
+        let query = self.new_query();
+        self.tasks.push(Task::Query(node, Env::default(), query));
+        self.casts.extend(self.catalog.implicit_casts());
+    }
+
+    fn top_write(&mut self, node: Node<'w>, kind: Kind) -> Kind {
+        self.top_query(node);
+        kind
+    }
+
+    fn explain_runs(&mut self, options: impl Iterator<Item = &'w DefElem>) -> Walked<bool> {
+        let mut analyze = false;
+        for option in options {
+            self.see_all(option)?;
+            if option.defname() == Some("analyze") {
+                analyze = !is_off(option);
+            }
+        }
+        Ok(analyze)
+    }
+
+    fn set(&mut self, set: &'w VariableSetStmt) -> Walked<Kind> {
+        let name = set.name().unwrap_or_default();
+        let mut values = Vec::new();
+        for node in set.args().iter() {
+            self.see_all(node)?;
+            let mut node = node;
+            // SET TIME ZONE INTERVAL '…'.
+            if let Node::TypeCast(cast) = node {
+                node = cast.arg();
+            }
+            match node {
+                Node::A_Const(constant) => {
+                    let value = constant.val();
+                    values.push(value.map(|value| value.to_string()).unwrap_or_default());
+                }
+                Node::DefElem(option) => {
+                    // SET TRANSACTION …: each is a setting of its own.
+                    let name = option.defname().unwrap_or_default();
+                    self.setting(name, None, true, true);
+                }
+                _ => return Err(NotUnderstood::Construct("SET")),
+            }
+        }
+        match set.kind {
+            VariableSetKind::VAR_SET_VALUE => {
+                self.setting(name, Some(values), set.is_local, true);
+            }
+            VariableSetKind::VAR_SET_DEFAULT
+            | VariableSetKind::VAR_RESET
+            | VariableSetKind::VAR_SET_CURRENT => self.setting(name, None, set.is_local, true),
+            VariableSetKind::VAR_RESET_ALL => self.setting("", None, false, true),
+            VariableSetKind::VAR_SET_MULTI => {}
+            _ => return Err(NotUnderstood::Construct("SET")),
+        }
+        Ok(Kind::Set)
+    }
+
+    fn setting(&mut self, name: &str, value: Option<Vec<String>>, local: bool, change: bool) {
+        self.facts.settings.push(SettingUse { name: name.to_owned(), value, local, change });
+    }
+
+    fn copy(&mut self, copy: &'w CopyStmt) -> Walked<Kind> {
+        for option in copy.options().iter() {
+            self.see_all(option)?;
+        }
+        let kind = match (copy.is_from, copy.is_program, copy.filename()) {
+            (true, true, _) => Copy::FromProgram,
+            (false, true, _) => Copy::ToProgram,
+            (true, _, Some(_)) => Copy::FromFile,
+            (false, _, Some(_)) => Copy::ToFile,
+            (true, ..) => Copy::FromClient,
+            (false, ..) => Copy::ToClient,
+        };
+        self.facts.writes = kind != Copy::ToClient;
+        if let Some(range) = copy.relation() {
+            let relation = self.relation_use(range)?;
+            let mut columns = Columns::default();
+            for name in copy.attlist().iter() {
+                self.see(name);
+                let name = name.as_str().unwrap_or_default();
+                columns.numbers.insert(self.column_number(relation, name)?);
+            }
+            if copy.attlist().is_empty() {
+                // Generated columns aren't copied.
+                columns.numbers.extend(self.stored_columns(relation));
+            }
+            let scope = self.empty_scope(Env::default());
+            let item = self.relation_item(range, relation)?;
+            self.scope_mut(scope)?.items.push(item);
+            self.tasks.push(Task::Expression(copy.where_clause(), scope, Mode::Plain));
+            if let Some(relation) = self.facts.relations.get_mut(relation) {
+                if copy.is_from {
+                    relation.insert = Some(columns);
+                } else {
+                    relation.read = Some(columns);
+                }
+            }
+        } else {
+            let writes = self.facts.writes;
+            self.statement(copy.query())?;
+            self.facts.writes |= writes;
+        }
+        Ok(Kind::Copy(kind))
+    }
+
+    /// A relation that a command names.
+    fn named_relation(&mut self, node: Node<'w>) -> Walked<&mut RelationUse> {
+        let Node::RangeVar(range) = node else {
+            return Err(NotUnderstood::Construct("name of a relation"));
+        };
+        let number = self.relation_use(range)?;
+        self.facts.relations.get_mut(number).ok_or(NotUnderstood::Unvisited)
+    }
+
+    /// Resolves a relation and notes its place; gives the number of the use.
+    fn relation_use(&mut self, range: &'w RangeVar) -> Walked<usize> {
+        self.see(range);
+        if let Some(alias) = range.alias() {
+            self.see_all(alias)?;
+        }
+        if let Some(database) = range.catalogname() {
+            // The snapshot does not know the name of its own database; nobody writes it.
+            return Err(NotUnderstood::OtherDatabase(database.to_owned()));
+        }
+        let name = range.relname().unwrap_or_default();
+        let resolved = self
+            .catalog
+            .find_relation(range.schemaname(), name, self.path)
+            .ok_or_else(|| NotUnderstood::NoSuchRelation(name.to_owned()))?;
+        let mut relation = RelationUse::new(Some(resolved.relation), self.name_at(range)?);
+        relation.only = !range.inh;
+        relation.aliased = range.alias().is_some();
+        relation.twice = resolved.twice;
+        self.facts.relations.push(relation);
+        Ok(self.facts.relations.len() - 1)
+    }
+
+    fn column_number(&self, number: usize, name: &str) -> Walked<u16> {
+        self.facts
+            .relations
+            .get(number)
+            .and_then(|used| self.catalog.relation(used.relation?)?.column(name))
+            .map(|column| column.number)
+            .ok_or_else(|| NotUnderstood::NoSuchColumn(name.to_owned()))
+    }
+
+    fn stored_columns(&self, number: usize) -> Vec<u16> {
+        let relation = self.facts.relations.get(number).and_then(|used| used.relation);
+        let columns = relation.and_then(|id| self.catalog.relation(id)).map(|r| &r.columns);
+        let columns = columns.into_iter().flatten();
+        columns.filter(|column| !column.generated).map(|column| column.number).collect()
+    }
+
+    /// The relation that SELECT INTO or CREATE TABLE AS makes.
+    fn created(&mut self, into: &'w pg_raw_parse::nodes::IntoClause) -> Walked {
+        self.see_all(into)?;
+        let range = into.rel().ok_or(NotUnderstood::Construct("INTO"))?;
+        let mut relation = RelationUse::new(None, self.name_at(range)?);
+        relation.create = true;
+        self.facts.relations.push(relation);
+        self.facts.writes = true;
+        Ok(())
+    }
+
+    /// The place of `schema.name` in the text. The tree has only where it starts.
+    fn name_at(&self, range: &RangeVar) -> Walked<Range<usize>> {
+        let lost = NotUnderstood::Construct("name of a relation");
+        let start = usize::try_from(range.location).map_err(|_| lost.clone())?;
+        let parts = 1 + usize::from(range.schemaname().is_some());
+        let (mut position, mut end, mut names) = (start, start, 0);
+        while names < parts {
+            let next = token(self.text, position).ok().flatten().ok_or_else(|| lost.clone())?;
+            position = next.end;
+            match next.kind {
+                lex::Kind::Space | lex::Kind::Comment | lex::Kind::Mark(b'.') => {}
+                lex::Kind::Word | lex::Kind::QuotedName { unicode: false } => {
+                    names += 1;
+                    end = next.end;
+                }
+                // U&"…" may go on with UESCAPE.
+                _ => return Err(lost),
+            }
+        }
+        Ok(start..end)
+    }
+}
+
+/// Whether an option that is on when it stands alone is switched off.
+fn is_off(option: &DefElem) -> bool {
+    match option.arg() {
+        Node::String(text) => {
+            matches!(text.sval(), Some("off" | "false" | "0" | "OFF" | "FALSE"))
+        }
+        Node::Integer(number) => number.ival == 0,
+        Node::Boolean(flag) => !flag.boolval,
+        _ => false,
+    }
+}
+
+/// Commands that take effect at once or refuse to run in a transaction block.
+const OUTSIDE_TRANSACTION: [&str; 11] = [
+    "alter database",
+    "alter system",
+    "checkpoint",
+    "cluster",
+    "create database",
+    "create tablespace",
+    "drop database",
+    "drop tablespace",
+    "load",
+    "reindex",
+    "vacuum",
+];
+
+/// PostgreSQL's own name for a command whose parts aren't looked into.
+fn command(node: Node<'_>) -> Option<&'static str> {
+    Some(match node {
+        Node::DoStmt(_) => "do",
+        Node::CallStmt(_) => "call",
+        Node::VacuumStmt(_) => "vacuum",
+        Node::ClusterStmt(_) => "cluster",
+        Node::ReindexStmt(_) => "reindex",
+        Node::CheckPointStmt(_) => "checkpoint",
+        Node::LoadStmt(_) => "load",
+        Node::CommentStmt(_) => "comment",
+        Node::SecLabelStmt(_) => "security label",
+        Node::ConstraintsSetStmt(_) => "set constraints",
+        Node::CreateStmt(_) => "create table",
+        Node::ViewStmt(_) => "create view",
+        Node::IndexStmt(_) => "create index",
+        Node::CreateSeqStmt(_) => "create sequence",
+        Node::AlterSeqStmt(_) => "alter sequence",
+        Node::CreateSchemaStmt(_) => "create schema",
+        Node::CreateFunctionStmt(_) => "create function",
+        Node::AlterFunctionStmt(_) => "alter function",
+        Node::CreateTrigStmt(_) => "create trigger",
+        Node::CreateEventTrigStmt(_) => "create event trigger",
+        Node::AlterEventTrigStmt(_) => "alter event trigger",
+        Node::RuleStmt(_) => "create rule",
+        Node::CreatePolicyStmt(_) => "create policy",
+        Node::AlterPolicyStmt(_) => "alter policy",
+        Node::CreateExtensionStmt(_) => "create extension",
+        Node::AlterExtensionStmt(_) | Node::AlterExtensionContentsStmt(_) => "alter extension",
+        Node::CreatePLangStmt(_) => "create language",
+        Node::CreateAmStmt(_) => "create access method",
+        Node::CreateCastStmt(_) => "create cast",
+        Node::CreateConversionStmt(_) => "create conversion",
+        Node::CreateTransformStmt(_) => "create transform",
+        Node::CreateOpClassStmt(_) => "create operator class",
+        Node::CreateOpFamilyStmt(_) => "create operator family",
+        Node::AlterOpFamilyStmt(_) => "alter operator family",
+        Node::AlterOperatorStmt(_) => "alter operator",
+        Node::DefineStmt(_) => "define",
+        Node::CreateDomainStmt(_) => "create domain",
+        Node::AlterDomainStmt(_) => "alter domain",
+        Node::CompositeTypeStmt(_) | Node::CreateEnumStmt(_) | Node::CreateRangeStmt(_) => {
+            "create type"
+        }
+        Node::AlterEnumStmt(_) | Node::AlterTypeStmt(_) => "alter type",
+        Node::CreateStatsStmt(_) => "create statistics",
+        Node::AlterStatsStmt(_) => "alter statistics",
+        Node::AlterTableStmt(_) => "alter table",
+        Node::AlterTableMoveAllStmt(_) => "alter table all in tablespace",
+        Node::RenameStmt(_) => "rename",
+        Node::AlterObjectSchemaStmt(_) => "set schema",
+        Node::AlterObjectDependsStmt(_) => "depends on extension",
+        Node::AlterOwnerStmt(_) => "owner to",
+        Node::AlterCollationStmt(_) => "alter collation",
+        Node::AlterTSDictionaryStmt(_) => "alter text search dictionary",
+        Node::AlterTSConfigurationStmt(_) => "alter text search configuration",
+        Node::DropStmt(_) => "drop",
+        Node::DropOwnedStmt(_) => "drop owned",
+        Node::ReassignOwnedStmt(_) => "reassign owned",
+        Node::GrantStmt(_) => "grant",
+        Node::GrantRoleStmt(_) => "grant role",
+        Node::AlterDefaultPrivilegesStmt(_) => "alter default privileges",
+        Node::CreateRoleStmt(_) => "create role",
+        Node::AlterRoleStmt(_) | Node::AlterRoleSetStmt(_) => "alter role",
+        Node::DropRoleStmt(_) => "drop role",
+        Node::CreatedbStmt(_) => "create database",
+        Node::AlterDatabaseStmt(_)
+        | Node::AlterDatabaseSetStmt(_)
+        | Node::AlterDatabaseRefreshCollStmt(_) => "alter database",
+        Node::DropdbStmt(_) => "drop database",
+        Node::AlterSystemStmt(_) => "alter system",
+        Node::CreateTableSpaceStmt(_) => "create tablespace",
+        Node::AlterTableSpaceOptionsStmt(_) => "alter tablespace",
+        Node::DropTableSpaceStmt(_) => "drop tablespace",
+        Node::CreateFdwStmt(_) => "create foreign data wrapper",
+        Node::AlterFdwStmt(_) => "alter foreign data wrapper",
+        Node::CreateForeignServerStmt(_) => "create server",
+        Node::AlterForeignServerStmt(_) => "alter server",
+        Node::CreateUserMappingStmt(_) => "create user mapping",
+        Node::AlterUserMappingStmt(_) => "alter user mapping",
+        Node::DropUserMappingStmt(_) => "drop user mapping",
+        Node::ImportForeignSchemaStmt(_) => "import foreign schema",
+        Node::CreatePublicationStmt(_) => "create publication",
+        Node::AlterPublicationStmt(_) => "alter publication",
+        Node::CreateSubscriptionStmt(_) => "create subscription",
+        Node::AlterSubscriptionStmt(_) => "alter subscription",
+        Node::DropSubscriptionStmt(_) => "drop subscription",
+        Node::RefreshMatViewStmt(_) => "refresh materialized view",
+        _ => return None,
+    })
+}

@@ -1,0 +1,604 @@
+//! Expressions: what they read and call.
+
+use pg_raw_parse::Node;
+use pg_raw_parse::nodes::{
+    A_Expr, A_Expr_Kind, BoolExprType, FuncCall, SetOperation, SubLinkType, TypeName,
+};
+
+use super::from::qualified;
+use super::scope::{Env, QueryId, ScopeId};
+use super::{Mode, Task, Walk, Walked};
+use crate::catalog::FunctionId;
+use crate::facts::NotUnderstood;
+use crate::lex::{Kind, token};
+use crate::nodes::children;
+
+impl<'w> Walk<'w> {
+    pub(super) fn expression(&mut self, node: Node<'w>, scope: ScopeId, mode: Mode) -> Walked {
+        self.see(node);
+        match node {
+            Node::None => Ok(()),
+            Node::ColumnRef(column) => {
+                if let Some(name) = bare_name(node)
+                    && self.is_output(name, scope, mode)?
+                {
+                    return self.see_all(node);
+                }
+                self.column_ref(column.fields(), scope)
+            }
+            Node::FuncCall(call) => self.call(call, scope),
+            Node::A_Expr(operation) => self.operation(operation, scope),
+            Node::TypeCast(cast) => {
+                let type_name = cast.type_name().ok_or(NotUnderstood::Construct("cast"))?;
+                self.cast_to(type_name)?;
+                if type_name.names().iter().next_back().and_then(|name| name.sval())
+                    == Some("regclass")
+                {
+                    self.named_by(cast.arg())?;
+                }
+                self.expressions([cast.arg()], scope);
+                Ok(())
+            }
+            Node::SubLink(link) => {
+                if link.sub_link_type != SubLinkType::EXISTS_SUBLINK {
+                    let names = self.names(link.oper_name().iter())?;
+                    match qualified(&names) {
+                        Ok((schema, name)) => self.operator(schema, name, false),
+                        Err(_) => self.operator(None, "=", false),
+                    }
+                }
+                self.expressions([link.testexpr()], scope);
+                let env = Env { outer: Some(scope), ctes: self.env(scope)?.ctes };
+                let query = self.new_query();
+                self.tasks.push(Task::Query(link.subselect(), env, query));
+                Ok(())
+            }
+            Node::A_Indirection(indirection) => {
+                for part in indirection.indirection() {
+                    match part {
+                        Node::String(name) => {
+                            self.see(part);
+                            self.attribute(
+                                name.sval().unwrap_or_default(),
+                                indirection.arg(),
+                                scope,
+                            );
+                        }
+                        Node::A_Star(_) => self.see(part),
+                        part => self.expressions([part], scope),
+                    }
+                }
+                self.expressions([indirection.arg()], scope);
+                Ok(())
+            }
+            Node::CollateClause(collate) => {
+                self.names(collate.collname().iter())?;
+                self.expressions([collate.arg()], scope);
+                Ok(())
+            }
+            Node::SortBy(sort) => {
+                let names = self.names(sort.use_op().iter())?;
+                if let Ok((schema, name)) = qualified(&names) {
+                    self.operator(schema, name, false);
+                }
+                self.comparison();
+                self.tasks.push(Task::Expression(sort.node(), scope, mode));
+                Ok(())
+            }
+            Node::GroupingSet(set) => {
+                let tasks = set.content().iter().map(|node| Task::Expression(node, scope, mode));
+                self.tasks.extend(tasks);
+                Ok(())
+            }
+            Node::WindowDef(_) | Node::MinMaxExpr(_) => {
+                self.comparison();
+                self.below(node, scope)
+            }
+            Node::CaseExpr(case) => {
+                if !matches!(case.arg(), Node::None) {
+                    self.operator(None, "=", false);
+                }
+                self.below(node, scope)
+            }
+            Node::MultiAssignRef(assign) => {
+                // All columns of `(a, b) = …` share one source.
+                if assign.colno == 1 {
+                    self.expressions([assign.source()], scope);
+                }
+                Ok(())
+            }
+            Node::RowExpr(row) => {
+                // `GROUP BY (a, b)` groups by a and by b.
+                let mode = if matches!(mode, Mode::GroupBy(_)) { mode } else { Mode::Plain };
+                for name in row.colnames().iter() {
+                    self.see(name);
+                }
+                let tasks = row.args().iter().map(|node| Task::Expression(node, scope, mode));
+                self.tasks.extend(tasks);
+                Ok(())
+            }
+            Node::ResTarget(target) => {
+                self.expressions(target.indirection().iter(), scope);
+                self.expressions([target.val()], scope);
+                Ok(())
+            }
+            Node::TypeName(type_name) => self.cast_to(type_name),
+            Node::SelectStmt(_) => {
+                // JSON_ARRAY(SELECT …).
+                let env = Env { outer: Some(scope), ctes: self.env(scope)?.ctes };
+                let query = self.new_query();
+                self.tasks.push(Task::Query(node, env, query));
+                Ok(())
+            }
+            Node::ParamRef(_) => {
+                self.any_type = true;
+                Ok(())
+            }
+            // What means the same wherever it stands: its parts are all there is to it.
+            Node::NodeList(_)
+            | Node::A_ArrayExpr(_)
+            | Node::A_Const(_)
+            | Node::A_Indices(_)
+            | Node::BitString(_)
+            | Node::BoolExpr(_)
+            | Node::Boolean(_)
+            | Node::BooleanTest(_)
+            | Node::CaseWhen(_)
+            | Node::CoalesceExpr(_)
+            | Node::CurrentOfExpr(_)
+            | Node::Float(_)
+            | Node::GroupingFunc(_)
+            | Node::Integer(_)
+            | Node::JsonAggConstructor(_)
+            | Node::JsonArgument(_)
+            | Node::JsonArrayAgg(_)
+            | Node::JsonArrayConstructor(_)
+            | Node::JsonArrayQueryConstructor(_)
+            | Node::JsonBehavior(_)
+            | Node::JsonFormat(_)
+            | Node::JsonFuncExpr(_)
+            | Node::JsonIsPredicate(_)
+            | Node::JsonKeyValue(_)
+            | Node::JsonObjectAgg(_)
+            | Node::JsonObjectConstructor(_)
+            | Node::JsonOutput(_)
+            | Node::JsonParseExpr(_)
+            | Node::JsonReturning(_)
+            | Node::JsonScalarExpr(_)
+            | Node::JsonSerializeExpr(_)
+            | Node::JsonValueExpr(_)
+            | Node::MergeSupportFunc(_)
+            | Node::NamedArgExpr(_)
+            | Node::NullTest(_)
+            | Node::SetToDefault(_)
+            | Node::SQLValueFunction(_)
+            | Node::String(_)
+            | Node::XmlExpr(_)
+            | Node::XmlSerialize(_) => self.below(node, scope),
+            _ => Err(NotUnderstood::Construct("expression")),
+        }
+    }
+
+    /// All that is right below the node, as expressions.
+    fn below(&mut self, node: Node<'w>, scope: ScopeId) -> Walked {
+        let mut below = std::mem::take(&mut self.below);
+        children(node, &mut below).map_err(|_| NotUnderstood::Construct("expression"))?;
+        self.expressions(below.drain(..), scope);
+        self.below = below;
+        Ok(())
+    }
+
+    /// Whether a bare name in GROUP BY, ORDER BY or DISTINCT ON means a column of the result.
+    fn is_output(&self, name: &str, scope: ScopeId, mode: Mode) -> Walked<bool> {
+        let query = match mode {
+            Mode::Plain => return Ok(false),
+            Mode::GroupBy(query) => {
+                let items = &self.scope(scope)?.items;
+                let input = items.iter().any(|item| {
+                    !item.hidden && !item.qualified_only && self.column_in(item, name).is_some()
+                });
+                if input {
+                    return Ok(false);
+                }
+                query
+            }
+            Mode::OrderBy(query) => query,
+        };
+        Ok(self.has_output(query, name))
+    }
+
+    fn has_output(&self, query: QueryId, name: &str) -> bool {
+        self.result(query).names.is_some_and(|names| names.contains(&name))
+    }
+
+    fn call(&mut self, call: &'w FuncCall, scope: ScopeId) -> Walked {
+        let candidates = self.candidates(call)?;
+        let names = self.names(call.funcname().iter())?;
+        if candidates.is_empty() {
+            let (schema, name) = qualified(&names)?;
+            let as_type = self.catalog.find_type(schema, name, self.path);
+            match as_type {
+                _ if call.args().len() != 1 => {
+                    return Err(NotUnderstood::NoSuchFunction(names.join(".")));
+                }
+                // `date(x)` may be a cast, and `column(row)` is a column.
+                Some(oid) => self.casts_to(oid),
+                None if schema.is_none() => {}
+                None => return Err(NotUnderstood::NoSuchFunction(names.join("."))),
+            }
+        }
+        for (at, argument) in call.args().iter().enumerate() {
+            let takes_name = candidates.iter().filter_map(|id| self.catalog.function(*id));
+            if takes_name.into_iter().any(|f| f.arguments.get(at) == Some(&REGCLASS)) {
+                self.named_by(argument)?;
+            }
+        }
+        self.one_of(candidates);
+        self.expressions(call.args().iter(), scope);
+        self.expressions(call.agg_order().iter(), scope);
+        self.expressions([call.agg_filter()], scope);
+        self.expressions(call.over(), scope);
+        if call.agg_distinct {
+            self.comparison();
+        }
+        Ok(())
+    }
+
+    /// Notes the relation that a constant names; one that names none fails in the server, and
+    /// a value that is computed is for the function's class to judge.
+    fn named_by(&mut self, argument: Node<'w>) -> Walked {
+        let mut argument = argument;
+        while let Node::TypeCast(cast) = argument {
+            argument = cast.arg();
+        }
+        let Node::A_Const(constant) = argument else { return Ok(()) };
+        let Some(pg_raw_parse::ConstValue::String(text)) = constant.val() else { return Ok(()) };
+        if let Ok(oid) = text.trim().parse() {
+            self.facts.named.extend(self.catalog.relation_by_oid(oid));
+            return Ok(());
+        }
+        let unread = NotUnderstood::Construct("name of a relation in a text");
+        let names = names_in(text).ok_or(unread)?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (schema, name) = qualified(&names)?;
+        if let Some(found) = self.catalog.find_relation(schema, name, self.path) {
+            self.facts.named.insert(found.relation);
+        }
+        Ok(())
+    }
+
+    /// `(…).name`: an attribute, or a call by attribute notation.
+    fn attribute(&mut self, name: &'w str, of: Node<'w>, scope: ScopeId) {
+        if let Some(item) = bare_name(of)
+            && let Ok(item) = self.find_item(None, item, scope)
+            && self.column_in(&item, name).is_some()
+        {
+            return;
+        }
+        let functions: Vec<_> = self.catalog.find_functions(None, name, 1, self.path).collect();
+        self.note_functions(functions);
+    }
+
+    fn operation(&mut self, operation: &'w A_Expr, scope: ScopeId) -> Walked {
+        let names = self.names(operation.name().iter())?;
+        let prefix = matches!(operation.lexpr(), Node::None);
+        let between = matches!(
+            operation.kind,
+            A_Expr_Kind::AEXPR_BETWEEN
+                | A_Expr_Kind::AEXPR_NOT_BETWEEN
+                | A_Expr_Kind::AEXPR_BETWEEN_SYM
+                | A_Expr_Kind::AEXPR_NOT_BETWEEN_SYM
+        );
+        if between {
+            for name in [">=", "<=", "<", ">"] {
+                self.operator(None, name, false);
+            }
+        } else {
+            let (schema, name) = qualified(&names)?;
+            self.operator(schema, name, prefix);
+        }
+        self.expressions([operation.lexpr(), operation.rexpr()], scope);
+        Ok(())
+    }
+
+    /// Notes the functions behind an operator, except the server's own.
+    pub(super) fn operator(&mut self, schema: Option<&str>, name: &str, prefix: bool) {
+        let all = self.catalog.find_operators(schema, name, prefix, self.path);
+        let (system, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|id| self.is_system(*id));
+        if system.is_empty() {
+            self.note_functions(others);
+        } else {
+            self.maybe.extend(others);
+        }
+    }
+
+    /// Notes functions of which the server will take one. Constants without a type become
+    /// whatever the only candidate takes; where the server has a candidate of its own, others
+    /// need values of their types.
+    fn one_of(&mut self, candidates: Vec<FunctionId>) {
+        let (system, others): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|id| self.is_system(*id));
+        if system.is_empty() {
+            self.note_functions(others);
+        } else {
+            self.note_functions(system);
+            self.maybe.extend(others);
+        }
+    }
+
+    fn is_system(&self, id: FunctionId) -> bool {
+        self.catalog.function(id).is_some_and(|f| self.catalog.is_system(f.schema))
+    }
+
+    /// Sorting, grouping, DISTINCT: what compares is decided by the type.
+    pub(super) fn comparison(&mut self) {
+        self.maybe.extend(self.catalog.comparisons());
+    }
+
+    pub(super) fn cast_to(&mut self, type_name: &'w TypeName) -> Walked {
+        self.see_all(type_name)?;
+        let names: Vec<&str> = type_name.names().iter().filter_map(|name| name.sval()).collect();
+        let (schema, name) = qualified(&names)?;
+        if let Some(oid) = self.catalog.find_type(schema, name, self.path) {
+            self.casts_to(oid);
+        }
+        Ok(())
+    }
+
+    fn casts_to(&mut self, oid: u32) {
+        for oid in [Some(oid), self.catalog.element_of(oid)].into_iter().flatten() {
+            self.note_type(oid);
+            self.casts.extend(self.catalog.casts_to(oid));
+        }
+    }
+
+    /// Notes whether a WHERE can leave out any row.
+    pub(super) fn restricts(&mut self, condition: Node<'w>) {
+        self.facts.restricted = Some(can_restrict(condition));
+    }
+}
+
+/// The type of a text that names a relation.
+const REGCLASS: u32 = 2205;
+
+/// The names in `schema."Name"`, as the server reads them in a text.
+fn names_in(text: &str) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    let mut position = 0;
+    while let Some(found) = token(text, position).ok()? {
+        position = found.end;
+        let piece = text.get(found.start..found.end)?;
+        match found.kind {
+            Kind::Space | Kind::Mark(b'.') => {}
+            Kind::Word => names.push(piece.to_ascii_lowercase()),
+            Kind::QuotedName { unicode: false } => {
+                let inner = piece.get(1..piece.len() - 1)?;
+                names.push(inner.replace("\"\"", "\""));
+            }
+            _ => return None,
+        }
+    }
+    Some(names)
+}
+
+/// Whether a condition may be anything but true for some row: constants, `a = a` and what is
+/// joined with them restrict nothing. It looks at a bounded number of terms; what lies beyond is
+/// taken for no restriction.
+fn can_restrict(condition: Node<'_>) -> bool {
+    // A condition restricts if one term of an AND does, or every term of an OR. NOT and deeper
+    // nesting are cut short: what isn't AND is one term.
+    let mut open = vec![condition];
+    let mut budget = 10_000;
+    while let Some(term) = open.pop() {
+        budget -= 1;
+        if budget == 0 {
+            return false;
+        }
+        match term {
+            Node::BoolExpr(terms) if terms.boolop == BoolExprType::AND_EXPR => {
+                open.extend(terms.args());
+            }
+            Node::BoolExpr(terms) if terms.boolop == BoolExprType::OR_EXPR => {
+                let mut all = true;
+                for term in terms.args() {
+                    all &= matters(term, &mut budget);
+                    if budget <= 1 {
+                        return false;
+                    }
+                }
+                if all {
+                    return true;
+                }
+            }
+            term => {
+                if matters(term, &mut budget) {
+                    return true;
+                }
+                if budget <= 1 {
+                    return false;
+                }
+            }
+        }
+    }
+    false
+}
+
+/// Whether a term depends on the row: it has a column reference, a subquery, a parameter or a
+/// call, and isn't a comparison of a column with itself.
+fn matters(term: Node<'_>, budget: &mut i32) -> bool {
+    if let Node::A_Expr(comparison) = term
+        && let (Some(left), Some(right)) =
+            (column_name(comparison.lexpr()), column_name(comparison.rexpr()))
+        && left == right
+    {
+        return false;
+    }
+    let mut open = vec![term];
+    while let Some(node) = open.pop() {
+        *budget -= 1;
+        if *budget <= 1 {
+            return false;
+        }
+        match node {
+            // An OR inside, with a term that is always true.
+            Node::BoolExpr(terms)
+                if terms.boolop == BoolExprType::OR_EXPR
+                    && terms.args().iter().any(|term| matches!(term, Node::A_Const(_))) => {}
+            Node::ColumnRef(_) | Node::CurrentOfExpr(_) | Node::SubLink(_) => return true,
+            node => {
+                if children(node, &mut open).is_err() {
+                    return false;
+                }
+            }
+        }
+    }
+    false
+}
+
+fn column_name(node: Node<'_>) -> Option<Vec<&str>> {
+    match node {
+        Node::ColumnRef(column) => column.fields().iter().map(Node::as_str).collect(),
+        _ => None,
+    }
+}
+
+/// The name in a reference that is nothing but a name.
+fn bare_name(node: Node<'_>) -> Option<&str> {
+    let Node::ColumnRef(column) = node else { return None };
+    match (column.fields().len(), column.fields().get(0)) {
+        (1, Some(field)) => field.as_str(),
+        _ => None,
+    }
+}
+
+/// The name that the server gives to a column of a result which has no alias.
+pub(super) fn figure_name(node: Node<'_>) -> &str {
+    let mut node = node;
+    // Names that are taken only if nothing better comes from further in.
+    let mut weak = "?column?";
+    loop {
+        match node {
+            Node::ColumnRef(column) => {
+                return column.fields().iter().filter_map(Node::as_str).next_back().unwrap_or(weak);
+            }
+            Node::A_Indirection(indirection) => {
+                let mut names = indirection.indirection().iter().filter_map(Node::as_str);
+                if let Some(name) = names.next_back() {
+                    return name;
+                }
+                node = indirection.arg();
+            }
+            Node::FuncCall(call) => {
+                return call.funcname().iter().filter_map(Node::as_str).next_back().unwrap_or(weak);
+            }
+            Node::A_Expr(operation) => {
+                return if operation.kind == A_Expr_Kind::AEXPR_NULLIF { "nullif" } else { weak };
+            }
+            Node::TypeCast(cast) => {
+                let name = cast.type_name().and_then(|t| t.names().iter().next_back()?.sval());
+                weak = name.unwrap_or(weak);
+                node = cast.arg();
+            }
+            Node::CollateClause(collate) => node = collate.arg(),
+            Node::GroupingFunc(_) => return "grouping",
+            Node::MergeSupportFunc(_) => return "merge_action",
+            Node::SubLink(link) => match link.sub_link_type {
+                SubLinkType::EXISTS_SUBLINK => return "exists",
+                SubLinkType::ARRAY_SUBLINK => return "array",
+                SubLinkType::EXPR_SUBLINK => {
+                    // Whatever its only column is called.
+                    weak = "?column?";
+                    let Node::SelectStmt(mut select) = link.subselect() else { return weak };
+                    while select.op != SetOperation::SETOP_NONE {
+                        let Some(left) = select.larg() else { return weak };
+                        select = left;
+                    }
+                    if !select.values_lists().is_empty() {
+                        return "column1";
+                    }
+                    let Some(target) = select.target_list().iter().next() else { return weak };
+                    match target.name() {
+                        Some(name) => return name,
+                        None => node = target.val(),
+                    }
+                }
+                _ => return weak,
+            },
+            Node::CaseExpr(case) => {
+                if weak == "?column?" {
+                    weak = "case";
+                }
+                match case.defresult() {
+                    Node::None => return weak,
+                    result => node = result,
+                }
+            }
+            Node::A_ArrayExpr(_) => return "array",
+            Node::RowExpr(_) => return "row",
+            Node::CoalesceExpr(_) => return "coalesce",
+            Node::MinMaxExpr(least) => {
+                return if least.op == pg_raw_parse::nodes::MinMaxOp::IS_GREATEST {
+                    "greatest"
+                } else {
+                    "least"
+                };
+            }
+            Node::SQLValueFunction(function) => return sql_value_name(function.op),
+            Node::XmlExpr(xml) => return xml_name(xml.op),
+            Node::XmlSerialize(_) => return "xmlserialize",
+            Node::JsonParseExpr(_) => return "json",
+            Node::JsonScalarExpr(_) => return "json_scalar",
+            Node::JsonSerializeExpr(_) => return "json_serialize",
+            Node::JsonObjectConstructor(_) => return "json_object",
+            Node::JsonArrayConstructor(_) | Node::JsonArrayQueryConstructor(_) => {
+                return "json_array";
+            }
+            Node::JsonObjectAgg(_) => return "json_objectagg",
+            Node::JsonArrayAgg(_) => return "json_arrayagg",
+            Node::JsonFuncExpr(function) => return json_name(function.op),
+            _ => return weak,
+        }
+    }
+}
+
+fn sql_value_name(op: u32) -> &'static str {
+    use pg_raw_parse::nodes::SQLValueFunctionOp as Op;
+    match op {
+        Op::SVFOP_CURRENT_DATE => "current_date",
+        Op::SVFOP_CURRENT_TIME | Op::SVFOP_CURRENT_TIME_N => "current_time",
+        Op::SVFOP_CURRENT_TIMESTAMP | Op::SVFOP_CURRENT_TIMESTAMP_N => "current_timestamp",
+        Op::SVFOP_LOCALTIME | Op::SVFOP_LOCALTIME_N => "localtime",
+        Op::SVFOP_LOCALTIMESTAMP | Op::SVFOP_LOCALTIMESTAMP_N => "localtimestamp",
+        Op::SVFOP_CURRENT_ROLE => "current_role",
+        Op::SVFOP_CURRENT_USER => "current_user",
+        Op::SVFOP_USER => "user",
+        Op::SVFOP_SESSION_USER => "session_user",
+        Op::SVFOP_CURRENT_CATALOG => "current_catalog",
+        Op::SVFOP_CURRENT_SCHEMA => "current_schema",
+        _ => "?column?",
+    }
+}
+
+fn xml_name(op: u32) -> &'static str {
+    use pg_raw_parse::nodes::XmlExprOp as Op;
+    match op {
+        Op::IS_XMLCONCAT => "xmlconcat",
+        Op::IS_XMLELEMENT => "xmlelement",
+        Op::IS_XMLFOREST => "xmlforest",
+        Op::IS_XMLPARSE => "xmlparse",
+        Op::IS_XMLPI => "xmlpi",
+        Op::IS_XMLROOT => "xmlroot",
+        _ => "?column?",
+    }
+}
+
+fn json_name(op: u32) -> &'static str {
+    use pg_raw_parse::nodes::JsonExprOp as Op;
+    match op {
+        Op::JSON_EXISTS_OP => "json_exists",
+        Op::JSON_QUERY_OP => "json_query",
+        Op::JSON_VALUE_OP => "json_value",
+        _ => "?column?",
+    }
+}

@@ -1,0 +1,157 @@
+//! A scratch cluster, asked by psql; and the catalog snapshot read from it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sql::catalog::{Builder, Catalog, READS};
+
+/// Between values and rows: nothing in a catalog has them in it.
+const VALUE_END: char = '\u{1e}';
+const ROW_END: char = '\u{1d}';
+
+pub(crate) struct Cluster {
+    connection: String,
+    own: Option<(PathBuf, PathBuf)>,
+}
+
+impl Cluster {
+    pub(crate) fn start() -> Self {
+        if let Ok(connection) = std::env::var("GATEPOST_SQL_SERVER") {
+            return Self { connection, own: None };
+        }
+        let programs = programs();
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let directory =
+            std::env::temp_dir().join(format!("gatepost-sql-{}-{number}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let mut owner = Command::new("chown");
+        if is_root() {
+            run(owner.arg("postgres").arg(&directory));
+        }
+        let data = directory.join("data");
+        run(server_side(&programs.join("initdb"))
+            .args([
+                "--auth=trust",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
+            ])
+            .arg("-D")
+            .arg(&data));
+        run(server_side(&programs.join("pg_ctl"))
+            .args(["start", "-w", "-s", "-o"])
+            .arg(format!("-c listen_addresses='' -c fsync=off -k {}", directory.display()))
+            .arg("-D")
+            .arg(&data)
+            .arg("-l")
+            .arg(directory.join("log")));
+        let connection = format!("host={} user=postgres dbname=postgres", directory.display());
+        Self { connection, own: Some((programs, directory)) }
+    }
+
+    /// What psql prints for the script; errors come between the results.
+    pub(crate) fn psql(&self, script: &str) -> String {
+        let mut psql = Command::new("psql")
+            .args(["-X", "-q", "-A", "-t", "-v", "VERBOSITY=terse"])
+            .arg(format!("-F{VALUE_END}"))
+            .arg(format!("-R{ROW_END}"))
+            .arg("-d")
+            .arg(&self.connection)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("psql");
+        let mut input = psql.stdin.take().unwrap();
+        let script = script.to_owned();
+        let writer = std::thread::spawn(move || {
+            // A psql that ends early is found by what it printed.
+            let _broken_pipe = input.write_all(script.as_bytes());
+        });
+        let output = psql.wait_with_output().unwrap();
+        writer.join().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub(crate) fn must(&self, script: &str) -> String {
+        self.psql(&format!("\\set ON_ERROR_STOP on\n{script}"))
+    }
+
+    /// Random statements, made for this cluster's schema.
+    pub(crate) fn sqlsmith(&self, seed: u32, queries: u32) -> String {
+        let output = Command::new("sqlsmith")
+            .arg(format!("--target={}", self.connection))
+            .args(["--dry-run", "--exclude-catalog"])
+            .arg(format!("--seed={seed}"))
+            .arg(format!("--max-queries={queries}"))
+            .output()
+            .expect("sqlsmith");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub(crate) fn catalog(&self) -> Catalog {
+        let mut builder = Builder::default();
+        for read in READS {
+            let rows = self.must(read.sql());
+            for row in rows.trim_end_matches('\n').split(ROW_END).filter(|row| !row.is_empty()) {
+                let values: Vec<Option<&str>> = row.split(VALUE_END).map(Some).collect();
+                builder.row(read, &values).unwrap_or_else(|e| panic!("{e:?}: {row}"));
+            }
+        }
+        builder.build()
+    }
+}
+
+pub(crate) fn rows(printed: &str) -> Vec<Vec<&str>> {
+    let rows = printed.trim_end_matches('\n').split(ROW_END).filter(|row| !row.is_empty());
+    rows.map(|row| row.split(VALUE_END).collect()).collect()
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some((programs, directory)) = &self.own {
+            run(server_side(&programs.join("pg_ctl"))
+                .args(["stop", "-s", "-m", "immediate", "-D"])
+                .arg(directory.join("data")));
+            std::fs::remove_dir_all(directory).unwrap();
+        }
+    }
+}
+
+/// The newest PostgreSQL under Debian's roof.
+fn programs() -> PathBuf {
+    let versions =
+        std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL, or GATEPOST_SQL_SERVER");
+    let mut found: Vec<PathBuf> = versions
+        .map(|entry| entry.unwrap().path().join("bin"))
+        .filter(|programs| programs.join("initdb").exists())
+        .collect();
+    found.sort();
+    found.pop().expect("initdb, or GATEPOST_SQL_SERVER")
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output().unwrap();
+    output.stdout.trim_ascii() == b"0"
+}
+
+/// PostgreSQL refuses to run as root.
+fn server_side(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
+    command.current_dir("/");
+    command
+}
+
+fn run(command: &mut Command) {
+    let status = command.stdout(Stdio::null()).status().unwrap();
+    assert!(status.success(), "{command:?}: {status}");
+}

@@ -1,0 +1,38 @@
+-- A schema with one of everything that changes how names are read.
+CREATE SCHEMA app;
+CREATE EXTENSION citext SCHEMA public;
+CREATE TABLE app.customers (id int PRIMARY KEY, name text, ssn text, email public.citext, region text, extra jsonb,
+    upper_name text GENERATED ALWAYS AS (upper(name)) STORED);
+CREATE TABLE app.orders (id int PRIMARY KEY, customer_id int, total numeric, placed timestamptz, note text);
+CREATE TABLE app.items (order_id int, id int, product text, amount int, price numeric);
+CREATE TABLE public.orders (id int, other text);
+CREATE TABLE public.only_public (id int, value text);
+CREATE TABLE app."Mixed Case" ("Id" int, "from" text, lower int);
+CREATE TABLE app.parent (id int, kind text);
+CREATE TABLE app.child (extra text) INHERITS (app.parent);
+CREATE TABLE app.measures (at date, value int) PARTITION BY RANGE (at);
+CREATE TABLE app.measures_2024 PARTITION OF app.measures FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+CREATE TYPE app.address AS (street text, city text);
+CREATE TABLE app.places (id int, home app.address, work app.address[]);
+CREATE DOMAIN app.positive AS int CHECK (VALUE > 0);
+CREATE VIEW app.big_orders AS SELECT id, customer_id FROM app.orders WHERE total > 100;
+CREATE VIEW app.deep AS SELECT b.id, c.name FROM app.big_orders b JOIN app.customers c ON c.id = b.customer_id;
+CREATE MATERIALIZED VIEW app.summary AS SELECT region, count(*) AS customers FROM app.customers GROUP BY region;
+CREATE SEQUENCE app.numbers;
+CREATE FUNCTION app.add(a int, b int DEFAULT 1) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a + b';
+CREATE FUNCTION app.label(c app.customers) RETURNS text LANGUAGE sql STABLE AS 'SELECT c.name';
+CREATE FUNCTION app.city_of(a app.address) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT a.city';
+CREATE FUNCTION app.orders_of(c int) RETURNS SETOF app.orders LANGUAGE sql STABLE AS 'SELECT * FROM app.orders WHERE customer_id = c';
+CREATE FUNCTION app.pairs(n int) RETURNS TABLE (left_one int, right_one text) LANGUAGE sql AS 'SELECT n, n::text';
+CREATE FUNCTION app.split(n int, OUT half int, OUT rest int) LANGUAGE sql AS 'SELECT n / 2, n % 2';
+CREATE FUNCTION app.single(n int, OUT only_one int) LANGUAGE sql AS 'SELECT n';
+CREATE FUNCTION app.rows() RETURNS SETOF record LANGUAGE sql AS 'SELECT 1, ''a''::text';
+CREATE FUNCTION app.joined(VARIADIC parts text[]) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT array_to_string(parts, ''-'')';
+CREATE FUNCTION public.upper(a app.address) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper(a.city)';
+CREATE FUNCTION app.plus(a text, b text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT a || b';
+CREATE OPERATOR app.+>> (LEFTARG = text, RIGHTARG = text, FUNCTION = app.plus);
+CREATE FUNCTION app.inverse(a text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT reverse(a)';
+CREATE OPERATOR app.!!! (RIGHTARG = text, FUNCTION = app.inverse);
+CREATE AGGREGATE app.glue(text) (SFUNC = app.plus, STYPE = text, INITCOND = '');
+CREATE FUNCTION app.to_address(a text) RETURNS app.address LANGUAGE sql IMMUTABLE AS 'SELECT ROW(a, a)::app.address';
+CREATE CAST (text AS app.address) WITH FUNCTION app.to_address(text);
