@@ -12,8 +12,8 @@ use std::thread::JoinHandle;
 use crate::outside::Outside;
 use crate::segment::{plain_name, sealed_name, sync_directory_of};
 
-/// Measured on real lines: the lowest level is a third of the work of the default, for a tenth
-/// more bytes, most of which are hashes that no level makes smaller.
+/// Measured on lines as pgbench makes them: nine to one at 690 MB/s. The default level takes twice
+/// the work and gives no smaller files; the levels below save a third of it for twice the bytes.
 const ZSTD_LEVEL: i32 = 1;
 
 const COPY_BYTES: usize = 256 << 10;
