@@ -14,7 +14,7 @@ fuzz_target!(|input: (u8, &[u8])| {
 
     let mut exchange = Exchange::new();
     for (tag, _) in whole {
-        exchange.sent(tag);
+        exchange.sent(tag, ());
     }
 });
 

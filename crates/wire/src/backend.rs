@@ -130,28 +130,51 @@ impl Report<'_> {
     }
 }
 
-/// What we want to know of a server's error.
+/// What we want to know of a server's error. Its other fields can be long and come later, so a
+/// body that is not whole is read as far as it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ErrorFields<'a> {
+    /// In PostgreSQL's own words, whatever the server's language.
+    pub severity: &'a [u8],
     pub code: &'a [u8],
     pub message: &'a [u8],
 }
 
 impl<'a> ErrorFields<'a> {
-    pub fn read(body: &'a [u8]) -> Option<Self> {
+    pub fn read(body: &'a [u8]) -> Self {
         let mut body = Body(body);
         let mut fields = ErrorFields::default();
-        loop {
-            match body.u8()? {
-                0 => return Some(fields),
-                b'C' => fields.code = body.cstr()?,
-                b'M' => fields.message = body.cstr()?,
-                _ => {
-                    body.cstr()?;
-                }
+        while let Some(field @ 1..) = body.u8() {
+            let Some(text) = body.cstr() else {
+                break;
+            };
+            match field {
+                b'V' => fields.severity = text,
+                b'C' => fields.code = text,
+                b'M' => fields.message = text,
+                _ => {}
             }
         }
+        fields
     }
+}
+
+/// A setting that a server reports: its name and value.
+pub fn parameter_status(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut body = Body(body);
+    Some((body.cstr()?, body.cstr()?))
+}
+
+/// The command tag of CommandComplete, as far as it is here.
+pub fn command_tag(body: &[u8]) -> &[u8] {
+    body.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+/// The types of a prepared statement's parameters, as far as they are here.
+pub fn parameter_types(body: &[u8]) -> Vec<u32> {
+    let mut body = Body(body);
+    let count = body.u16().unwrap_or(0);
+    (0..count).map_while(|_| body.i32()).map(i32::cast_unsigned).collect()
 }
 
 /// The backend's process and the key that cancels its query.
@@ -223,9 +246,10 @@ mod tests {
             .write_error(&mut out);
         let frame = frame::whole(&out, 100).unwrap().unwrap();
         assert_eq!(frame.body, b"SFATAL\0VFATAL\0C28P01\0Mno\0Hask\0\0");
-        let fields = ErrorFields::read(frame.body).unwrap();
+        let fields = ErrorFields::read(frame.body);
         assert_eq!((fields.code, fields.message), (b"28P01".as_slice(), b"no".as_slice()));
-        assert_eq!(ErrorFields::read(b"C28P01\0"), None);
+        let cut = ErrorFields::read(b"SERROR\0C28P01\0Mcut off");
+        assert_eq!((cut.code, cut.message), (b"28P01".as_slice(), b"".as_slice()));
     }
 
     #[test]
@@ -242,7 +266,7 @@ mod tests {
             let _ = Authentication::read(&body);
             let _ = ErrorFields::read(&body);
             let _ = BackendKey::read(&body);
-            let _ = crate::frontend::SaslInitial::read(&body);
+            let _ = (parameter_status(&body), command_tag(&body), parameter_types(&body));
         }
     }
 }

@@ -3,7 +3,8 @@
 //! PostgreSQL answers in order, but not one for one: an error in the extended protocol skips
 //! everything up to the next Sync, COPY FROM STDIN swallows a Sync that comes before its data
 //! ends, and some messages have no answer. An [`Exchange`] is told every tag in both directions
-//! and keeps the account; it sees no bodies and moves no bytes.
+//! and keeps the account; it sees no bodies and moves no bytes. Whoever keeps it can attach
+//! something to each message, and gets it back with the answer.
 //! <https://www.postgresql.org/docs/current/protocol-flow.html>
 
 use std::collections::VecDeque;
@@ -12,8 +13,8 @@ use crate::{backend, frontend};
 
 /// Messages that may wait for their answers. A client that pipelines more waits for the server
 /// to answer some. It must be more than the server's output buffer (8 KiB) can hold answers to,
-/// or both would wait for each other; one entry is one byte.
-pub const OUTSTANDING_MAX: usize = 1 << 18;
+/// or both would wait for each other.
+pub const OUTSTANDING_MAX: usize = 1 << 14;
 
 /// A message that a server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +45,14 @@ impl Sent {
 
 /// What a message from the server is to the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reply {
+pub enum Reply<T> {
     /// Part of the answer to this message; more will come.
     Part(Sent),
     /// The answer to this message ends here.
-    End(Sent),
+    End(Sent, T),
+    /// This message failed, and the server skips what follows it up to a Sync. What was already
+    /// sent of that is given back by [`Exchange::skipped`].
+    Failed(Sent, T),
     /// Said at no message's asking: notices, notifications, parameters, an error that ends the
     /// session.
     Aside,
@@ -62,43 +66,69 @@ pub struct Unexpected {
     pub head: Option<Sent>,
 }
 
-#[derive(Debug, Default)]
-pub struct Exchange {
+#[derive(Debug)]
+pub struct Exchange<T> {
     /// What was sent and is not yet answered to its end, oldest first. Never begins with
     /// `CopyEnd`: a COPY that still reads has its Query or Execute before it.
-    outstanding: VecDeque<Sent>,
+    outstanding: VecDeque<(Sent, T)>,
     /// The head is a COPY FROM STDIN that reads.
     copying_in: bool,
+    /// The head has said how it came out, so its ReadyForQuery may come.
+    told: bool,
     /// An error in the extended protocol has been seen and the Sync that ends the skipping has
     /// not been sent.
     skipping: bool,
     /// Syncs of which it can't be known whether a failing COPY swallowed them: as many
     /// ReadyForQuery may come than are accounted for.
     perhaps_swallowed: usize,
+    /// After such a COPY: what is outstanding is answered if one of those Syncs was not
+    /// swallowed, and skipped up to the next Sync if they all were. The replies will show.
+    in_doubt: bool,
+    /// What an error has made the server skip, until somebody asks.
+    skipped: Vec<T>,
 }
 
-impl Exchange {
+impl<T> Default for Exchange<T> {
+    fn default() -> Self {
+        Exchange {
+            outstanding: VecDeque::new(),
+            copying_in: false,
+            told: false,
+            skipping: false,
+            perhaps_swallowed: 0,
+            in_doubt: false,
+            skipped: Vec::new(),
+        }
+    }
+}
+
+impl<T> Exchange<T> {
     pub fn new() -> Self {
         Exchange::default()
     }
 
     /// Every message sent has been answered to its end.
     pub fn is_quiet(&self) -> bool {
-        self.outstanding.is_empty() && !self.skipping
+        self.outstanding.is_empty() && !self.skipping && !self.in_doubt
     }
 
-    /// No further message may be sent before some are answered.
-    pub fn is_full(&self) -> bool {
-        self.outstanding.len() >= OUTSTANDING_MAX
+    /// How many more messages may be sent before some are answered.
+    pub fn room(&self) -> usize {
+        OUTSTANDING_MAX.saturating_sub(self.outstanding.len())
     }
 
-    /// A COPY FROM STDIN reads the client's data now.
-    pub fn is_copying_in(&self) -> bool {
-        self.copying_in
+    /// What is attached to the message that is being answered.
+    pub fn head(&mut self) -> Option<&mut T> {
+        self.outstanding.front_mut().map(|(_, attached)| attached)
+    }
+
+    /// What was attached to messages that will never be answered, oldest first.
+    pub fn skipped(&mut self) -> impl Iterator<Item = T> + '_ {
+        self.skipped.drain(..)
     }
 
     /// A message goes to the server.
-    pub fn sent(&mut self, tag: u8) {
+    pub fn sent(&mut self, tag: u8, attached: T) {
         let sent = match tag {
             // Neither is answered, and data comes by the million.
             frontend::COPY_DATA | frontend::FLUSH | frontend::TERMINATE => return,
@@ -115,43 +145,48 @@ impl Exchange {
         };
         if self.skipping {
             if sent != Sent::Sync {
-                return;
+                return self.skipped.push(attached);
             }
             self.skipping = false;
         }
         if sent == Sent::CopyEnd && self.outstanding.is_empty() {
             return;
         }
-        self.outstanding.push_back(sent);
+        self.outstanding.push_back((sent, attached));
     }
 
     /// A message comes from the server.
-    pub fn received(&mut self, tag: u8) -> Result<Reply, Unexpected> {
+    pub fn received(&mut self, tag: u8) -> Result<Reply<T>, Unexpected> {
         if matches!(tag, backend::NOTICE | backend::NOTIFICATION | backend::PARAMETER_STATUS) {
             return Ok(Reply::Aside);
         }
-        let Some(&head) = self.outstanding.front() else {
+        let Some(&(head, _)) = self.outstanding.front() else {
             return self.unasked(tag, None);
         };
         if tag == backend::ERROR {
             return Ok(self.failed(head));
         }
         let ends = match (head, tag) {
-            (Sent::Query, backend::ROW_DESCRIPTION | backend::DATA_ROW | backend::EMPTY_QUERY)
+            (Sent::Query, backend::ROW_DESCRIPTION | backend::DATA_ROW)
             | (Sent::Execute, backend::DATA_ROW)
             | (
                 Sent::Query | Sent::Execute,
                 backend::COPY_OUT_RESPONSE | backend::COPY_DATA | backend::COPY_DONE,
             )
-            | (Sent::Describe, backend::PARAMETER_DESCRIPTION)
-            | (Sent::FunctionCall, backend::FUNCTION_CALL_RESPONSE) => false,
+            | (Sent::Describe, backend::PARAMETER_DESCRIPTION) => false,
 
             (Sent::Query | Sent::Execute, backend::COPY_IN_RESPONSE) => {
                 self.copying_in = true;
                 false
             }
+            (Sent::Query, backend::EMPTY_QUERY)
+            | (Sent::FunctionCall, backend::FUNCTION_CALL_RESPONSE) => {
+                self.told = true;
+                false
+            }
             (Sent::Query, backend::COMMAND_COMPLETE) => {
                 self.copy_completed();
+                self.told = true;
                 false
             }
             (Sent::Execute, backend::COMMAND_COMPLETE) => {
@@ -163,47 +198,82 @@ impl Exchange {
             | (Sent::Bind, backend::BIND_COMPLETE)
             | (Sent::Describe, backend::ROW_DESCRIPTION | backend::NO_DATA)
             | (Sent::Close, backend::CLOSE_COMPLETE)
-            | (Sent::Query | Sent::Sync | Sent::FunctionCall, backend::READY_FOR_QUERY) => true,
+            | (Sent::Sync, backend::READY_FOR_QUERY) => true,
+            (Sent::Query | Sent::FunctionCall, backend::READY_FOR_QUERY) if self.told => true,
 
             (_, tag) => return self.unasked(tag, Some(head)),
         };
-        if ends {
-            self.pop();
-            Ok(Reply::End(head))
-        } else {
-            Ok(Reply::Part(head))
+        self.in_doubt = false;
+        match self.outstanding.pop_front_if(|_| ends) {
+            Some((_, attached)) => {
+                self.next_head();
+                Ok(Reply::End(head, attached))
+            }
+            None => Ok(Reply::Part(head)),
         }
     }
 
     /// A message that does not answer the head.
-    fn unasked(&mut self, tag: u8, head: Option<Sent>) -> Result<Reply, Unexpected> {
+    fn unasked(&mut self, tag: u8, head: Option<Sent>) -> Result<Reply<T>, Unexpected> {
         match tag {
             backend::READY_FOR_QUERY if self.perhaps_swallowed > 0 => {
                 // The failing COPY had not read this Sync after all; the skipping ended there.
                 self.perhaps_swallowed -= 1;
                 self.skipping = false;
+                self.in_doubt &= head.is_some();
                 Ok(Reply::Aside)
             }
             // Nobody asked, so it is the end of the session: a shutdown, a timeout, a kill.
             backend::ERROR => Ok(Reply::Aside),
-            tag => Err(Unexpected { tag, head }),
+            tag => match self.next_sync() {
+                // It had read them all, and the ReadyForQuery was that of a later one.
+                Some(sync) if self.in_doubt => {
+                    self.in_doubt = false;
+                    self.skip(sync + 1);
+                    self.next_head();
+                    self.received(tag)
+                }
+                _ => Err(Unexpected { tag, head }),
+            },
         }
     }
 
-    fn failed(&mut self, head: Sent) -> Reply {
+    fn failed(&mut self, head: Sent) -> Reply<T> {
+        let swallowed_before = self.perhaps_swallowed;
         if std::mem::take(&mut self.copying_in) {
             self.forget_syncs_of_the_copy();
         }
+        self.told = true;
         if !head.is_extended() {
             return Reply::Part(head);
         }
-        while self.outstanding.pop_front().is_some() {
-            if self.outstanding.front() == Some(&Sent::Sync) {
-                return Reply::End(head);
+        let Some((_, attached)) = self.outstanding.pop_front() else {
+            return Reply::Aside;
+        };
+        self.next_head();
+        let next = self.outstanding.front().map(|&(sent, _)| sent);
+        if self.perhaps_swallowed > swallowed_before && next != Some(Sent::Sync) {
+            self.in_doubt = true;
+            return Reply::Failed(head, attached);
+        }
+        match self.next_sync() {
+            Some(sync) => self.skip(sync),
+            None => {
+                self.skipping = true;
+                self.skip(self.outstanding.len());
             }
         }
-        self.skipping = true;
-        Reply::End(head)
+        Reply::Failed(head, attached)
+    }
+
+    fn next_sync(&self) -> Option<usize> {
+        self.outstanding.iter().position(|&(sent, _)| sent == Sent::Sync)
+    }
+
+    /// The server skips the first `count` of what is outstanding.
+    fn skip(&mut self, count: usize) {
+        let skipped = self.outstanding.drain(..count).map(|(_, attached)| attached);
+        self.skipped.extend(skipped);
     }
 
     /// COPY read up to its CopyDone, and swallowed every Sync before it.
@@ -211,31 +281,26 @@ impl Exchange {
         if !std::mem::take(&mut self.copying_in) {
             return;
         }
-        if let Some(end) = self.outstanding.iter().position(|&sent| sent == Sent::CopyEnd) {
+        if let Some(end) = self.outstanding.iter().position(|&(sent, _)| sent == Sent::CopyEnd) {
             self.outstanding.drain(1..=end);
         }
     }
 
-    /// COPY failed, and who reads along can't know where: the Syncs before its end may have been
-    /// swallowed as data or may end the skipping.
+    /// COPY failed, and who reads along can't know where: the Syncs behind it may have been
+    /// swallowed as data or may end the skipping. A message that no COPY swallows ends those that
+    /// are in question: had COPY read that far, it would have ended the session.
     fn forget_syncs_of_the_copy(&mut self) {
-        let end = self.outstanding.iter().position(|&sent| sent == Sent::CopyEnd);
-        let reach = end.unwrap_or(self.outstanding.len());
-        let before = self.outstanding.len();
-        let mut index = 0;
-        self.outstanding.retain(|&sent| {
-            let within = index < reach;
-            index += 1;
-            !(within && sent == Sent::Sync)
-        });
-        self.perhaps_swallowed += before - self.outstanding.len();
+        let behind = self.outstanding.iter().skip(1);
+        let syncs = behind.take_while(|&&(sent, _)| sent == Sent::Sync).count();
+        self.skipped.extend(self.outstanding.drain(1..=syncs).map(|(_, attached)| attached));
+        self.perhaps_swallowed += syncs;
     }
 
-    fn pop(&mut self) {
-        self.outstanding.pop_front();
-        while self.outstanding.front() == Some(&Sent::CopyEnd) {
-            self.outstanding.pop_front();
-        }
+    /// A new head has told nothing. What marked the end of a COPY that is over says nothing any
+    /// more.
+    fn next_head(&mut self) {
+        self.told = false;
+        while self.outstanding.pop_front_if(|(sent, _)| *sent == Sent::CopyEnd).is_some() {}
     }
 }
 
@@ -245,13 +310,17 @@ mod tests {
     use proptest::prelude::*;
 
     /// Plays a conversation: `>PBES` is sent, `<12DCZ` is received. Fails at the first surprise.
-    fn play(conversation: &str) -> Result<Exchange, Unexpected> {
+    fn play(conversation: &str) -> Result<Exchange<usize>, Unexpected> {
         let mut exchange = Exchange::new();
+        let mut number = 0;
         for part in conversation.split_whitespace() {
             let (direction, tags) = part.split_at(1);
             for tag in tags.bytes() {
                 match direction {
-                    ">" => exchange.sent(tag),
+                    ">" => {
+                        exchange.sent(tag, number);
+                        number += 1;
+                    }
                     "<" => {
                         exchange.received(tag)?;
                     }
@@ -308,6 +377,17 @@ mod tests {
             // The same, but it failed before it read the Sync: one ReadyForQuery more.
             ">PBES >ddcS <12G <EZ <Z >Q <CZ",
             ">PBES <12G <EZ >cS <Z >PBES <12CZ",
+            // It failed on data before a Sync that came without the end of the data.
+            ">PBE <12G >dSQ <EZCZ",
+            ">PBES >dSQ <12G <EZZCZ",
+            ">PBE <12G >dSPS <EZ1Z",
+            // It failed behind that Sync, and skipped what followed up to the next.
+            ">PBE <12G >dSdPSQ <EZCZ",
+            ">Q <G >dScQ <EZZCZ",
+            ">Q <G >dScQ <EZCZ",
+            ">Q <G >dS <EZZ >Q <CZ",
+            // A Sync that is answered late, when more has been sent.
+            ">PBE <12G >dS <E >PS <Z1Z",
             // Asides anywhere.
             ">P <N1 >S <A <SZ <A",
         ] {
@@ -358,26 +438,39 @@ mod tests {
     }
 
     #[test]
-    fn the_answered_message_is_named() {
-        let mut exchange = play(">PDBE").unwrap();
-        assert_eq!(exchange.received(b'1'), Ok(Reply::End(Sent::Parse)));
+    fn the_answered_message_comes_back_with_what_was_attached() {
+        let mut exchange = play(">PDBEPCS").unwrap();
+        assert_eq!(exchange.received(b'1'), Ok(Reply::End(Sent::Parse, 0)));
         assert_eq!(exchange.received(b't'), Ok(Reply::Part(Sent::Describe)));
-        assert_eq!(exchange.received(b'n'), Ok(Reply::End(Sent::Describe)));
-        assert_eq!(exchange.received(b'E'), Ok(Reply::End(Sent::Bind)));
+        assert_eq!(exchange.head(), Some(&mut 1));
+        assert_eq!(exchange.received(b'n'), Ok(Reply::End(Sent::Describe, 1)));
+        assert_eq!(exchange.received(b'E'), Ok(Reply::Failed(Sent::Bind, 2)));
+        assert_eq!(exchange.skipped().collect::<Vec<_>>(), [3, 4, 5]);
+        assert_eq!(exchange.received(b'Z'), Ok(Reply::End(Sent::Sync, 6)));
+        assert!(exchange.is_quiet());
+    }
+
+    #[test]
+    fn what_is_sent_to_a_server_that_skips_is_given_back() {
+        let mut exchange = play(">B <E >EQ").unwrap();
         assert!(!exchange.is_quiet(), "the server skips until a Sync");
+        assert_eq!(exchange.skipped().collect::<Vec<_>>(), [1, 2]);
+        exchange.sent(frontend::SYNC, 3);
+        assert_eq!(exchange.received(b'Z'), Ok(Reply::End(Sent::Sync, 3)));
+        assert!(exchange.is_quiet());
     }
 
     #[test]
     fn full_at_the_bound() {
         let mut exchange = Exchange::new();
-        for _ in 1..OUTSTANDING_MAX {
-            exchange.sent(frontend::PARSE);
+        for number in 1..OUTSTANDING_MAX {
+            exchange.sent(frontend::PARSE, number);
         }
-        assert!(!exchange.is_full());
-        exchange.sent(frontend::PARSE);
-        assert!(exchange.is_full());
+        assert_eq!(exchange.room(), 1);
+        exchange.sent(frontend::PARSE, 0);
+        assert_eq!(exchange.room(), 0);
         exchange.received(backend::PARSE_COMPLETE).unwrap();
-        assert!(!exchange.is_full());
+        assert_eq!(exchange.room(), 1);
     }
 
     proptest! {
@@ -389,7 +482,7 @@ mod tests {
             for (from_client, tag) in tags {
                 let tag = tag.as_bytes()[0];
                 if from_client {
-                    exchange.sent(tag);
+                    exchange.sent(tag, ());
                 } else {
                     let _ = exchange.received(tag);
                 }

@@ -72,9 +72,176 @@ impl<'a> SaslInitial<'a> {
     }
 }
 
+/// A statement to prepare. Bodies can be looked at before they are whole; what is missing is
+/// said to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parse<'a> {
+    pub name: &'a [u8],
+    pub text: &'a [u8],
+    /// The text goes on behind what has been shown.
+    pub text_is_cut: bool,
+    /// The parameters' types that the client names; zero leaves one to the server.
+    pub types: Vec<u32>,
+}
+
+impl<'a> Parse<'a> {
+    pub fn read(body: &'a [u8], is_whole: bool) -> Option<Self> {
+        let mut body = Body(body);
+        let name = body.cstr()?;
+        let Some(text) = body.cstr() else {
+            let text = body.0;
+            return (!is_whole).then_some(Parse { name, text, text_is_cut: true, types: vec![] });
+        };
+        let count = body.u16();
+        let types = (0..count.unwrap_or(0)).map_while(|_| body.i32()).map(i32::cast_unsigned);
+        Some(Parse { name, text, text_is_cut: false, types: types.collect() })
+    }
+}
+
+/// A portal to make of a prepared statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind<'a> {
+    pub portal: &'a [u8],
+    pub statement: &'a [u8],
+    pub parameters: Vec<Value<'a>>,
+    /// There are more parameters behind what has been shown.
+    pub is_cut: bool,
+}
+
+/// A parameter's value as it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Value<'a> {
+    pub is_binary: bool,
+    /// What is here of it; `None` is NULL.
+    pub bytes: Option<&'a [u8]>,
+}
+
+impl<'a> Bind<'a> {
+    pub fn read(body: &'a [u8]) -> Option<Self> {
+        let mut body = Body(body);
+        let (portal, statement) = (body.cstr()?, body.cstr()?);
+        let (parameters, is_cut) = values(&mut body);
+        Some(Bind { portal, statement, parameters, is_cut })
+    }
+}
+
+/// A call of a function by its oid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionCall<'a> {
+    pub function: u32,
+    pub arguments: Vec<Value<'a>>,
+    pub is_cut: bool,
+}
+
+impl<'a> FunctionCall<'a> {
+    pub fn read(body: &'a [u8]) -> Option<Self> {
+        let mut body = Body(body);
+        let function = body.i32()?.cast_unsigned();
+        let (arguments, is_cut) = values(&mut body);
+        Some(FunctionCall { function, arguments, is_cut })
+    }
+}
+
+/// Format codes, then values, as far as they are here.
+fn values<'a>(body: &mut Body<'a>) -> (Vec<Value<'a>>, bool) {
+    let formats: Vec<u16> = match body.u16() {
+        Some(count) => (0..count).map_while(|_| body.u16()).collect(),
+        None => return (Vec::new(), true),
+    };
+    let Some(count) = body.u16() else {
+        return (Vec::new(), true);
+    };
+    let mut values = Vec::new();
+    for at in 0..usize::from(count) {
+        let format = match formats.as_slice() {
+            [all] => *all,
+            each => each.get(at).copied().unwrap_or(0),
+        };
+        let is_binary = format != 0;
+        let Some(length) = body.i32() else {
+            return (values, true);
+        };
+        let Ok(length) = usize::try_from(length) else {
+            values.push(Value { is_binary, bytes: None });
+            continue;
+        };
+        match body.take(length) {
+            Some(bytes) => values.push(Value { is_binary, bytes: Some(bytes) }),
+            None => {
+                values.push(Value { is_binary, bytes: Some(body.0) });
+                return (values, true);
+            }
+        }
+    }
+    (values, false)
+}
+
+/// A name that a message begins with: of the portal to execute, of what to describe or close
+/// (behind a byte that says which).
+pub fn name(body: &[u8]) -> Option<&[u8]> {
+    Body(body).cstr()
+}
+
+pub fn write_query(out: &mut Vec<u8>, text: &str) {
+    frame::write(out, QUERY, |out| frame::write_cstr(out, text.as_bytes()));
+}
+
+pub fn write_parse(out: &mut Vec<u8>, name: &[u8], text: &str) {
+    frame::write(out, PARSE, |out| {
+        frame::write_cstr(out, name);
+        frame::write_cstr(out, text.as_bytes());
+        out.extend_from_slice(&0i16.to_be_bytes());
+    });
+}
+
+/// A call without arguments, of text results.
+pub fn write_function_call(out: &mut Vec<u8>, function: u32) {
+    frame::write(out, FUNCTION_CALL, |out| {
+        out.extend_from_slice(&function.to_be_bytes());
+        out.extend_from_slice(&[0; 6]);
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn parse_whole_and_cut() {
+        let body = b"s\0SELECT $1\0\0\x01\0\0\0\x17";
+        let whole = Parse::read(body, true).unwrap();
+        assert_eq!((whole.name, whole.text), (b"s".as_slice(), b"SELECT $1".as_slice()));
+        assert_eq!((whole.types, whole.text_is_cut), (vec![23], false));
+        let cut = Parse::read(&body[..8], false).unwrap();
+        assert_eq!((cut.text, cut.text_is_cut), (b"SELECT".as_slice(), true));
+        assert_eq!(Parse::read(&body[..8], true), None);
+        assert_eq!(Parse::read(b"s", false), None);
+    }
+
+    #[test]
+    fn bind_whole_and_cut() {
+        let body = b"p\0s\0\0\x02\0\0\0\x01\0\x03\0\0\0\x02ab\xff\xff\xff\xff\0\0\0\x01c\0\0";
+        let whole = Bind::read(body).unwrap();
+        assert_eq!((whole.portal, whole.statement), (b"p".as_slice(), b"s".as_slice()));
+        let value = |is_binary, bytes: Option<&'static [u8]>| Value { is_binary, bytes };
+        let all = [value(false, Some(b"ab")), value(true, None), value(false, Some(b"c"))];
+        assert_eq!((whole.parameters.as_slice(), whole.is_cut), (all.as_slice(), false));
+        let cut = Bind::read(&body[..17]).unwrap();
+        assert_eq!(
+            (cut.parameters.as_slice(), cut.is_cut),
+            ([value(false, Some(b"a"))].as_slice(), true)
+        );
+        assert_eq!(Bind::read(b"p\0s"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_read_without_panic(body in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = (Parse::read(&body, true), Parse::read(&body, false), name(&body));
+            let _ = (Bind::read(&body), FunctionCall::read(&body), SaslInitial::read(&body));
+        }
+    }
 
     #[test]
     fn sasl_initial_responses() {

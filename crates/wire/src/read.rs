@@ -16,6 +16,13 @@ impl<'a> Body<'a> {
         Some(first)
     }
 
+    /// Counts and format codes.
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        let (head, tail) = self.0.split_first_chunk::<2>()?;
+        self.0 = tail;
+        Some(u16::from_be_bytes(*head))
+    }
+
     pub(crate) fn i32(&mut self) -> Option<i32> {
         let (head, tail) = self.0.split_first_chunk::<4>()?;
         self.0 = tail;
