@@ -127,6 +127,8 @@ pub struct Statement<'a> {
     pub name: Option<&'a str>,
     pub portal: Option<&'a str>,
     pub parameters: &'a [Parameter<'a>],
+    /// There were more parameters than these.
+    pub parameters_cut: bool,
     /// `allow`, `rewrite`, `hold` or `refuse`.
     pub verdict: &'a str,
     pub policy: Option<&'a str>,
@@ -286,6 +288,10 @@ fn write_statement(out: &mut Vec<u8>, event: &Statement<'_>) {
             parameter.write(out);
         }
         out.push(b']');
+    }
+    if event.parameters_cut {
+        name(out, "parameters_cut");
+        out.extend_from_slice(b"true");
     }
     string_field(out, "verdict", event.verdict);
     optional_string(out, "policy", event.policy);

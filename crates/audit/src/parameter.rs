@@ -14,8 +14,12 @@ pub struct Parameter<'a> {
     /// The type's oid, 0 where nobody has said it.
     pub oid: u32,
     pub binary: bool,
-    /// `None` is NULL.
+    /// What is here of it; `None` is NULL.
     pub value: Option<&'a [u8]>,
+    /// How long the value was as it was sent.
+    pub bytes: usize,
+    /// Its value is kept out.
+    pub secret: bool,
 }
 
 impl Parameter<'_> {
@@ -30,6 +34,10 @@ impl Parameter<'_> {
                 name(out, "value");
                 out.extend_from_slice(b"null");
             }
+            Some(_) if self.secret => {
+                name(out, "secret");
+                out.extend_from_slice(b"true");
+            }
             Some(value) => self.write_value(out, value),
         }
         out.push(b'}');
@@ -40,14 +48,14 @@ impl Parameter<'_> {
         let text = if self.binary {
             decode(self.oid, kept)
         } else {
-            text(kept, kept.len() < value.len()).map(Cow::Borrowed)
+            text(kept, kept.len() < self.bytes).map(Cow::Borrowed)
         };
         match text {
             Some(text) => string_field(out, "value", &text),
             None => base64_field(out, "base64", kept),
         }
-        if kept.len() < value.len() {
-            number_field(out, "cut_from", value.len() as u64);
+        if kept.len() < self.bytes {
+            number_field(out, "cut_from", self.bytes as u64);
         }
     }
 }
@@ -137,7 +145,8 @@ mod tests {
 
     fn check(oid: u32, binary: bool, value: Option<&[u8]>, expected: &str) {
         let mut out = Vec::new();
-        Parameter { oid, binary, value }.write(&mut out);
+        let bytes = value.map_or(0, <[u8]>::len);
+        Parameter { oid, binary, value, bytes, secret: false }.write(&mut out);
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 

@@ -7,10 +7,13 @@ pub mod catalog;
 pub mod facts;
 pub mod parse;
 pub mod secrets;
+pub mod split;
 
 mod lex;
 mod nodes;
 mod walk;
+
+pub use lex::Unlexed;
 
 use std::ops::Range;
 

@@ -35,9 +35,10 @@ fn one_of_each() -> Batch {
     let bare = Context::new(&Who::default());
     let text = |bytes| Some(Text::Sql { bytes, redacted: 0 });
     let parameters = [
-        Parameter { oid: 23, binary: true, value: Some(&[0, 0, 0, 5]) },
-        Parameter { oid: 25, binary: false, value: None },
-        Parameter { oid: 17, binary: true, value: Some(b"\x00\xff") },
+        Parameter { oid: 23, binary: true, value: Some(&[0, 0, 0, 5]), bytes: 4, secret: false },
+        Parameter { oid: 25, binary: false, value: None, bytes: 0, secret: false },
+        Parameter { oid: 17, binary: true, value: Some(b"\x00\xff"), bytes: 2, secret: false },
+        Parameter { oid: 25, binary: false, value: Some(b"hush"), bytes: 4, secret: true },
     ];
     let events = [
         Event::SessionBegins(SessionBegins {
@@ -53,6 +54,7 @@ fn one_of_each() -> Batch {
             name: Some("stmt_1"),
             portal: Some("p"),
             parameters: &parameters,
+            parameters_cut: true,
             verdict: "rewrite",
             policy: Some("agents read orders"),
             rule: Some("mask public.customers(ssn)"),
