@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use audit::Health;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -43,23 +44,61 @@ impl Api {
     }
 }
 
-/// 200 while new sessions are let in, 503 while the gateway stops.
-async fn health(State(facts): State<Arc<Facts>>) -> (StatusCode, &'static str) {
+/// 200 while statements can run, 503 while the gateway stops or its journal can't be written.
+async fn health(State(facts): State<Arc<Facts>>) -> (StatusCode, String) {
     if facts.gateway.is_stopping() {
-        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
-    } else {
-        (StatusCode::OK, "ok\n")
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
+    }
+    match facts.gateway.journal_health() {
+        Health::Writing => (StatusCode::OK, "ok\n".to_owned()),
+        Health::Refusing { why, .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("the journal can't be written: {why}\n"))
+        }
     }
 }
 
 async fn metrics(State(facts): State<Arc<Facts>>) -> Response {
     let mut text = String::new();
     match encode(&mut text, &facts.registry) {
-        Ok(()) => (
-            [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
-            text,
-        )
-            .into_response(),
+        Ok(()) => {
+            let format = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+            (format, as_prometheus_text(&text)).into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// OpenMetrics names a counter without `_total` where it describes it; Prometheus' own text
+/// format, which every tool reads, names the metric as it is.
+fn as_prometheus_text(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len());
+    let lines: Vec<&str> = open_metrics.lines().collect();
+    let is_counter = |name: &str| lines.contains(&format!("# TYPE {name} counter").as_str());
+    for line in &lines {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(what @ ("HELP" | "TYPE")), Some(name), Some(rest))
+                if is_counter(name) =>
+            {
+                text.push_str(&format!("# {what} {name}_total {rest}\n"));
+            }
+            (Some("#"), Some("EOF"), ..) => {}
+            _ => text.push_str(&format!("{line}\n")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn counters_are_described_by_their_names() {
+        let open_metrics = "# HELP a Help.\n# TYPE a counter\na_total 1\n# HELP b Help.\n\
+                            # TYPE b gauge\nb 2\n# EOF\n";
+        assert_eq!(
+            super::as_prometheus_text(open_metrics),
+            "# HELP a_total Help.\n# TYPE a_total counter\na_total 1\n# HELP b Help.\n\
+             # TYPE b gauge\nb 2\n"
+        );
     }
 }

@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use access::TokenId;
+use audit::read::Filter;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, ConfigError};
 use crate::log::{self, Format};
-use crate::{demo, serve, token};
+use crate::{demo, records, serve, token};
 
 /// The gate that every query of an AI agent passes on its way to PostgreSQL.
 ///
@@ -55,6 +56,9 @@ Environment:
         /// How the log on stderr looks
         #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
         log: Format,
+        /// Start on a journal that is damaged, and record that
+        #[arg(long)]
+        accept_damage: bool,
     },
     /// Make, list and revoke the tokens of local identities
     ///
@@ -67,6 +71,16 @@ Example:
   gatepost token create agent-7 --for 30d"
     )]
     Token(TokenCommand),
+    /// Prove, show and follow the journal
+    ///
+    /// Everything that happens is recorded there before it happens.
+    #[command(
+        subcommand,
+        after_help = "\
+Example:
+  gatepost audit verify /var/lib/gatepost/journal"
+    )]
+    Audit(AuditCommand),
     /// Check the configuration and describe it
     #[command(
         subcommand,
@@ -126,6 +140,87 @@ Example:
         #[command(flatten)]
         state: StateFile,
     },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Prove that a journal is whole and unchanged, or name the first record that does not fit
+    ///
+    /// Works without a configuration, on a copy as well as on a journal that is being written.
+    #[command(after_help = "\
+Example:
+  gatepost audit verify journal --checkpoint /mnt/elsewhere/head
+
+Exit codes: 0 it is whole, 1 it is not.")]
+    Verify {
+        /// The journal's directory, or segments that follow one another
+        #[arg(value_name = "DIR|FILES", default_value = "journal")]
+        paths: Vec<PathBuf>,
+        /// A signed head that was kept elsewhere: shows whether the tail is missing
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+        /// The first public key, if it is known from elsewhere
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
+    /// Print the records of a journal
+    #[command(after_help = "\
+Example:
+  gatepost audit show journal --identity agent-7 --since 2026-11-21T09")]
+    Show {
+        #[command(flatten)]
+        records: Records,
+    },
+    /// Print new records as they come
+    #[command(after_help = "\
+Example:
+  gatepost audit tail journal --connection orders")]
+    Tail {
+        #[command(flatten)]
+        records: Records,
+    },
+}
+
+#[derive(Args)]
+struct Records {
+    /// The journal's directory
+    #[arg(value_name = "DIR", default_value = "journal")]
+    directory: PathBuf,
+    /// Of this identity: a subject, or `issuer|subject`
+    #[arg(long)]
+    identity: Option<String>,
+    /// Of this connection
+    #[arg(long)]
+    connection: Option<String>,
+    /// Of this session
+    #[arg(long)]
+    session: Option<String>,
+    /// With this verdict: allow, rewrite, hold or refuse
+    #[arg(long)]
+    verdict: Option<String>,
+    /// From this time on, as records write it or the beginning of it
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// The records as they stand, in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Records {
+    fn filter(&self) -> Filter {
+        Filter {
+            identity: self.identity.clone(),
+            connection: self.connection.clone(),
+            session: self.session.clone(),
+            verdict: self.verdict.clone(),
+            since: self.since.clone(),
+            until: self.until.clone(),
+            heads: false,
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -205,10 +300,11 @@ pub fn definition() -> clap::Command {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve { config, log } => {
+        Command::Serve { config, log, accept_damage } => {
             log::init(log).map_err(|error| Failure::Usage(error.to_string()))?;
             let loaded = config::load(&config.path)?;
-            serve::run(&config.path, loaded).map_err(|error| Failure::Failed(error.to_string()))
+            serve::run(&config.path, loaded, accept_damage)
+                .map_err(|error| Failure::Failed(error.to_string()))
         }
         Command::Token(TokenCommand::Create { name, lifetime, state }) => {
             config::name(&name).map_err(Failure::Usage)?;
@@ -217,6 +313,15 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Token(TokenCommand::List { state }) => token::list(&state.path()?),
         Command::Token(TokenCommand::Revoke { id, state }) => token::revoke(&state.path()?, id),
+        Command::Audit(AuditCommand::Verify { paths, checkpoint, key }) => {
+            records::verify(&paths, checkpoint.as_deref(), key.as_deref())
+        }
+        Command::Audit(AuditCommand::Show { records: it }) => {
+            records::show(&it.directory, &it.filter(), it.json)
+        }
+        Command::Audit(AuditCommand::Tail { records: it }) => {
+            records::tail(&it.directory, &it.filter(), it.json)
+        }
         Command::Config(ConfigCommand::Check { config }) => check(&config.path),
         Command::Config(ConfigCommand::Schema) => print(&config::schema()),
         Command::Config(ConfigCommand::Reference) => print(&config::reference()),

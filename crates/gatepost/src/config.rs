@@ -35,6 +35,14 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// The SQLite state file.
     pub state: PathBuf,
+    pub journal: Journal,
+}
+
+/// Where the journal is.
+pub struct Journal {
+    pub options: audit::Options,
+    /// A second place for its newest head.
+    pub anchor: Option<PathBuf>,
 }
 
 /// Reads the file and the certificates it names.

@@ -4,13 +4,16 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use audit::read::{self, Filter};
 use tokio::process::Command;
 
 use crate::cli::Failure;
 use crate::config::{self, ConfigError};
+use crate::records;
 use crate::scratch::{self, Cluster, ScratchError, ServerBinaries};
 use crate::serve::{self, ServeError};
 use crate::token;
@@ -74,7 +77,8 @@ async fn demo(check: bool) -> Result<(), DemoError> {
     let file = place.write("gatepost.yaml", &configuration(port, &cluster))?;
     let config = config::load(&file)?;
     let state = config.state.clone();
-    let running = serve::start(config).await?;
+    let journal = config.journal.options.directory.clone();
+    let running = serve::start(config, false).await?;
     let token = token::make(&state, "agent-7", None).await.map_err(told)?;
     say(&format!(
         "Gatepost listens on 127.0.0.1:{port}. Its configuration is {}:\n",
@@ -84,6 +88,7 @@ async fn demo(check: bool) -> Result<(), DemoError> {
 
     let tour = Tour { client, cluster: &cluster, port, token: token.token.text().to_owned() };
     tour.steps().await?;
+    journal_step(&journal, &place)?;
     if check {
         running.stop().await;
         say("All steps answered as they should.");
@@ -224,6 +229,55 @@ connections:
         http = port + 1,
         address = cluster.address(),
     )
+}
+
+/// Shows what was recorded of all this, and that nobody can change it unseen.
+fn journal_step(journal: &Path, place: &Place) -> Result<(), DemoError> {
+    say("All of it is in the journal, recorded before it happened:\n");
+    let mut shown = String::new();
+    read::records(journal, &Filter::default(), |record| {
+        if matches!(record.event(), "statement" | "outcome" | "login_refused") {
+            shown.push_str(&records::sentence(&record));
+        }
+        ControlFlow::Continue(())
+    })
+    .doing("reading the journal")?;
+    say(&indented(&shown));
+    let whole = records::prove(&[journal.to_owned()], None, None, &mut |_| {});
+    say(&format!(
+        "    $ gatepost audit verify {}\n{}",
+        journal.display(),
+        indented(either(&whole))
+    ));
+
+    let copy = place.0.join("journal-changed");
+    fs::create_dir(&copy).doing("copying the journal")?;
+    for entry in fs::read_dir(journal).doing("copying the journal")? {
+        let entry = entry.doing("copying the journal")?;
+        let name = entry.file_name();
+        let mut bytes = fs::read(entry.path()).doing("copying the journal")?;
+        // Somebody would like the note to have been about another customer.
+        let note = b"invoice";
+        if let Some(at) = bytes.windows(note.len()).position(|window| window == note) {
+            bytes.splice(at..at + note.len(), *b"voucher");
+        }
+        fs::write(copy.join(name), bytes).doing("copying the journal")?;
+    }
+    say("In a copy of it somebody turns the invoice into a voucher:\n");
+    let changed = records::prove(std::slice::from_ref(&copy), None, None, &mut |_| {});
+    say(&format!("    $ gatepost audit verify {}\n{}", copy.display(), indented(either(&changed))));
+    let recorded = ["Asked for an invoice", "SELECT nme FROM customers", "password authentication"];
+    if whole.is_ok() && changed.is_err() && recorded.iter().all(|text| shown.contains(text)) {
+        Ok(())
+    } else {
+        Err(DemoError::Otherwise { step: "the journal", what: shown })
+    }
+}
+
+fn either(proven: &Result<String, String>) -> &str {
+    match proven {
+        Ok(words) | Err(words) => words,
+    }
 }
 
 fn is_free(port: u16) -> bool {

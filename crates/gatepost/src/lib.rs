@@ -6,6 +6,8 @@ pub mod config;
 pub mod scratch;
 
 mod demo;
+mod journal;
 mod log;
+mod records;
 mod serve;
 mod token;

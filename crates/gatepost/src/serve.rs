@@ -7,15 +7,19 @@ use std::sync::Arc;
 
 use access::State;
 use api::Api;
+use audit::Journal;
 use gateway::{Address, Doors, Gateway, GatewayError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Config};
+use crate::journal::{self, JournalError};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
     #[error("the state file {path}: {source}")]
     State { path: String, source: access::StateError },
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     #[error(transparent)]
     Gateway(#[from] GatewayError),
     #[error("can't listen on {address} for HTTP: {source}")]
@@ -25,15 +29,15 @@ pub(crate) enum ServeError {
 }
 
 /// Serves until SIGTERM or SIGINT. `path` is read again at SIGHUP.
-pub(crate) fn run(path: &Path, config: Config) -> Result<(), ServeError> {
+pub(crate) fn run(path: &Path, config: Config, accept_damage: bool) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(path, config))
+    runtime.block_on(serve(path, config, accept_damage))
 }
 
-async fn serve(path: &Path, config: Config) -> Result<(), ServeError> {
+async fn serve(path: &Path, config: Config, accept_damage: bool) -> Result<(), ServeError> {
     // The signals first: one that comes while we start must not kill what has begun.
     let mut signals = Signals::new()?;
-    let running = start(config).await?;
+    let running = start(config, accept_damage).await?;
     while let Told::Reload = signals.next().await {
         running.reload(path).await;
     }
@@ -46,11 +50,12 @@ async fn serve(path: &Path, config: Config) -> Result<(), ServeError> {
 }
 
 /// Starts a gateway by `config`. It serves until it is stopped.
-pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
+pub(crate) async fn start(config: Config, accept_damage: bool) -> Result<Running, ServeError> {
     let state = State::open(&config.state)
         .map_err(|source| ServeError::State { path: config.state.display().to_string(), source })?;
     let begun = Begun { listen: config.listen, http: config.http, state: config.state };
-    let gateway = Gateway::new(config.settings, state).await?;
+    let journal = journal::open(&config.journal, accept_damage, &state).await?;
+    let gateway = Gateway::new(config.settings, state.clone(), journal.clone()).await?;
     let mut listeners = Vec::new();
     for address in &begun.listen {
         listeners.push(address.bind()?);
@@ -70,7 +75,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     for address in &begun.listen {
         tracing::info!(%address, "listening");
     }
-    Ok(Running { gateway, doors, begun })
+    Ok(Running { gateway, doors, begun, state, journal, kept: config.journal })
 }
 
 /// A gateway that serves.
@@ -78,12 +83,16 @@ pub(crate) struct Running {
     gateway: Arc<Gateway>,
     doors: Doors,
     begun: Begun,
+    state: State,
+    journal: Journal,
+    kept: config::Journal,
 }
 
 impl Running {
     pub(crate) async fn stop(&self) {
         self.doors.close();
         self.gateway.stop().await;
+        journal::close(&self.journal, &self.state, &self.kept).await;
     }
 
     /// Goes by the file as it is now. A broken one changes nothing.

@@ -4,12 +4,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use audit::Durability;
+use audit::event::{Batch, Cancel, Context, Event, LoginRefused, SessionBegins, Who};
 use identity::Identity;
 use wire::backend::{self, Authentication, BackendKey};
 use wire::startup::{FirstPacket, Startup, Version};
 
-use crate::admission::LoginPlace;
+use crate::admission::{LoginPlace, SessionPlace};
 use crate::door;
+use crate::gate::{self, Gate, Person};
 use crate::gateway::{Gateway, Installed};
 use crate::line::{Line, LineError};
 use crate::metrics::{Cancelled, Refused};
@@ -38,6 +41,10 @@ pub(crate) enum Departure {
     /// The peer went, or has been told all there is to say.
     Left,
     Refused(Refusal),
+    /// In observe mode: the database refused, and the client has read its own words.
+    RefusedByDatabase {
+        sqlstate: String,
+    },
     /// In observe mode: this host can't, another may.
     TryNext,
 }
@@ -67,7 +74,14 @@ pub(crate) async fn attend(gateway: &Arc<Gateway>, arrival: Arrival) {
         Err(error) => return tracing::debug!(%error, "a connection broke as it began"),
     };
     let mut line = Line::new(stream, installed.settings.bounds.login_timeout);
-    let visit = Visit { gateway, installed: &installed, peer };
+    let mut visit = Visit {
+        gateway,
+        installed: &installed,
+        peer,
+        user: None,
+        database: None,
+        application: None,
+    };
     let mut first = match &arrival.place {
         Ok(_) => visit.first_packet(&mut line).await,
         Err(refusal) => Err(refusal.clone().into()),
@@ -89,6 +103,10 @@ pub(crate) async fn attend(gateway: &Arc<Gateway>, arrival: Arrival) {
     match opened {
         Ok(opened) => visit.run(line, opened).await,
         Err(Departure::Refused(refusal)) => visit.refuse(line, &refusal).await,
+        Err(Departure::RefusedByDatabase { sqlstate }) => {
+            tracing::info!(peer = %visit.peer(), sqlstate, "refused by the database");
+            visit.record_refusal("the database refused the login", &sqlstate).await;
+        }
         Err(Departure::Left | Departure::TryNext) => {}
     }
 }
@@ -103,9 +121,13 @@ enum First {
 /// One connection's way through the house.
 struct Visit<'a> {
     gateway: &'a Arc<Gateway>,
-    installed: &'a Installed,
+    installed: &'a Arc<Installed>,
     /// `None` over a Unix socket.
     peer: Option<SocketAddr>,
+    /// As the client asked; nothing of it is proven.
+    user: Option<String>,
+    database: Option<String>,
+    application: Option<String>,
 }
 
 /// A client that is who it says, and a backend for it.
@@ -113,7 +135,9 @@ struct Admitted {
     identity: Identity,
     connection: Arc<Connection>,
     opened: Opened,
-    place: crate::admission::SessionPlace,
+    /// The role that PostgreSQL knows the session by.
+    role: String,
+    place: SessionPlace,
 }
 
 impl Visit<'_> {
@@ -175,7 +199,7 @@ impl Visit<'_> {
     }
 
     /// From the start-up packet to a backend that is ready.
-    async fn login(&self, line: &mut Line, asked: Startup) -> Result<Admitted, Departure> {
+    async fn login(&mut self, line: &mut Line, asked: Startup) -> Result<Admitted, Departure> {
         let settings = &self.installed.settings;
         let mut greeting = Vec::new();
         let startup = settle_version(asked, &mut greeting)?;
@@ -193,6 +217,10 @@ impl Visit<'_> {
             None | Some(b"") => user.clone(),
             Some(database) => String::from_utf8_lossy(database).into_owned(),
         };
+        self.user = Some(user.clone());
+        self.database = Some(database.clone());
+        self.application =
+            startup.get("application_name").map(|name| String::from_utf8_lossy(name).into_owned());
         let named = settings.connections.get(&database).or(settings.any_database.as_ref());
         if self.gateway.is_stopping() {
             return Err(Refusal::StoppingAtLogin.into());
@@ -235,7 +263,8 @@ impl Visit<'_> {
                 tracing::warn!(connection = connection.name, %identity, %error, "no backend");
                 error.refusal(connection)
             })?;
-        Ok(Admitted { identity, connection: connection.clone(), opened, place })
+        let role = user.clone();
+        Ok(Admitted { identity, connection: connection.clone(), opened, role, place })
     }
 
     async fn observe(
@@ -261,38 +290,63 @@ impl Visit<'_> {
         let identity =
             Identity { issuer: format!("database:{}", connection.name), subject: user.to_owned() };
         let place = self.gateway.admission.session(&identity, &settings.bounds)?;
-        Ok(Admitted { identity, connection: connection.clone(), opened, place })
+        let role = user.to_owned();
+        Ok(Admitted { identity, connection: connection.clone(), opened, role, place })
     }
 
     /// The session itself, from the greeting to the end.
     async fn run(&self, mut line: Line, admitted: Admitted) {
-        let Admitted { identity, connection, opened, place } = admitted;
+        let Admitted { identity, connection, opened, role, place } = admitted;
         let scope = door::what_may(&identity, &connection);
+        let id = session::Id::new().to_string();
         let pid = opened.backend.pid;
-        let enrolled = match self.gateway.roster.enrol(opened.backend) {
-            Ok(enrolled) => enrolled,
-            Err(error) => {
-                return tracing::error!(%error, "no randomness for a cancel key");
+        let mut greeting = opened.greeting.before_key;
+        let person = Person {
+            session: id.clone(),
+            identity: identity.clone(),
+            client: self.peer(),
+            application: self.application.clone(),
+            connection: connection.name.clone(),
+            role,
+        };
+        let tls = line.stream.tls();
+        let begins = SessionBegins {
+            login: match connection.login {
+                Login::Gateway { .. } => "scram",
+                Login::Database { .. } => "database",
+            },
+            tls: tls.as_deref(),
+            backend: u32::try_from(pid).ok(),
+        };
+        if let Err(refusal) = self.record(&person.context(), &Event::SessionBegins(begins)).await {
+            return self.refuse(line, &refusal).await;
+        }
+        let journal = self.gateway.journal.clone();
+        let gate =
+            Gate::new(journal, connection.durability, person, self.installed.clone(), &greeting);
+        let (gate, enrolled) = match (gate, self.gateway.roster.enrol(opened.backend, &id)) {
+            (Ok(gate), Ok(enrolled)) => (gate, enrolled),
+            (Err(error), _) | (_, Err(error)) => {
+                return tracing::error!(%error, "no randomness to begin a session with");
             }
         };
-        let mut greeting = opened.greeting.before_key;
         BackendKey { pid, key: &enrolled.key }.write(&mut greeting);
         greeting.extend_from_slice(&opened.greeting.after_key);
         line.renew(self.installed.settings.bounds.login_timeout);
         if line.say(&greeting).await.is_err() {
-            return;
+            return gate.end("the client went before it was greeted").await;
         }
         let metrics = &self.gateway.metrics;
         metrics.sessions.inc();
         metrics.sessions_open.inc();
-        let id = session::Id::new();
         tracing::info!(
-            session = %id, %identity, connection = connection.name, peer = %self.peer(), pid,
-            encrypted = line.stream.is_encrypted(), ?scope, "session begins"
+            session = id, %identity, connection = connection.name, peer = %self.peer(), pid,
+            tls, ?scope, "session begins"
         );
         let ended = Session {
             client: Leg::from(line),
             server: Leg::from(opened.line),
+            gate,
             attendee: enrolled.attendee.clone(),
             idle_timeout: self.installed.settings.bounds.idle_timeout,
             metrics,
@@ -301,9 +355,9 @@ impl Visit<'_> {
         .await;
         metrics.sessions_open.dec();
         if ended.is_fault() {
-            tracing::error!(session = %id, why = %ended, "session ends by a fault of ours");
+            tracing::error!(session = id, why = %ended, "session ends by a fault of ours");
         } else {
-            tracing::info!(session = %id, why = %ended, "session ends");
+            tracing::info!(session = id, why = %ended, "session ends");
         }
         drop(enrolled);
         drop(place);
@@ -317,15 +371,25 @@ impl Visit<'_> {
         self.gateway.metrics.refusals.get_or_create(&Refused { sqlstate: refusal.label() }).inc();
         let mut out = Vec::new();
         refusal.write(&mut out);
+        self.record_refusal(&words.message, &words.sqlstate).await;
         session::last_words(&mut line.stream, &out).await;
     }
 
     /// Passes a cancel request on to the backend that it names, and to no other. As with
     /// PostgreSQL the client is told nothing; its connection closes when the request has arrived.
     async fn cancel(&self, pid: i32, key: &[u8]) {
-        let result = match self.gateway.roster.find(pid, key) {
-            None => "unknown",
-            Some(attendee) => match attendee.backend.cancel().await {
+        let attendee = self.gateway.roster.find(pid, key);
+        let who = Context::new(&Who { client: Some(&self.peer()), ..Who::default() });
+        let request = Cancel {
+            target: attendee.as_ref().map(|attendee| attendee.session.as_str()),
+            served: attendee.is_some(),
+            ..Cancel::default()
+        };
+        let recorded = self.record(&who, &Event::Cancel(request)).await;
+        let result = match (attendee, recorded) {
+            (None, _) => "unknown",
+            (Some(_), Err(_)) => "unrecorded",
+            (Some(attendee), Ok(())) => match attendee.backend.cancel().await {
                 Ok(()) => "forwarded",
                 Err(error) => {
                     tracing::warn!(pid, %error, "a cancel request could not be forwarded");
@@ -335,6 +399,34 @@ impl Visit<'_> {
         };
         tracing::info!(peer = %self.peer(), pid, result, "cancel request");
         self.gateway.metrics.cancels.get_or_create(&Cancelled { result }).inc();
+    }
+
+    async fn record_refusal(&self, reason: &str, sqlstate: &str) {
+        let who = Context::new(&Who {
+            client: Some(&self.peer()),
+            application: self.application.as_deref(),
+            ..Who::default()
+        });
+        let refused = LoginRefused {
+            reason,
+            sqlstate: Some(sqlstate),
+            user: self.user.as_deref(),
+            database: self.database.as_deref(),
+        };
+        // It is refused whether that can be recorded or not; `record` has logged why.
+        let _refused_all_the_same = self.record(&who, &Event::LoginRefused(refused)).await;
+    }
+
+    /// Records what happens outside of statements, durably.
+    async fn record(&self, who: &Context, event: &Event<'_>) -> Result<(), Refusal> {
+        let mut batch = Batch::new();
+        batch.push(who, event);
+        gate::record(&self.gateway.journal, &batch, Durability::Strict, true).await.map_err(
+            |error| {
+                tracing::error!(%error, "the journal can't be written");
+                Refusal::Unrecorded
+            },
+        )
     }
 
     fn peer(&self) -> String {

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use access::State;
 use arc_swap::ArcSwap;
+use audit::{Health, Journal};
 use identity::scram::Salts;
 use prometheus_client::registry::Registry;
+use sql::secrets::Patterns;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -36,6 +38,7 @@ pub struct Gateway {
     installed: ArcSwap<Installed>,
     stopping: AtomicBool,
     pub(crate) state: State,
+    pub(crate) journal: Journal,
     pub(crate) salts: Salts,
     pub(crate) admission: Arc<Admission>,
     pub(crate) roster: Arc<Roster>,
@@ -47,6 +50,7 @@ pub struct Gateway {
 pub(crate) struct Installed {
     pub(crate) settings: Settings,
     pub(crate) accounts: Accounts,
+    pub(crate) patterns: Patterns,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -74,26 +78,34 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
-/// The open listeners.
-pub struct Doors(Vec<tokio::task::JoinHandle<()>>);
+/// The open listeners, and the threads behind them: sessions end with this value.
+pub struct Doors {
+    listening: Vec<tokio::task::JoinHandle<()>>,
+    _workers: Arc<Vec<Worker>>,
+}
 
 impl Doors {
     /// Nobody arrives any more: who connects is refused by the system.
     pub fn close(&self) {
-        for door in &self.0 {
+        for door in &self.listening {
             door.abort();
         }
     }
 }
 
 impl Gateway {
-    pub async fn new(settings: Settings, state: State) -> Result<Arc<Gateway>, GatewayError> {
+    pub async fn new(
+        settings: Settings,
+        state: State,
+        journal: Journal,
+    ) -> Result<Arc<Gateway>, GatewayError> {
         let salts = Salts::new(state.salt_key());
         let installed = install(settings, &salts).await?;
         Ok(Arc::new(Gateway {
             installed: ArcSwap::from_pointee(installed),
             stopping: AtomicBool::new(false),
             state,
+            journal,
             salts,
             admission: Arc::default(),
             roster: Arc::default(),
@@ -116,6 +128,11 @@ impl Gateway {
         self.stopping.load(Ordering::Acquire)
     }
 
+    /// Whether the journal can be written. While it can't, nothing runs.
+    pub fn journal_health(&self) -> Health {
+        self.journal.health()
+    }
+
     /// Serves everybody who arrives at `listeners`, on `threads` threads. Both sockets of a
     /// session stay on one of them, so that passing a message on wakes nobody else.
     pub fn serve(
@@ -129,11 +146,11 @@ impl Gateway {
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(GatewayError::Thread)?,
         );
-        let doors = listeners
+        let listening = listeners
             .into_iter()
             .map(|listener| tokio::spawn(accept(self.clone(), listener, workers.clone())))
             .collect();
-        Ok(Doors(doors))
+        Ok(Doors { listening, _workers: workers })
     }
 
     /// Lets running statements end, then ends their sessions; cancels what takes longer than the
@@ -214,7 +231,8 @@ async fn install(settings: Settings, salts: &Salts) -> Result<Installed, Gateway
     let accounts = Accounts::read(&settings, salts)
         .await
         .map_err(|(name, source)| GatewayError::Account { name, source })?;
-    Ok(Installed { settings, accounts })
+    let patterns = Patterns::new(&settings.secret_names);
+    Ok(Installed { settings, accounts, patterns })
 }
 
 /// Takes in whoever arrives, without waiting for a word of theirs.

@@ -12,6 +12,7 @@ mod admission;
 mod arrival;
 mod dial;
 mod door;
+mod gate;
 mod gateway;
 mod line;
 mod metrics;

@@ -68,22 +68,28 @@ impl Relay<'_> {
             let message = self.server.message(GREETING_MESSAGE_BYTES_MAX).await;
             let message = message.map_err(gone(&route))?;
             if message.tag == backend::ERROR {
-                let fields = ErrorFields::read(message.body()).unwrap_or_default();
+                let fields = ErrorFields::read(message.body());
                 if refusal::is_cannot_connect_now(fields.code) && !is_last {
                     return Err(Departure::TryNext);
                 }
-                refused_by_database(&route, &fields);
+                let sqlstate = String::from_utf8_lossy(fields.code).into_owned();
                 self.client.say(&message.bytes).await?;
-                return Err(Departure::Left);
+                return Err(Departure::RefusedByDatabase { sqlstate });
             }
-            self.client.say(&message.bytes).await?;
             if message.tag != backend::AUTHENTICATION {
+                self.client.say(&message.bytes).await?;
                 continue;
             }
-            match Authentication::read(message.body()) {
+            let authentication = Authentication::read(message.body());
+            if let Some(Authentication::Sasl { mechanisms }) = authentication {
+                self.offer(mechanisms).await?;
+                self.sasl_initial(&route).await?;
+                continue;
+            }
+            self.client.say(&message.bytes).await?;
+            match authentication {
                 Some(Authentication::Ok) => break,
                 Some(Authentication::SaslFinal(_)) => {}
-                Some(Authentication::Sasl { .. }) => self.sasl_initial(&route).await?,
                 Some(_) => self.response(&route).await?,
                 None => return Err(gone(&route)(UpstreamError::Protocol('R'))),
             }
@@ -91,10 +97,8 @@ impl Relay<'_> {
         let greeting = match upstream::greeting(&mut self.server).await {
             Ok(greeting) => greeting,
             Err(UpstreamError::Said { frame, sqlstate, .. }) => {
-                let fields = ErrorFields { code: sqlstate.as_bytes(), ..ErrorFields::default() };
-                refused_by_database(&route, &fields);
                 self.client.say(&frame).await?;
-                return Err(Departure::Left);
+                return Err(Departure::RefusedByDatabase { sqlstate });
             }
             Err(error) => return Err(gone(&route)(error)),
         };
@@ -111,6 +115,16 @@ impl Relay<'_> {
         self.server.say(&message.bytes).await.map_err(gone(route))
     }
 
+    /// What the server offers, without what a client under no TLS would take for an attack.
+    async fn offer(&mut self, mut mechanisms: Vec<&[u8]>) -> Result<(), Departure> {
+        if self.certificate.is_none() {
+            mechanisms.retain(|name| *name != SCRAM_SHA_256_PLUS.as_bytes());
+        }
+        let mut out = Vec::new();
+        Authentication::Sasl { mechanisms }.write(&mut out);
+        Ok(self.client.say(&out).await?)
+    }
+
     /// The client's choice of a mechanism. A binding is made to the certificate that the client
     /// sees, and checked against the one that the server has: they have to be the same.
     async fn sasl_initial(&mut self, route: &Route) -> Result<(), Departure> {
@@ -125,13 +139,6 @@ impl Relay<'_> {
         }
         self.server.say(&message.bytes).await.map_err(gone(route))
     }
-}
-
-/// The client reads the server's own words; the log keeps their code.
-fn refused_by_database(route: &Route, fields: &ErrorFields<'_>) {
-    let sqlstate = String::from_utf8_lossy(fields.code);
-    let connection = &route.connection().name;
-    tracing::info!(connection, %sqlstate, "the database refused a relayed login");
 }
 
 /// The server failed in mid-login: the client learns that, the log learns how.

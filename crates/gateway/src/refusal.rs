@@ -7,8 +7,7 @@ use identity::scram::ScramError;
 use wire::backend::Report;
 use wire::startup::{StartupError, Version};
 
-/// Why a connection or a session is refused or ended. All of them are FATAL: a refusal of a
-/// statement comes with policies.
+/// Why a connection, a session or a statement is refused or ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Startup(StartupError),
@@ -63,6 +62,9 @@ pub(crate) enum Refusal {
         seconds: u64,
     },
     AccountLost,
+    /// The journal can't be written: a statement, a login.
+    Unrecorded,
+    OutcomeUnrecorded,
 }
 
 /// A refusal in the words of the protocol.
@@ -73,10 +75,15 @@ pub(crate) struct Words {
 }
 
 impl Refusal {
+    /// As the end of a session.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        self.write_as("FATAL", out);
+    }
+
+    pub(crate) fn write_as(&self, severity: &str, out: &mut Vec<u8>) {
         let words = self.words();
         Report {
-            severity: "FATAL",
+            severity,
             code: &words.sqlstate,
             message: &words.message,
             detail: None,
@@ -237,6 +244,19 @@ impl Refusal {
                 "57P05",
                 format!("terminating connection: no statement for {seconds} s"),
                 Some("Connect again. The bound is `bounds.idle_timeout` in Gatepost's file."),
+            ),
+            Refusal::Unrecorded => (
+                "58030",
+                "Gatepost can't record what happens now, so nothing runs".into(),
+                Some("Its journal can't be written; its log says why. Try again later."),
+            ),
+            Refusal::OutcomeUnrecorded => (
+                "58030",
+                "Gatepost could not record what came of the last statement".into(),
+                Some(
+                    "It may have taken effect: look before you repeat it. Gatepost's log says \
+                     why its journal can't be written.",
+                ),
             ),
             Refusal::AccountLost => (
                 "08P01",

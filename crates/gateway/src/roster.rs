@@ -28,6 +28,8 @@ struct Present {
 
 /// A session as others see it.
 pub(crate) struct Attendee {
+    /// The session's name.
+    pub(crate) session: String,
     pub(crate) backend: Backend,
     told_to_end: AtomicBool,
     told: Notify,
@@ -45,6 +47,7 @@ impl Roster {
     pub(crate) fn enrol(
         self: &Arc<Self>,
         backend: Backend,
+        session: &str,
     ) -> Result<Enrolled, aws_lc_rs::error::Unspecified> {
         let mut present = self.lock();
         let key = loop {
@@ -57,6 +60,7 @@ impl Roster {
         let attendee = Arc::new(Attendee {
             told_to_end: AtomicBool::new(present.stopping),
             told: Notify::new(),
+            session: session.to_owned(),
             backend,
         });
         present.sessions.insert((attendee.backend.pid, key), attendee.clone());

@@ -1,10 +1,11 @@
 //! A session: two loops over two sockets, one for messages and one for replies, in one task. They
-//! share the account of what is outstanding and nothing else. Bytes that nobody has to look at
-//! are moved as they came, a batch to a write.
+//! share the account of what is outstanding and the gate. Bytes that nobody has to look at are
+//! moved as they came, a batch to a write.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use wire::exchange::{Exchange, Reply, Sent, Unexpected};
 use wire::frame::{FrameError, HEADER_BYTES, Walker};
-use wire::{backend, frontend};
+use wire::frontend;
 
+use crate::gate::{self, Entry, Gate, Held, Judgement, ToServer};
 use crate::line::Line;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
@@ -22,7 +24,7 @@ use crate::roster::Attendee;
 use crate::stream::Stream;
 
 /// A leg's buffer begins small, as most sessions are idle or say little, and grows while reads
-/// fill it.
+/// fill it. What a message needs beyond that it gives back.
 const BUFFER_BYTES_MIN: usize = 8 << 10;
 const BUFFER_BYTES_MAX: usize = 128 << 10;
 
@@ -45,6 +47,7 @@ impl From<Line> for Leg {
 pub(crate) struct Session<'a> {
     pub(crate) client: Leg,
     pub(crate) server: Leg,
+    pub(crate) gate: Gate,
     pub(crate) attendee: Arc<Attendee>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) metrics: &'a Metrics,
@@ -61,13 +64,16 @@ pub(crate) enum End {
     ServerBroke(FrameError),
     /// A reply that answers no message: we lost the account.
     AccountLost(Unexpected),
+    /// An outcome that had to be durable before its reply is out could not be recorded.
+    Unrecorded(audit::Unrecorded),
     Ordered,
     Idle(Duration),
 }
 
 /// What the loops of a session share. They run in one task, so nothing here is locked.
 struct Shared {
-    exchange: RefCell<Exchange>,
+    exchange: RefCell<Exchange<Entry>>,
+    gate: RefCell<Gate>,
     /// A batch of replies is on its way to the client.
     writing: Cell<bool>,
     /// The client has said Terminate.
@@ -90,23 +96,27 @@ impl Session<'_> {
     pub(crate) async fn run(self) -> End {
         let shared = Shared {
             exchange: RefCell::new(Exchange::new()),
+            gate: RefCell::new(self.gate),
             writing: Cell::new(false),
             terminated: Cell::new(false),
             heard: Cell::new(Instant::now()),
             room: Notify::new(),
         };
         let (mut from_client, mut to_client) = tokio::io::split(self.client.stream);
-        let (mut from_server, mut to_server) = tokio::io::split(self.server.stream);
+        let (mut from_server, to_server) = tokio::io::split(self.server.stream);
+        let mut to_server = ToServer::new(to_server);
         let mut replies = Replies {
             buffer: Buffer::holding(self.server.received),
-            walker: Walker::new(wanted_of_replies),
+            walker: Walker::new(gate::wanted_of_replies),
             shared: &shared,
             attendee: &self.attendee,
             metrics: self.metrics,
         };
         let mut messages = Messages {
             buffer: Buffer::holding(self.client.received),
-            walker: Walker::new(|_| 0),
+            walker: Walker::new(gate::wanted_of_messages),
+            seen: Vec::new(),
+            is_swallowing: false,
             shared: &shared,
             metrics: self.metrics,
         };
@@ -129,7 +139,7 @@ impl Session<'_> {
         }
         // A Terminate could fall into the middle of a message that the client has not finished,
         // so the server is told by the end of the stream alone.
-        last_words(&mut from_server.unsplit(to_server), &[]).await;
+        last_words(&mut from_server.unsplit(to_server.into_inner()), &[]).await;
 
         let mut client = from_client.unsplit(to_client);
         let mut words = Vec::new();
@@ -141,6 +151,7 @@ impl Session<'_> {
         if !matches!(end, End::ClientGone(_)) {
             last_words(&mut client, &words).await;
         }
+        shared.gate.into_inner().end(&end.to_string()).await;
         end
     }
 }
@@ -158,39 +169,41 @@ pub(crate) async fn last_words(stream: &mut Stream, words: &[u8]) {
     }
 }
 
-/// The transaction's state in ReadyForQuery is the only byte of a reply that is looked at.
-fn wanted_of_replies(tag: u8) -> usize {
-    usize::from(tag == backend::READY_FOR_QUERY)
-}
-
 /// From the client to the server.
 struct Messages<'a> {
     buffer: Buffer,
     walker: Walker,
+    /// The messages of the present batch.
+    seen: Vec<Seen>,
+    /// The present message was replaced: what comes of it is dropped.
+    is_swallowing: bool,
     shared: &'a Shared,
     metrics: &'a Metrics,
 }
 
+/// A message in the buffer.
+struct Seen {
+    tag: u8,
+    entry: Entry,
+    bytes: Range<usize>,
+}
+
 impl Messages<'_> {
-    async fn run(&mut self, client: &mut ReadHalf<Stream>, server: &mut WriteHalf<Stream>) -> End {
+    async fn run(&mut self, client: &mut ReadHalf<Stream>, server: &mut ToServer) -> End {
         loop {
-            let ready = match self.account() {
+            let ready = match self.look() {
                 Ok(ready) => ready,
                 Err(error) => return End::ClientBroke(error),
             };
-            if let Some(batch) = self.buffer.bytes.get(..ready).filter(|batch| !batch.is_empty()) {
-                self.metrics.bytes_from_clients.inc_by(batch.len() as u64);
-                if send(server, batch).await.is_err() {
-                    // The server has closed. Its last words may still be on their way to us, and
-                    // the other loop ends the session behind them.
-                    return std::future::pending().await;
-                }
+            if ready > 0 && self.pass_on(ready, server).await.is_err() {
+                // The server has closed. Its last words may still be on their way to us, and the
+                // other loop ends the session behind them.
+                return std::future::pending().await;
             }
-            self.buffer.consume(ready);
             if self.shared.terminated.get() {
                 return std::future::pending().await;
             }
-            if self.shared.exchange.borrow().is_full() {
+            if self.shared.exchange.borrow().room() == 0 {
                 self.shared.room.notified().await;
                 continue;
             }
@@ -202,19 +215,60 @@ impl Messages<'_> {
         }
     }
 
-    /// Enters what is in the buffer into the account, as far as there is room. The bytes up to
-    /// the result may go.
-    fn account(&mut self) -> Result<usize, FrameError> {
-        let mut exchange = self.shared.exchange.borrow_mut();
+    /// Shows the gate what is in the buffer, as far as there is room in the account. The bytes
+    /// up to the result are a batch.
+    fn look(&mut self) -> Result<usize, FrameError> {
+        let mut gate = self.shared.gate.borrow_mut();
+        let room = self.shared.exchange.borrow().room();
         let mut at = 0;
-        while !exchange.is_full() && !self.shared.terminated.get() {
+        while self.seen.len() < room && !self.shared.terminated.get() {
             let Some(frame) = self.walker.next(&self.buffer.bytes, &mut at)? else {
                 break;
             };
-            exchange.sent(frame.tag);
+            let bytes = at - HEADER_BYTES - frame.body.len()..at;
+            self.seen.push(Seen { tag: frame.tag, entry: gate.look(&frame), bytes });
             self.shared.terminated.set(frame.tag == frontend::TERMINATE);
         }
         Ok(at)
+    }
+
+    /// Sends the batch that was looked at, or what the gate puts in its place.
+    async fn pass_on(&mut self, ready: usize, server: &mut ToServer) -> io::Result<()> {
+        let Shared { gate, exchange, .. } = self.shared;
+        let bytes = &self.buffer.bytes;
+        let batch = bytes.get(..ready).unwrap_or_default();
+        self.metrics.bytes_from_clients.inc_by(batch.len() as u64);
+        let head = match self.seen.first() {
+            Some(first) => first.bytes.start,
+            None => ready,
+        };
+        let cleared = match gate::judge(gate, batch).await {
+            Judgement::Cleared(cleared) if !self.is_swallowing => cleared,
+            Judgement::Cleared(cleared) => cleared.without(head),
+            Judgement::Refused(refusal) => {
+                let head = bytes.get(..head).filter(|_| !self.is_swallowing).unwrap_or_default();
+                let held = self.seen.iter_mut().map(|seen| Held {
+                    tag: seen.tag,
+                    entry: &mut seen.entry,
+                    bytes: bytes.get(seen.bytes.clone()).unwrap_or_default(),
+                });
+                gate::substituted(gate, &refusal, head, held)
+            }
+        };
+        if let Some(last) = self.seen.last() {
+            self.is_swallowing = matches!(last.entry, Entry::Refused(_));
+        }
+        {
+            let mut exchange = exchange.borrow_mut();
+            for seen in self.seen.drain(..) {
+                exchange.sent(gate::tag_sent(seen.tag, &seen.entry), seen.entry);
+            }
+            let mut gate = gate.borrow_mut();
+            exchange.skipped().for_each(|entry| gate.skipped(entry));
+        }
+        let sent = server.send(cleared).await;
+        self.buffer.consume(ready);
+        sent
     }
 }
 
@@ -227,21 +281,37 @@ struct Replies<'a> {
     metrics: &'a Metrics,
 }
 
+/// A batch of replies that has been taken off the account.
+struct Answered {
+    /// Bytes of the buffer that it covers.
+    ready: usize,
+    /// Errors of ours, and the place of the server's that they take.
+    replaced: Vec<(Range<usize>, Vec<u8>)>,
+    /// The session ends behind it.
+    end: Option<End>,
+}
+
 impl Replies<'_> {
     async fn run(&mut self, server: &mut ReadHalf<Stream>, client: &mut WriteHalf<Stream>) -> End {
         loop {
-            let (ready, lost) = self.account();
-            if let Some(batch) = self.buffer.bytes.get(..ready).filter(|batch| !batch.is_empty()) {
-                self.metrics.bytes_to_clients.inc_by(batch.len() as u64);
+            let begins_between_frames = self.walker.between_frames();
+            let Answered { ready, replaced, end } = self.account();
+            if ready > 0 {
                 self.shared.writing.set(true);
-                let sent = send(client, batch).await;
+                if let Err(error) = gate::record_outcomes(&self.shared.gate).await {
+                    // The batch is held back whole, and our words may take its place.
+                    self.walker = Walker::new(gate::wanted_of_replies);
+                    self.shared.writing.set(!begins_between_frames);
+                    return End::Unrecorded(error);
+                }
+                let sent = self.send(ready, &replaced, client).await;
                 self.shared.writing.set(false);
                 if let Err(error) = sent {
                     return End::ClientGone(Some(error));
                 }
             }
             self.buffer.consume(ready);
-            if let Some(end) = lost {
+            if let Some(end) = end {
                 return end;
             }
             if self.attendee.is_told_to_end() && self.shared.is_quiet() {
@@ -257,41 +327,79 @@ impl Replies<'_> {
         }
     }
 
-    /// Takes what is in the buffer off the account. The bytes up to the result may go; a reply
-    /// that nobody asked for may not, and ends the session.
-    fn account(&mut self) -> (usize, Option<End>) {
+    async fn send(
+        &self,
+        ready: usize,
+        replaced: &[(Range<usize>, Vec<u8>)],
+        client: &mut WriteHalf<Stream>,
+    ) -> io::Result<()> {
+        self.metrics.bytes_to_clients.inc_by(ready as u64);
+        let mut from = 0;
+        for (place, ours) in replaced {
+            client.write_all(self.buffer.bytes.get(from..place.start).unwrap_or_default()).await?;
+            client.write_all(ours).await?;
+            from = place.end;
+        }
+        client.write_all(self.buffer.bytes.get(from..ready).unwrap_or_default()).await?;
+        client.flush().await
+    }
+
+    /// Takes what is in the buffer off the account, and shows it to the gate. A reply that
+    /// nobody asked for may not go, and ends the session.
+    fn account(&mut self) -> Answered {
         let mut exchange = self.shared.exchange.borrow_mut();
-        let was_full = exchange.is_full();
+        let mut gate = self.shared.gate.borrow_mut();
+        let was_full = exchange.room() == 0;
         let mut statements = 0;
-        let (mut at, mut lost) = (0, None);
+        let mut answered = Answered { ready: 0, replaced: Vec::new(), end: None };
+        let at = &mut answered.ready;
         loop {
-            let frame = match self.walker.next(&self.buffer.bytes, &mut at) {
+            let frame = match self.walker.next(&self.buffer.bytes, at) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(error) => {
-                    lost = Some(End::ServerBroke(error));
+                    answered.end = Some(End::ServerBroke(error));
                     break;
                 }
             };
-            match exchange.received(frame.tag) {
-                Ok(Reply::End(Sent::Query | Sent::Execute | Sent::FunctionCall)) => statements += 1,
-                Ok(_) => {}
+            let start = *at - HEADER_BYTES - frame.body.len();
+            let ours = match exchange.received(frame.tag) {
+                Ok(Reply::Part(_)) => exchange.head().and_then(|entry| gate.part(entry, &frame)),
+                Ok(Reply::End(sent, entry)) => {
+                    if let Sent::Query | Sent::Execute | Sent::FunctionCall = sent {
+                        statements += 1;
+                    }
+                    gate.answered(entry, &frame);
+                    None
+                }
+                Ok(Reply::Failed(_, entry)) => {
+                    let ours = gate.failed(entry, &frame);
+                    exchange.skipped().for_each(|entry| gate.skipped(entry));
+                    ours
+                }
+                Ok(Reply::Aside) => {
+                    gate.aside(&frame);
+                    None
+                }
                 Err(unexpected) => {
                     // It is held back whole, so what we say takes its place in the stream.
-                    at -= HEADER_BYTES + frame.body.len();
-                    self.walker = Walker::new(wanted_of_replies);
-                    lost = Some(End::AccountLost(unexpected));
+                    *at = start;
+                    self.walker = Walker::new(gate::wanted_of_replies);
+                    answered.end = Some(End::AccountLost(unexpected));
                     break;
                 }
+            };
+            if let Some(ours) = ours {
+                answered.replaced.push((start..*at, ours));
             }
         }
-        if was_full && !exchange.is_full() {
+        if was_full && exchange.room() > 0 {
             self.shared.room.notify_one();
         }
         if statements > 0 {
             self.metrics.statements.inc_by(statements);
         }
-        (at, lost)
+        answered
     }
 }
 
@@ -322,11 +430,6 @@ async fn overseer(shared: &Shared, attendee: &Attendee, idle_timeout: Option<Dur
     }
 }
 
-async fn send(to: &mut WriteHalf<Stream>, batch: &[u8]) -> io::Result<()> {
-    to.write_all(batch).await?;
-    to.flush().await
-}
-
 /// Bytes read and not yet passed on.
 struct Buffer {
     bytes: Vec<u8>,
@@ -337,23 +440,26 @@ impl Buffer {
         Buffer { bytes }
     }
 
-    /// Reads what is there, up to the buffer's size. Cancel-safe: nothing read is lost.
+    /// Reads what is there, up to the buffer's size. A message that has to be looked at whole
+    /// makes it larger, up to what the gate wants to see of one. Cancel-safe: nothing read is
+    /// lost.
     async fn fill(&mut self, from: &mut ReadHalf<Stream>) -> io::Result<usize> {
-        let capacity = self.bytes.capacity().max(BUFFER_BYTES_MIN);
-        self.bytes.reserve(capacity - self.bytes.len());
+        if self.bytes.len() == self.bytes.capacity() {
+            self.bytes.reserve(self.bytes.len().max(BUFFER_BYTES_MIN));
+        }
         let room = self.bytes.capacity() - self.bytes.len();
         let read = from.read_buf(&mut self.bytes).await?;
-        if read == room && capacity < BUFFER_BYTES_MAX {
-            self.bytes.reserve(capacity);
+        if read == room && self.bytes.capacity() < BUFFER_BYTES_MAX {
+            self.bytes.reserve(self.bytes.capacity());
         }
         Ok(read)
     }
 
     fn consume(&mut self, bytes: usize) {
         self.bytes.drain(..bytes);
+        let is_large = self.bytes.capacity() > BUFFER_BYTES_MAX;
         if self.bytes.is_empty()
-            && self.bytes.capacity() > BUFFER_BYTES_MIN
-            && bytes < BUFFER_BYTES_MIN
+            && (is_large || self.bytes.capacity() > BUFFER_BYTES_MIN && bytes < BUFFER_BYTES_MIN)
         {
             self.bytes = Vec::new();
         }
@@ -371,6 +477,7 @@ impl End {
             End::Terminated | End::ClientGone(_) | End::ServerGone(_) => None,
             End::ClientBroke(_) => Some(Refusal::MessageLength),
             End::ServerBroke(_) | End::AccountLost(_) => Some(Refusal::AccountLost),
+            End::Unrecorded(_) => Some(Refusal::OutcomeUnrecorded),
             End::Ordered => Some(Refusal::Stopping),
             End::Idle(time) => Some(Refusal::IdleTimeout { seconds: time.as_secs() }),
         }
@@ -388,6 +495,7 @@ impl fmt::Display for End {
             End::ClientBroke(error) => write!(f, "the client broke the protocol: {error}"),
             End::ServerBroke(error) => write!(f, "the server broke the protocol: {error}"),
             End::AccountLost(unexpected) => write!(f, "the account was lost: {unexpected}"),
+            End::Unrecorded(error) => write!(f, "an outcome could not be recorded: {error}"),
             End::Ordered => f.write_str("it was told to end"),
             End::Idle(time) => write!(f, "no statement for {} s", time.as_secs()),
         }

@@ -22,6 +22,8 @@ pub struct Settings {
     pub tls: Option<ListenerTls>,
     pub plaintext: Plaintext,
     pub bounds: Bounds,
+    /// Names whose values are kept out of records, besides those that everybody knows.
+    pub secret_names: Vec<String>,
 }
 
 /// From where a client may connect without TLS. Unix sockets always may.
@@ -41,6 +43,8 @@ pub struct Connection {
     pub login: Login,
     /// For reaching one host and logging in there.
     pub connect_timeout: Duration,
+    /// Whether a statement waits until its record survives loss of power.
+    pub durability: audit::Durability,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -42,6 +42,21 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Protocol and cipher suite of a client's TLS.
+    pub(crate) fn tls(&self) -> Option<String> {
+        match self {
+            Stream::Accepted(stream) => {
+                let session = stream.get_ref().1;
+                let version = session.protocol_version()?;
+                let suite = session.negotiated_cipher_suite()?.suite();
+                Some(format!("{} {}", version.as_str()?, suite.as_str()?))
+            }
+            Stream::Tcp(_) | Stream::Unix(_) | Stream::Dialled(_) => None,
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,

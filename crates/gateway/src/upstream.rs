@@ -286,7 +286,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn said(error: &Message, logged_in: bool) -> UpstreamError {
-    let fields = ErrorFields::read(error.body()).unwrap_or_default();
+    let fields = ErrorFields::read(error.body());
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     UpstreamError::Said {
         sqlstate: text(fields.code),

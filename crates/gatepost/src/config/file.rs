@@ -41,6 +41,10 @@ pub(crate) struct File {
     #[serde(default = "default_state")]
     pub(crate) state: At<PathText>,
 
+    /// Where everything is recorded before it happens.
+    #[serde(default)]
+    pub(crate) journal: JournalFile,
+
     /// Everything that could grow without end, and where it stops.
     #[serde(default)]
     pub(crate) bounds: BoundsFile,
@@ -75,6 +79,44 @@ pub(crate) enum Plaintext {
     Loopback,
     /// From anywhere: tokens and data cross the network in the clear.
     Everywhere,
+}
+
+/// The journal: lines of JSON, chained and signed. While it can't be written, nothing runs.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "journal", rename = "Journal")]
+pub(crate) struct JournalFile {
+    /// Its directory, made when it doesn't exist. Each Gatepost has one of its own.
+    pub(crate) directory: At<PathText>,
+    /// This Gatepost's name, in every record: letters, digits, `.`, `_` and `-`.
+    pub(crate) node: At<String>,
+    /// PEM file of the Ed25519 key that signs it, made when it doesn't exist. By default it is
+    /// `journal.key` in the directory.
+    #[serde(deserialize_with = "present")]
+    pub(crate) key: Option<At<PathText>>,
+    /// The key before that one: it certifies the new one in a record, once.
+    #[serde(deserialize_with = "present")]
+    pub(crate) previous_key: Option<At<PathText>>,
+    /// A file on another disk that always holds the newest signed head, so that a missing tail
+    /// is noticed. The state file holds it in any case.
+    #[serde(deserialize_with = "present")]
+    pub(crate) anchor: Option<At<PathText>>,
+    /// For connections with `durability: relaxed`: a record is written at most this much later.
+    pub(crate) relaxed: At<DurationText>,
+    /// Names (of settings, columns, variables) whose values are secrets and are kept out of
+    /// records, besides passwords and keys that everybody knows.
+    pub(crate) secrets: Vec<String>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(crate) enum Durability {
+    /// A statement goes to the database once its record survives loss of power.
+    #[default]
+    Strict,
+    /// A statement goes at once; loss of power can lose the records of `journal.relaxed`.
+    Relaxed,
 }
 
 /// Limits. Counts are whole numbers from 1 to 1000000, times are at most `3650d`.
@@ -133,6 +175,10 @@ pub(crate) struct Connection {
     /// Longest time for reaching one host and logging in there.
     #[serde(default = "default_connect_timeout")]
     pub(crate) connect_timeout: At<DurationText>,
+
+    /// Whether a statement waits for its record.
+    #[serde(default)]
+    pub(crate) durability: Durability,
 }
 
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
@@ -215,6 +261,20 @@ fn default_state() -> At<PathText> {
 
 fn default_connect_timeout() -> At<DurationText> {
     At::unwritten(DurationText("10s".to_owned()))
+}
+
+impl Default for JournalFile {
+    fn default() -> Self {
+        JournalFile {
+            directory: At::unwritten(PathText("journal".to_owned())),
+            node: At::unwritten("gatepost".to_owned()),
+            key: None,
+            previous_key: None,
+            anchor: None,
+            relaxed: At::unwritten(DurationText(values::write_duration(audit::RELAXED))),
+            secrets: Vec::new(),
+        }
+    }
 }
 
 impl Default for BoundsFile {

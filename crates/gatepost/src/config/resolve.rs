@@ -12,13 +12,13 @@ use gateway::settings::{self, Bounds, Host, Settings};
 use gateway::tls;
 
 use super::file::{
-    BoundsFile, Connection, DurationOrNone, DurationText, File, Identity, ListenAddress,
-    ListenerTls, Login, PathText, Plaintext, Secret, TlsMode, UpstreamTls,
+    BoundsFile, Connection, Durability, DurationOrNone, DurationText, File, Identity, JournalFile,
+    ListenAddress, ListenerTls, Login, PathText, Plaintext, Secret, TlsMode, UpstreamTls,
 };
 use super::place::Position;
 use super::problem::{Problem, Text};
 use super::shape::{At, Named, OneOrMany};
-use super::{Config, values};
+use super::{Config, Journal, values};
 
 /// The connection that stands for every database that no other one names.
 const ANY: &str = "*";
@@ -49,6 +49,7 @@ impl Resolver<'_> {
         let tls = file.tls.as_ref().map(|tls| self.listener_tls(tls));
         let http = file.http.as_ref().map(|at| self.read(at, |it| values::http(&it.0)));
         let bounds = self.bounds(&file.bounds);
+        let journal = self.journal(&file.journal);
         let accounts = self.accounts(file.identities);
         let (connections, any_database) = self.connections(file.connections);
         Some(Config {
@@ -62,7 +63,9 @@ impl Resolver<'_> {
                     Plaintext::Everywhere => settings::Plaintext::Everywhere,
                 },
                 bounds: bounds?,
+                secret_names: file.journal.secrets,
             },
+            journal: journal?,
             listen: listen?,
             http: optional(http)?,
             state: self.base.join(file.state.value.0),
@@ -84,6 +87,19 @@ impl Resolver<'_> {
             Ok(tls) => Some(tls),
             Err(error) => self.refuse(written.certificate.at, format!("`tls`: {error}")),
         }
+    }
+
+    fn journal(&mut self, written: &JournalFile) -> Option<Journal> {
+        let relaxed = self.timeout(&written.relaxed);
+        self.filled(&written.node, "node");
+        let mut options =
+            audit::Options::new(self.path(&written.directory), written.node.value.clone());
+        options.relaxed = relaxed?;
+        if let Some(key) = &written.key {
+            options.key = self.path(key);
+        }
+        options.previous_key = written.previous_key.as_ref().map(|key| self.path(key));
+        Some(Journal { options, anchor: written.anchor.as_ref().map(|anchor| self.path(anchor)) })
     }
 
     fn bounds(&mut self, written: &BoundsFile) -> Option<Bounds> {
@@ -152,6 +168,10 @@ impl Resolver<'_> {
             tls: tls?,
             login: login?,
             connect_timeout: connect_timeout?,
+            durability: match it.durability {
+                Durability::Strict => audit::Durability::Strict,
+                Durability::Relaxed => audit::Durability::Relaxed,
+            },
         })
     }
 
