@@ -19,7 +19,7 @@ pub struct Facts {
     pub named: BTreeSet<RelationId>,
     pub settings: Vec<SettingUse>,
     pub channels: Vec<ChannelUse>,
-    /// For UPDATE and DELETE: whether a WHERE can leave any row out.
+    /// For UPDATE and DELETE: whether a WHERE can leave any row out, in each of them.
     pub restricted: Option<bool>,
     /// What carries code, or does what this crate doesn't look into: the command's own name.
     pub opaque: Option<&'static str>,

@@ -63,6 +63,9 @@ pub(crate) fn facts(
         walk.run(task)?;
     }
     walk.settle();
+    if matches!(walk.facts.kind, Kind::Explain { analyze: false }) {
+        walk.facts.writes = false;
+    }
     if walk.facts.opaque.is_none() {
         walk.check_that_all_was_seen(statement, nodes_max)?;
     }
@@ -258,7 +261,6 @@ impl<'w> Walk<'w> {
             Node::ExplainStmt(explain) => {
                 let analyze = self.explain_runs(explain.options().iter())?;
                 self.statement(explain.query())?;
-                self.facts.writes &= analyze;
                 Kind::Explain { analyze }
             }
             Node::PrepareStmt(prepare) => {

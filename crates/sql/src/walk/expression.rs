@@ -216,15 +216,15 @@ impl<'w> Walk<'w> {
         let names = self.names(call.funcname().iter())?;
         if candidates.is_empty() {
             let (schema, name) = qualified(&names)?;
+            // `date(x)` may be a cast, and `column(row)` is a column.
             let as_type = self.catalog.find_type(schema, name, self.path);
-            match as_type {
-                _ if call.args().len() != 1 => {
-                    return Err(NotUnderstood::NoSuchFunction(names.join(".")));
-                }
-                // `date(x)` may be a cast, and `column(row)` is a column.
-                Some(oid) => self.casts_to(oid),
-                None if schema.is_none() => {}
-                None => return Err(NotUnderstood::NoSuchFunction(names.join("."))),
+            match (call.args().get(0), as_type) {
+                (Some(_), Some(oid)) if call.args().len() == 1 => self.casts_to(oid),
+                (Some(row), None)
+                    if call.args().len() == 1
+                        && schema.is_none()
+                        && self.is_column_of(name, row, scope) => {}
+                _ => return Err(NotUnderstood::NoSuchFunction(names.join("."))),
             }
         }
         for (at, argument) in call.args().iter().enumerate() {
@@ -269,14 +269,17 @@ impl<'w> Walk<'w> {
 
     /// `(…).name`: an attribute, or a call by attribute notation.
     fn attribute(&mut self, name: &'w str, of: Node<'w>, scope: ScopeId) {
-        if let Some(item) = bare_name(of)
-            && let Ok(item) = self.find_item(None, item, scope)
-            && self.column_in(&item, name).is_some()
-        {
+        if self.is_column_of(name, of, scope) {
             return;
         }
         let functions: Vec<_> = self.catalog.find_functions(None, name, 1, self.path).collect();
         self.note_functions(functions);
+    }
+
+    /// Whether `row` names an item of FROM that has such a column.
+    fn is_column_of(&self, name: &str, row: Node<'w>, scope: ScopeId) -> bool {
+        let item = bare_name(row).and_then(|item| self.find_item(None, item, scope).ok());
+        item.is_some_and(|item| self.column_in(&item, name).is_some())
     }
 
     fn operation(&mut self, operation: &'w A_Expr, scope: ScopeId) -> Walked {
@@ -355,7 +358,9 @@ impl<'w> Walk<'w> {
 
     /// Notes whether a WHERE can leave out any row.
     pub(super) fn restricts(&mut self, condition: Node<'w>) {
-        self.facts.restricted = Some(can_restrict(condition));
+        // Of several in one statement, the one that doesn't.
+        let others = self.facts.restricted.unwrap_or(true);
+        self.facts.restricted = Some(others && can_restrict(condition));
     }
 }
 

@@ -34,6 +34,8 @@ impl<'w> Walk<'w> {
                     Some(cte) => self.cte_item(range, cte)?,
                     None => {
                         let relation = self.relation_use(range)?;
+                        // Rows are read, though it may be without a column: `count(*)`.
+                        self.read_of(relation);
                         self.relation_item(range, relation)?
                     }
                 };

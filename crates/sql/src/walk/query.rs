@@ -367,18 +367,9 @@ impl<'w> Walk<'w> {
             let conflicting = self.empty_scope(Env { outer: None, ctes: env.ctes });
             let target = self.scope(scope)?.items.first().cloned();
             let target = target.ok_or(NotUnderstood::Unvisited)?;
-            // The row that was to be inserted: reading it reads nothing of the table.
-            let mut columns = self.columns_of(&Item { columns: None, ..target.clone() });
-            for column in &mut columns {
-                column.reads = super::scope::Reads::Nothing;
-            }
-            let excluded = Item {
-                name: Some("excluded"),
-                schema: None,
-                relation: None,
-                columns: Some(columns.into()),
-                ..target.clone()
-            };
+            // The row that was to be inserted. PostgreSQL wants the right to read a column of it
+            // as it does for the table's own.
+            let excluded = Item { name: Some("excluded"), schema: None, ..target.clone() };
             self.scope_mut(conflicting)?.items = vec![target.clone(), excluded];
             if let Some(infer) = conflict.infer() {
                 self.see(infer);

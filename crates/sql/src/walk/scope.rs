@@ -192,7 +192,7 @@ impl<'w> Walk<'w> {
         }
     }
 
-    fn read_of(&mut self, number: usize) -> Option<&mut Columns> {
+    pub(super) fn read_of(&mut self, number: usize) -> Option<&mut Columns> {
         self.facts.relations.get_mut(number).map(|used| used.read.get_or_insert_default())
     }
 

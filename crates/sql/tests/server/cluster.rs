@@ -94,6 +94,32 @@ impl Cluster {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    pub(crate) fn dump(&self) {
+        run(Command::new("pg_dump").arg(&self.connection));
+    }
+
+    /// The statements that the server logged so far. Only of a cluster of our own.
+    pub(crate) fn logged(&self) -> Vec<String> {
+        let (_, directory) = self.own.as_ref().expect("a cluster of our own");
+        let log = std::fs::read_to_string(directory.join("log")).unwrap();
+        // Lines that belong to the one before start with a tab.
+        let mut entries: Vec<String> = Vec::new();
+        for line in log.lines() {
+            match (line.strip_prefix('\t'), entries.last_mut()) {
+                (Some(more), Some(entry)) => {
+                    entry.push('\n');
+                    entry.push_str(more);
+                }
+                _ => entries.push(line.to_owned()),
+            }
+        }
+        let statements = entries.iter().filter_map(|entry| {
+            let (_, statement) = entry.split_once("LOG:  statement: ")?;
+            Some(statement.to_owned())
+        });
+        statements.collect()
+    }
+
     pub(crate) fn catalog(&self) -> Catalog {
         let mut builder = Builder::default();
         for read in READS {
@@ -123,8 +149,11 @@ impl Drop for Cluster {
     }
 }
 
-/// The newest PostgreSQL under Debian's roof.
+/// The directory that `GATEPOST_PG_BIN` names, or the newest PostgreSQL under Debian's roof.
 fn programs() -> PathBuf {
+    if let Some(directory) = std::env::var_os("GATEPOST_PG_BIN") {
+        return directory.into();
+    }
     let versions =
         std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL, or GATEPOST_SQL_SERVER");
     let mut found: Vec<PathBuf> = versions

@@ -14,3 +14,5 @@
 
 mod cluster;
 mod oracle;
+mod programs;
+mod rights;

@@ -1,0 +1,82 @@
+//! Cases that a person can read: a statement, and its facts. `UPDATE_GOLDEN=1` writes what comes
+//! out into the files; the difference is to be reviewed.
+//!
+//! The catalog is `catalog.txt`; a case stands under `search_path app, public` unless a line
+//! `path: …` says otherwise. A statement is every line that starts with `> `; what follows are its
+//! facts. Other lines at the start of a paragraph are comments, with `# `.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests fail by panicking, and so does what they are built on"
+)]
+
+mod hostile;
+mod render;
+mod snapshot;
+
+use std::fmt::Write;
+use std::path::Path;
+
+use sql::catalog::Names;
+use sql::parse::Limits;
+
+#[test]
+fn cases() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/facts/cases");
+    let catalog = snapshot::snapshot();
+    let mut count = 0;
+    let mut wrong = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let expected = std::fs::read_to_string(&path).unwrap();
+        let mut found = String::new();
+        let mut search_path = vec!["app", "public"];
+        for paragraph in expected.split("\n\n") {
+            let mut text = String::new();
+            if !found.is_empty() {
+                found.push('\n');
+            }
+            for line in paragraph.lines() {
+                if let Some(names) = line.strip_prefix("path: ") {
+                    search_path = names.split(", ").collect();
+                    writeln!(found, "{line}").unwrap();
+                } else if line.starts_with("# ") {
+                    writeln!(found, "{line}").unwrap();
+                } else if let Some(sql) = line.strip_prefix("> ") {
+                    if !text.is_empty() {
+                        text.push('\n');
+                    }
+                    text += sql;
+                    writeln!(found, "{line}").unwrap();
+                }
+            }
+            if text.is_empty() {
+                continue;
+            }
+            count += 1;
+            let names =
+                Names { search_path: &search_path, user: "anna", temporary: Some("pg_temp_3") };
+            match sql::statements(&text, &catalog, &names, &Limits::default()) {
+                Ok(statements) => {
+                    for statement in statements {
+                        found += &render::statement(&statement, &text, &catalog);
+                    }
+                }
+                Err(error) => writeln!(found, "not parsed: {error:?}").unwrap(),
+            }
+        }
+        if found != expected {
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                std::fs::write(&path, &found).unwrap();
+            } else {
+                wrong.push(format!("{}:\n{found}", path.display()));
+            }
+        }
+    }
+    assert!(count > 50, "{count}");
+    assert!(wrong.is_empty(), "UPDATE_GOLDEN=1 accepts this:\n{}", wrong.join("\n\n"));
+}

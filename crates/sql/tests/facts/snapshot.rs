@@ -1,0 +1,172 @@
+//! A catalog written down as text, made into the rows that a server would give.
+
+use std::collections::HashMap;
+
+use sql::catalog::{Builder, Catalog, Read};
+
+/// The catalog of `catalog.txt`. Each line makes one thing:
+///
+/// - `table NAME (COLUMN TYPE, …)`, likewise `view`, `sequence`, `composite`
+/// - `function NAME (TYPE, …) TYPE`, likewise `aggregate`; `OUT name, …` at the end
+/// - `operator NAME FUNCTION`, `prefix NAME FUNCTION`
+/// - `cast TYPE FUNCTION i|a|e`
+/// - `reads VIEW TABLE COLUMN`
+pub(crate) fn snapshot() -> Catalog {
+    let mut rows = Rows::default();
+    for schema in ["pg_catalog", "app", "public", "pg_temp_3"] {
+        rows.schema(schema);
+    }
+    for line in include_str!("catalog.txt").lines() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (kind, rest) = line.split_once(' ').unwrap();
+        rows.thing(kind, rest);
+    }
+    rows.build()
+}
+
+#[derive(Default)]
+struct Rows {
+    rows: Vec<(Read, Vec<String>)>,
+    oids: HashMap<String, u32>,
+}
+
+impl Rows {
+    fn oid(&mut self, name: &str) -> u32 {
+        // The types of functions that take names of relations are known by their number.
+        if name == "type pg_catalog.regclass" {
+            return 2205;
+        }
+        let next = u32::try_from(self.oids.len()).unwrap() + 20_000;
+        *self.oids.entry(name.to_owned()).or_insert(next)
+    }
+
+    fn push(&mut self, read: Read, values: &[&str]) {
+        self.rows.push((read, values.iter().map(|value| (*value).to_owned()).collect()));
+    }
+
+    fn schema(&mut self, name: &str) {
+        let oid = self.oid(&format!("schema {name}")).to_string();
+        self.push(Read::Schemas, &[&oid, name]);
+    }
+
+    /// The numbers of a name's schema and of itself, and the bare name.
+    fn place<'n>(&mut self, kind: &str, name: &'n str) -> (String, String, &'n str) {
+        let (schema, bare) = name.split_once('.').unwrap_or(("pg_catalog", name));
+        let schema = self.oid(&format!("schema {schema}")).to_string();
+        (self.oid(&format!("{kind} {name}")).to_string(), schema, bare)
+    }
+
+    fn type_of(&mut self, name: &str) -> String {
+        let name = if name.contains('.') { name.to_owned() } else { format!("pg_catalog.{name}") };
+        let key = format!("type {name}");
+        if !self.oids.contains_key(&key) && name != "pg_catalog.regclass" || {
+            name == "pg_catalog.regclass" && self.oids.insert(key.clone(), 2205).is_none()
+        } {
+            let (oid, schema, bare) = self.place("type", &name);
+            let row = match self.oids.get(&format!("relation {name}")) {
+                Some(relation) => relation.to_string(),
+                None => "0".to_owned(),
+            };
+            self.push(Read::Types, &[&oid, &schema, bare, &row, "0", "0", "f"]);
+        }
+        self.oid(&key).to_string()
+    }
+
+    fn thing(&mut self, kind: &str, rest: &str) {
+        match kind {
+            "table" | "view" | "sequence" | "composite" => {
+                let (name, columns) = rest.split_once(" (").unwrap();
+                let (oid, schema, bare) = self.place("relation", name);
+                let relkind = match kind {
+                    "table" => "r",
+                    "view" => "v",
+                    "sequence" => "S",
+                    _ => "c",
+                };
+                self.push(Read::Relations, &[&oid, &schema, bare, relkind, "f", "f", "f", "f"]);
+                self.type_of(name);
+                let columns = columns.trim_end_matches(')').split(", ");
+                for (at, column) in columns.enumerate() {
+                    let (column, type_name) = column.split_once(' ').unwrap();
+                    let type_name = self.type_of(type_name);
+                    let number = (at + 1).to_string();
+                    self.push(Read::Columns, &[&oid, &number, column, &type_name, "f"]);
+                }
+            }
+            "function" | "aggregate" => {
+                let (name, rest) = rest.split_once(" (").unwrap();
+                let (arguments, result) = rest.split_once(')').unwrap();
+                let (result, outputs) = match result.split_once(" OUT ") {
+                    Some((result, outputs)) => (result, outputs),
+                    None => (result, ""),
+                };
+                let arguments: Vec<String> = arguments
+                    .split(", ")
+                    .filter(|argument| !argument.is_empty())
+                    .map(|argument| self.type_of(argument))
+                    .collect();
+                let outputs: Vec<&str> = outputs.split(", ").filter(|o| !o.is_empty()).collect();
+                let modes = vec!["o"; outputs.len()].join("\u{1f}");
+                let result = self.type_of(result.trim());
+                let unique = format!("{name}({})", arguments.join(","));
+                let (_, schema, bare) = self.place("function", name);
+                let oid = self.oid(&format!("function {unique}")).to_string();
+                self.oids.insert(format!("function {name}"), oid.parse().unwrap());
+                let count = arguments.len().to_string();
+                let prokind = if kind == "function" { "f" } else { "a" };
+                self.push(
+                    Read::Functions,
+                    &[
+                        &oid,
+                        &schema,
+                        bare,
+                        prokind,
+                        "i",
+                        "f",
+                        &count,
+                        "0",
+                        "f",
+                        "f",
+                        &result,
+                        &arguments.join("\u{1f}"),
+                        &modes,
+                        &outputs.join("\u{1f}"),
+                    ],
+                );
+            }
+            "operator" | "prefix" => {
+                let (name, function) = rest.split_once(' ').unwrap();
+                let (_, schema, bare) = self.place("operator", name);
+                let function = self.oids[&format!("function {function}")].to_string();
+                let prefix = if kind == "prefix" { "t" } else { "f" };
+                self.push(Read::Operators, &[&schema, bare, prefix, &function]);
+            }
+            "cast" => {
+                let words: Vec<&str> = rest.split(' ').collect();
+                let target = self.type_of(words[0]);
+                let function = self.oids[&format!("function {}", words[1])].to_string();
+                self.push(Read::Casts, &[&target, &function, words[2]]);
+            }
+            "reads" => {
+                let words: Vec<&str> = rest.split(' ').collect();
+                let view = self.oid(&format!("relation {}", words[0])).to_string();
+                let table = self.oid(&format!("relation {}", words[1])).to_string();
+                self.push(Read::ViewReads, &[&view, "r", &table, words[2]]);
+            }
+            kind => panic!("{kind}"),
+        }
+    }
+
+    fn build(mut self) -> Catalog {
+        let mut builder = Builder::default();
+        self.rows.sort_by_key(|(read, _)| sql::catalog::READS.iter().position(|r| r == read));
+        for (read, values) in &self.rows {
+            let values: Vec<Option<&str>> = values.iter().map(|value| Some(&**value)).collect();
+            builder.row(*read, &values).unwrap_or_else(|e| panic!("{e:?}: {values:?}"));
+        }
+        builder.build()
+    }
+}
