@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::functions::{Class, class};
+
 /// One of the statements that the snapshot is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
@@ -72,8 +74,13 @@ impl Read {
                  p.pronargs, p.pronargdefaults, p.provariadic <> 0, p.proretset, p.prorettype, \
                  pg_catalog.array_to_string(p.proargtypes::pg_catalog.oid[], pg_catalog.chr(31)), \
                  pg_catalog.array_to_string(p.proargmodes, pg_catalog.chr(31)), \
-                 pg_catalog.array_to_string(p.proargnames, pg_catalog.chr(31)) \
-                 FROM pg_catalog.pg_proc p"
+                 pg_catalog.array_to_string(p.proargnames, pg_catalog.chr(31)), \
+                 pg_catalog.oidvectortypes(p.proargtypes), COALESCE(e.extname, '') \
+                 FROM pg_catalog.pg_proc p \
+                 LEFT JOIN pg_catalog.pg_depend d \
+                 ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid \
+                 AND d.deptype = 'e' \
+                 LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid"
             }
             Self::Operators => {
                 "SELECT o.oprnamespace, o.oprname, o.oprleft = 0, o.oprcode::pg_catalog.oid \
@@ -189,6 +196,8 @@ pub struct Function {
     pub returns: u32,
     /// Names of the columns it gives, where its OUT arguments or RETURNS TABLE say them.
     pub outputs: Vec<Box<str>>,
+    /// `None`: not one of the server's own or of its contrib modules, or one that we don't know.
+    pub class: Option<Class>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,6 +288,10 @@ impl Catalog {
 
     pub fn function(&self, id: FunctionId) -> Option<&Function> {
         self.functions.get(id.0 as usize)
+    }
+
+    pub fn functions(&self) -> impl Iterator<Item = &Function> {
+        self.functions.iter()
     }
 
     /// Whether the schema is one of the server's own.
@@ -639,6 +652,9 @@ impl Builder {
         }
         let modes: Vec<&str> = row.list().collect();
         let names: Vec<&str> = row.list().collect();
+        let types = row.text()?;
+        let extension = Some(row.text()?).filter(|name| !name.is_empty());
+        let class = class(extension, self.catalog.schema_name(schema), &name, types);
         let outputs = modes
             .iter()
             .zip(names)
@@ -662,6 +678,7 @@ impl Builder {
             returns_set,
             returns,
             outputs,
+            class,
         });
         Some(())
     }

@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod facts;
+pub mod functions;
 pub mod parse;
 pub mod secrets;
 pub mod split;

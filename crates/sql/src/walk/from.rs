@@ -420,7 +420,14 @@ impl<'w> Walk<'w> {
         if call.agg_within_group {
             arguments += call.agg_order().len();
         }
-        Ok(self.catalog.find_functions(schema, name, arguments, self.path).collect())
+        let found: Vec<_> =
+            self.catalog.find_functions(schema, name, arguments, self.path).collect();
+        if found.is_empty() && (schema, name) == (Some("pg_catalog"), "extract") {
+            // What EXTRACT is called before PostgreSQL 14.
+            let old = self.catalog.find_functions(schema, "date_part", arguments, self.path);
+            return Ok(old.collect());
+        }
+        Ok(found)
     }
 
     pub(super) fn names(&mut self, nodes: impl Iterator<Item = Node<'w>>) -> Walked<Vec<&'w str>> {

@@ -134,6 +134,8 @@ impl Rows {
                         &arguments.join("\u{1f}"),
                         &modes,
                         &outputs.join("\u{1f}"),
+                        "",
+                        "",
                     ],
                 );
             }

@@ -94,8 +94,17 @@ impl Cluster {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The major version of the server.
+    pub(crate) fn version(&self) -> u32 {
+        let number: u32 = self.must("SHOW server_version_num").trim().parse().unwrap();
+        number / 10_000
+    }
+
     pub(crate) fn dump(&self) {
-        run(Command::new("pg_dump").arg(&self.connection));
+        let output = Command::new("pg_dump").arg(&self.connection).output().expect("pg_dump");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        // One older than the server asks nothing of it.
+        assert!(output.status.success() || complaint.contains("version mismatch"), "{complaint}");
     }
 
     /// The statements that the server logged so far. Only of a cluster of our own.

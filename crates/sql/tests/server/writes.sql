@@ -1,7 +1,7 @@
 INSERT INTO orders (id, note) VALUES (1, 'a');
 INSERT INTO orders VALUES (1, 2);
 INSERT INTO orders SELECT id, total FROM orders;
-INSERT INTO orders DEFAULT VALUES;
+INSERT INTO items DEFAULT VALUES;
 INSERT INTO items DEFAULT VALUES RETURNING id;
 INSERT INTO items (id) VALUES (1) RETURNING product, upper(product);
 INSERT INTO orders (id) VALUES (1) ON CONFLICT DO NOTHING;
