@@ -192,6 +192,11 @@ impl Batch {
         self.ends.is_empty()
     }
 
+    /// How long the events are together.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();

@@ -13,10 +13,10 @@ use crate::event::{Batch, EVENT_BYTES_MAX, Mark};
 
 /// Bytes of events that are in the queue or being written. Whoever comes later waits to be let in.
 /// An event that is longer is let in when the queue is empty.
-pub const QUEUE_BYTES_MAX: usize = 4 << 20;
+pub const QUEUE_BYTES_MAX: usize = 2 << 20;
 
 /// Events likewise.
-pub const QUEUE_EVENTS_MAX: usize = 16 << 10;
+pub const QUEUE_EVENTS_MAX: usize = 8 << 10;
 
 /// An event weighs at least this much, so that one number bounds bytes and events.
 const EVENT_WEIGHT_MIN: usize = QUEUE_BYTES_MAX / QUEUE_EVENTS_MAX;

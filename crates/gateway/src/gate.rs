@@ -42,6 +42,12 @@ const NAMES_BYTES_MAX: usize = 16 << 10;
 /// A server's word is looked at up to here: a command's tag, an error's code, a setting's value.
 const WORD_BYTES_MAX: usize = 8 << 10;
 
+/// A batch is recorded and sent once its records are this long, however much more has come.
+const ATTEMPTS_BYTES_MAX: usize = 256 << 10;
+
+/// What a record that is yet to be written counts for in that.
+const LONE_BYTES: usize = 512;
+
 /// A portal or statement of this name is never made: messages that would use one are replaced by
 /// a Parse under it, which fails and leaves the client's own names alone.
 const REFUSED_NAME: &[u8] = b"gatepost refused";
@@ -295,6 +301,11 @@ impl Gate {
             // Servers end the session over it. That it was tried is noted.
             _ => self.unreadable("unknown", frame.body, frame.body_bytes),
         }
+    }
+
+    /// What was looked at has to be recorded before more is looked at.
+    pub(crate) fn is_full(&self) -> bool {
+        self.attempts.bytes() + self.lone.len() * LONE_BYTES >= ATTEMPTS_BYTES_MAX
     }
 
     fn query(&mut self, body: &[u8], is_whole: bool, body_bytes: usize) -> Entry {

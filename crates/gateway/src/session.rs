@@ -191,8 +191,8 @@ struct Seen {
 impl Messages<'_> {
     async fn run(&mut self, client: &mut ReadHalf<Stream>, server: &mut ToServer) -> End {
         loop {
-            let ready = match self.look() {
-                Ok(ready) => ready,
+            let (ready, is_full) = match self.look() {
+                Ok(looked) => looked,
                 Err(error) => return End::ClientBroke(error),
             };
             if ready > 0 && self.pass_on(ready, server).await.is_err() {
@@ -203,8 +203,11 @@ impl Messages<'_> {
             if self.shared.terminated.get() {
                 return std::future::pending().await;
             }
-            if self.shared.exchange.borrow().room() == 0 {
-                self.shared.room.notified().await;
+            if is_full {
+                // What is in the buffer goes first: reading on would only make it longer.
+                if self.shared.exchange.borrow().room() == 0 {
+                    self.shared.room.notified().await;
+                }
                 continue;
             }
             match self.buffer.fill(client).await {
@@ -215,13 +218,16 @@ impl Messages<'_> {
         }
     }
 
-    /// Shows the gate what is in the buffer, as far as there is room in the account. The bytes
-    /// up to the result are a batch.
-    fn look(&mut self) -> Result<usize, FrameError> {
+    /// Shows the gate what is in the buffer, as far as there is room in the account and in the
+    /// gate. The bytes up to the result are a batch; `true` if there was no room for more.
+    fn look(&mut self) -> Result<(usize, bool), FrameError> {
         let mut gate = self.shared.gate.borrow_mut();
         let room = self.shared.exchange.borrow().room();
         let mut at = 0;
-        while self.seen.len() < room && !self.shared.terminated.get() {
+        while !self.shared.terminated.get() {
+            if self.seen.len() >= room || gate.is_full() {
+                return Ok((at, true));
+            }
             let Some(frame) = self.walker.next(&self.buffer.bytes, &mut at)? else {
                 break;
             };
@@ -229,7 +235,7 @@ impl Messages<'_> {
             self.seen.push(Seen { tag: frame.tag, entry: gate.look(&frame), bytes });
             self.shared.terminated.set(frame.tag == frontend::TERMINATE);
         }
-        Ok(at)
+        Ok((at, false))
     }
 
     /// Sends the batch that was looked at, or what the gate puts in its place.
