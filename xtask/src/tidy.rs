@@ -49,14 +49,16 @@ fn sources() -> Vec<PathBuf> {
 /// A crate below knows bytes and rules; sockets, clocks and the loop are the gateway's.
 #[test]
 fn crates_below_have_no_event_loop() {
-    for package in ["wire", "identity"] {
+    for package in ["wire", "identity", "sql"] {
         assert_free_of(package, &["tokio", "mio", "socket2", "gateway", "api", "gatepost"]);
     }
 }
 
 #[test]
 fn arrows_point_down() {
-    assert_free_of("access", &["wire", "identity", "gateway", "api", "gatepost"]);
+    for package in ["access", "audit"] {
+        assert_free_of(package, &["wire", "identity", "sql", "gateway", "api", "gatepost"]);
+    }
     assert_free_of("gateway", &["api", "gatepost"]);
     assert_free_of("api", &["gatepost"]);
 }

@@ -43,6 +43,9 @@ impl Tools {
         }
         fs::create_dir_all(&directory)
             .map_err(|e| Failure::new(format!("creating {}: {e}", directory.display())))?;
+        if !has_libclang() {
+            debian(&["libclang-dev"], "what PostgreSQL's grammar is built with")?;
+        }
         Ok(Tools { target, directory })
     }
 
@@ -280,6 +283,18 @@ fn debian(packages: &[&str], what: &str) -> Result<(), Failure> {
     let mut install = Command::new("/bin/sh");
     install.args(["-c", script, "sh"]).args(packages).env("DEBIAN_FRONTEND", "noninteractive");
     steps::quiet("apt-get", install)
+}
+
+/// Where bindgen looks for it.
+fn has_libclang() -> bool {
+    let llvm = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let llvm = llvm.filter(|entry| entry.file_name().to_string_lossy().starts_with("llvm-"));
+    let mut places: Vec<PathBuf> = llvm.map(|entry| entry.path().join("lib")).collect();
+    places.extend(std::env::var_os("LIBCLANG_PATH").map(PathBuf::from));
+    places.iter().flat_map(fs::read_dir).flatten().flatten().any(|file| {
+        let name = file.file_name().to_string_lossy().into_owned();
+        name.starts_with("libclang") && !name.starts_with("libclang-cpp") && name.contains(".so")
+    })
 }
 
 fn installed_postgresql() -> Option<PathBuf> {
