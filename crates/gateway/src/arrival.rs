@@ -260,7 +260,7 @@ impl Visit<'_> {
         let opened = upstream::open(connection, &credential, &startup, &self.gateway.keyring)
             .await
             .map_err(|error| {
-                tracing::warn!(connection = connection.name, %identity, %error, "no backend");
+                tracing::warn!(connection = connection.name, identity = ?identity.to_string(), %error, "no backend");
                 error.refusal(connection)
             })?;
         let role = user.clone();
@@ -340,7 +340,7 @@ impl Visit<'_> {
         metrics.sessions.inc();
         metrics.sessions_open.inc();
         tracing::info!(
-            session = id, %identity, connection = connection.name, peer = %self.peer(), pid,
+            session = id, identity = ?identity.to_string(), connection = connection.name, peer = %self.peer(), pid,
             tls, ?scope, "session begins"
         );
         let ended = Session {
@@ -366,7 +366,7 @@ impl Visit<'_> {
     async fn refuse(&self, mut line: Line, refusal: &Refusal) {
         let words = refusal.words();
         tracing::info!(
-            peer = %self.peer(), sqlstate = words.sqlstate, message = words.message, "refused"
+            peer = %self.peer(), sqlstate = words.sqlstate, reason = ?words.message, "refused"
         );
         self.gateway.metrics.refusals.get_or_create(&Refused { sqlstate: refusal.label() }).inc();
         let mut out = Vec::new();

@@ -31,7 +31,7 @@ use crate::stream::Stream;
 
 /// A statement's text is looked at up to here. What is longer passes, and is recorded by its
 /// length and the hash of this much.
-const TEXT_BYTES_MAX: usize = 16 << 20;
+const TEXT_BYTES_MAX: usize = 4 << 20;
 
 /// The values of a Bind are looked at up to here; more pass, and are said to be cut.
 const VALUES_BYTES_MAX: usize = 256 << 10;
@@ -711,7 +711,8 @@ pub(crate) async fn judge<'a>(gate: &RefCell<Gate>, batch: &'a [u8]) -> Judgemen
     match recorded {
         Ok(()) => Judgement::Cleared(Cleared(Cow::Borrowed(batch))),
         Err(error) => {
-            tracing::error!(%error, "statements are refused: they can't be recorded");
+            // The journal itself has said so once; every statement would say it again.
+            tracing::debug!(%error, "a batch is refused");
             Judgement::Refused(Refusal::Unrecorded)
         }
     }

@@ -18,7 +18,7 @@ use wire::frontend;
 
 use crate::gate::{self, Entry, Gate, Held, Judgement, ToServer};
 use crate::line::Line;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Refused};
 use crate::refusal::Refusal;
 use crate::roster::Attendee;
 use crate::stream::Stream;
@@ -252,6 +252,8 @@ impl Messages<'_> {
             Judgement::Cleared(cleared) if !self.is_swallowing => cleared,
             Judgement::Cleared(cleared) => cleared.without(head),
             Judgement::Refused(refusal) => {
+                let label = Refused { sqlstate: refusal.label() };
+                self.metrics.refusals.get_or_create(&label).inc();
                 let head = bytes.get(..head).filter(|_| !self.is_swallowing).unwrap_or_default();
                 let held = self.seen.iter_mut().map(|seen| Held {
                     tag: seen.tag,
