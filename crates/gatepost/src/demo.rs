@@ -58,7 +58,19 @@ pub(crate) fn run(check: bool) -> Result<(), DemoError> {
     runtime.block_on(demo(check))
 }
 
+/// Ctrl-C ends it at any step; what it has made goes with what it holds.
 async fn demo(check: bool) -> Result<(), DemoError> {
+    tokio::select! {
+        shown = show(check) => shown,
+        pressed = tokio::signal::ctrl_c() => {
+            pressed.doing("waiting for Ctrl-C")?;
+            say("\nStopping, and removing everything.");
+            Ok(())
+        }
+    }
+}
+
+async fn show(check: bool) -> Result<(), DemoError> {
     say("Starting a scratch PostgreSQL with a small shop in it …");
     let binaries = ServerBinaries::find(None)?;
     let client = client(&binaries)?;
@@ -95,10 +107,7 @@ async fn demo(check: bool) -> Result<(), DemoError> {
         return Ok(());
     }
     tour.goodbye();
-    tokio::signal::ctrl_c().await.doing("waiting for Ctrl-C")?;
-    say("\nStopping, and removing everything.");
-    running.stop().await;
-    Ok(())
+    std::future::pending().await
 }
 
 /// What a visitor sees.
@@ -255,6 +264,9 @@ fn journal_step(journal: &Path, place: &Place) -> Result<(), DemoError> {
     for entry in fs::read_dir(journal).doing("copying the journal")? {
         let entry = entry.doing("copying the journal")?;
         let name = entry.file_name();
+        if !name.to_string_lossy().ends_with(".jsonl") {
+            continue;
+        }
         let mut bytes = fs::read(entry.path()).doing("copying the journal")?;
         // Somebody would like the note to have been about another customer.
         let note = b"invoice";

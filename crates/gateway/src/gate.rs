@@ -262,7 +262,8 @@ impl Gate {
         self.outcomes.push(&self.who, &Event::SessionEnds(ends));
         let recorded = record(&self.journal, &self.outcomes, Durability::Relaxed, false).await;
         if let Err(error) = recorded {
-            tracing::error!(%error, "the end of a session could not be recorded");
+            let session = &self.person.session;
+            tracing::error!(session, %error, "the end of a session could not be recorded");
         }
     }
 
@@ -712,7 +713,7 @@ pub(crate) async fn judge<'a>(gate: &RefCell<Gate>, batch: &'a [u8]) -> Judgemen
         Ok(()) => Judgement::Cleared(Cleared(Cow::Borrowed(batch))),
         Err(error) => {
             // The journal itself has said so once; every statement would say it again.
-            tracing::debug!(%error, "a batch is refused");
+            tracing::debug!(session = gate.person.session, %error, "a batch is refused");
             Judgement::Refused(Refusal::Unrecorded)
         }
     }
@@ -769,7 +770,8 @@ pub(crate) async fn record_outcomes(gate: &RefCell<Gate>) -> Result<(), Unrecord
         Err(error) if is_urgent => Err(error),
         Err(error) => {
             // What was tried is recorded; what came of it stays unknown there.
-            tracing::error!(%error, "the outcome of a statement could not be recorded");
+            let session = &gate.person.session;
+            tracing::error!(session, %error, "the outcome of a statement could not be recorded");
             Ok(())
         }
         Ok(()) => Ok(()),

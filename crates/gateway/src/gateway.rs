@@ -167,7 +167,7 @@ impl Gateway {
         let cancels = present.into_iter().map(|attendee| {
             tokio::spawn(async move {
                 if let Err(error) = attendee.backend.cancel().await {
-                    tracing::warn!(%error, "a statement could not be cancelled");
+                    tracing::warn!(session = attendee.session, %error, "a statement could not be cancelled");
                 }
             })
         });

@@ -135,7 +135,8 @@ impl Session<'_> {
             && !matches!(end, End::Terminated | End::ServerGone(_))
             && let Err(error) = self.attendee.backend.cancel().await
         {
-            tracing::warn!(%error, "what a session left running could not be cancelled");
+            let session = &self.attendee.session;
+            tracing::warn!(session, %error, "what it left running could not be cancelled");
         }
         // A Terminate could fall into the middle of a message that the client has not finished,
         // so the server is told by the end of the stream alone.
