@@ -181,6 +181,13 @@ pub enum ViewRead {
     Function(FunctionId),
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beneath {
+    pub read: ViewRead,
+    /// With the rights of the view's owner, not of who asks.
+    pub as_owner: bool,
+}
+
 #[derive(Debug)]
 pub struct Function {
     pub oid: u32,
@@ -299,6 +306,31 @@ impl Catalog {
         matches!(self.schema_name(schema), "pg_catalog" | "information_schema" | "pg_toast")
     }
 
+    /// What is read when the relation is: what a view reads, and the views in it, with whose
+    /// rights. Functions other than the server's own are among them, the server's are not: it
+    /// keeps no record of those.
+    pub fn beneath(&self, relation: RelationId) -> Vec<Beneath> {
+        let mut found = Vec::new();
+        let mut seen = BTreeSet::from([relation]);
+        let mut open = vec![relation];
+        while let Some(view) = open.pop().and_then(|id| self.relation(id)) {
+            // A view that reads as its invoker does so in a view that doesn't, too.
+            found.extend(
+                view.reads
+                    .iter()
+                    .map(|read| Beneath { read: *read, as_owner: !view.security_invoker }),
+            );
+            for read in &view.reads {
+                if let ViewRead::Column(below, _) = read
+                    && seen.insert(*below)
+                {
+                    open.push(*below);
+                }
+            }
+        }
+        found
+    }
+
     fn schema(&self, id: SchemaId) -> Option<&Schema> {
         self.schemas.get(id.0 as usize)
     }
@@ -370,14 +402,14 @@ impl Catalog {
         found
     }
 
-    pub(crate) fn find_type(&self, schema: Option<&str>, name: &str, path: &Path) -> Option<u32> {
-        match schema {
-            Some(schema) => self.named_schema(schema, path)?.types.get(name).copied(),
-            None => path
-                .relations
-                .iter()
-                .find_map(|schema| self.schema(*schema)?.types.get(name).copied()),
-        }
+    /// The types that a name could mean: more than one where several schemas of the path have it,
+    /// for the server skips those that the role may not use.
+    pub(crate) fn find_types(&self, schema: Option<&str>, name: &str, path: &Path) -> Vec<u32> {
+        let schemas: Vec<&Schema> = match schema {
+            Some(schema) => self.named_schema(schema, path).into_iter().collect(),
+            None => path.relations.iter().filter_map(|schema| self.schema(*schema)).collect(),
+        };
+        schemas.into_iter().filter_map(|schema| schema.types.get(name).copied()).collect()
     }
 
     /// The relation whose rows are values of the type, for composite types and domains over them.

@@ -28,6 +28,7 @@ pub struct Facts {
     /// It takes effect at once, or can't run in a transaction block.
     pub outside_transaction: bool,
     /// The name of the prepared statement or cursor that it makes, uses or ends; empty for all.
+    /// EXPLAIN and CREATE TABLE AS have one when they run an EXECUTE.
     pub handle: Option<String>,
 }
 

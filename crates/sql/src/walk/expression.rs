@@ -217,14 +217,15 @@ impl<'w> Walk<'w> {
         if candidates.is_empty() {
             let (schema, name) = qualified(&names)?;
             // `date(x)` may be a cast, and `column(row)` is a column.
-            let as_type = self.catalog.find_type(schema, name, self.path);
-            match (call.args().get(0), as_type) {
-                (Some(_), Some(oid)) if call.args().len() == 1 => self.casts_to(oid),
-                (Some(row), None)
-                    if call.args().len() == 1
-                        && schema.is_none()
-                        && self.is_column_of(name, row, scope) => {}
-                _ => return Err(NotUnderstood::NoSuchFunction(names.join("."))),
+            let types = self.catalog.find_types(schema, name, self.path);
+            let row = call.args().get(0).filter(|_| call.args().len() == 1);
+            let column =
+                schema.is_none() && row.is_some_and(|row| self.is_column_of(name, row, scope));
+            if row.is_none() || (types.is_empty() && !column) {
+                return Err(NotUnderstood::NoSuchFunction(names.join(".")));
+            }
+            for oid in types {
+                self.casts_to(oid);
             }
         }
         for (at, argument) in call.args().iter().enumerate() {
@@ -330,7 +331,7 @@ impl<'w> Walk<'w> {
         }
     }
 
-    fn is_system(&self, id: FunctionId) -> bool {
+    pub(super) fn is_system(&self, id: FunctionId) -> bool {
         self.catalog.function(id).is_some_and(|f| self.catalog.is_system(f.schema))
     }
 
@@ -343,7 +344,7 @@ impl<'w> Walk<'w> {
         self.see_all(type_name)?;
         let names: Vec<&str> = type_name.names().iter().filter_map(|name| name.sval()).collect();
         let (schema, name) = qualified(&names)?;
-        if let Some(oid) = self.catalog.find_type(schema, name, self.path) {
+        for oid in self.catalog.find_types(schema, name, self.path) {
             self.casts_to(oid);
         }
         Ok(())
@@ -376,15 +377,21 @@ fn names_in(text: &str) -> Option<Vec<String>> {
         let piece = text.get(found.start..found.end)?;
         match found.kind {
             Kind::Space | Kind::Mark(b'.') => {}
-            Kind::Word => names.push(piece.to_ascii_lowercase()),
+            Kind::Word => names.push(cut(piece.to_ascii_lowercase())),
             Kind::QuotedName { unicode: false } => {
                 let inner = piece.get(1..piece.len() - 1)?;
-                names.push(inner.replace("\"\"", "\""));
+                names.push(cut(inner.replace("\"\"", "\"")));
             }
             _ => return None,
         }
     }
     Some(names)
+}
+
+/// The server cuts names at 63 bytes, between characters.
+fn cut(mut name: String) -> String {
+    name.truncate(name.floor_char_boundary(63));
+    name
 }
 
 /// Whether a condition may be anything but true for some row: constants, `a = a` and what is

@@ -116,9 +116,9 @@ impl<'w> Walk<'w> {
             Node::RangeTableSample(sample) => {
                 let names = self.names(sample.method().iter())?;
                 let (schema, name) = qualified(&names)?;
-                let functions: Vec<_> =
-                    self.catalog.find_functions(schema, name, 1, self.path).collect();
-                self.note_functions(functions);
+                let handlers = self.catalog.find_functions(schema, name, 1, self.path);
+                let handlers: Vec<_> = handlers.filter(|id| !self.is_system(*id)).collect();
+                self.note_functions(handlers);
                 self.expressions(sample.args().iter(), scope);
                 self.expressions([sample.repeatable()], scope);
                 self.tasks.push(Task::From(sample.relation(), scope));

@@ -80,3 +80,25 @@ fn cases() {
     assert!(count > 50, "{count}");
     assert!(wrong.is_empty(), "UPDATE_GOLDEN=1 accepts this:\n{}", wrong.join("\n\n"));
 }
+
+#[test]
+fn views_say_what_is_beneath_them() {
+    let catalog = snapshot::snapshot();
+    let names = Names { search_path: &["app"], user: "anna", temporary: None };
+    let beneath = |text: &str| {
+        let statements = sql::statements(text, &catalog, &names, &Limits::default()).unwrap();
+        let used = statements[0].facts.as_ref().unwrap().relations[0].relation.unwrap();
+        let reads = catalog.beneath(used);
+        reads.into_iter().map(|b| (format!("{:?}", b.read), b.as_owner)).collect::<Vec<_>>()
+    };
+    assert_eq!(beneath("SELECT id FROM orders"), []);
+    let deep = beneath("SELECT id FROM deep");
+    let shallow = beneath("SELECT id FROM big_orders");
+    // Two columns of a table, with the owner's rights; and for the view over it also the view's,
+    // which reads as its invoker.
+    assert_eq!(shallow.len(), 2);
+    assert!(shallow.iter().all(|(_, as_owner)| *as_owner));
+    assert_eq!(deep.len(), 3);
+    assert!(!deep[0].1);
+    assert_eq!(deep[1..], shallow);
+}

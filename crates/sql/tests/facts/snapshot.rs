@@ -6,7 +6,8 @@ use sql::catalog::{Builder, Catalog, Read};
 
 /// The catalog of `catalog.txt`. Each line makes one thing:
 ///
-/// - `table NAME (COLUMN TYPE, …)`, likewise `view`, `sequence`, `composite`
+/// - `table NAME (COLUMN TYPE, …)`, likewise `view`, `invoker` (a view with the invoker's rights),
+///   `sequence`, `composite`
 /// - `function NAME (TYPE, …) TYPE`, likewise `aggregate`; `OUT name, …` at the end
 /// - `operator NAME FUNCTION`, `prefix NAME FUNCTION`
 /// - `cast TYPE FUNCTION i|a|e`
@@ -77,16 +78,17 @@ impl Rows {
 
     fn thing(&mut self, kind: &str, rest: &str) {
         match kind {
-            "table" | "view" | "sequence" | "composite" => {
+            "table" | "view" | "invoker" | "sequence" | "composite" => {
                 let (name, columns) = rest.split_once(" (").unwrap();
                 let (oid, schema, bare) = self.place("relation", name);
                 let relkind = match kind {
                     "table" => "r",
-                    "view" => "v",
+                    "view" | "invoker" => "v",
                     "sequence" => "S",
                     _ => "c",
                 };
-                self.push(Read::Relations, &[&oid, &schema, bare, relkind, "f", "f", "f", "f"]);
+                let invoker = if kind == "invoker" { "t" } else { "f" };
+                self.push(Read::Relations, &[&oid, &schema, bare, relkind, "f", invoker, "f", "f"]);
                 self.type_of(name);
                 let columns = columns.trim_end_matches(')').split(", ");
                 for (at, column) in columns.enumerate() {
