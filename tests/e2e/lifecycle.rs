@@ -304,7 +304,7 @@ fn promtool_accepts(metrics: &str) {
     );
 }
 
-fn get(address: SocketAddr, path: &str) -> (u16, String) {
+pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("HTTP");
     stream.set_read_timeout(Some(raw::PATIENCE)).expect("a timeout");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n").expect("sent");

