@@ -131,9 +131,43 @@ fn facts(c: &mut Criterion) {
     }
 }
 
+/// From rows to a snapshot; the server's part of loading it comes on top.
+fn snapshot(c: &mut Criterion) {
+    let mut rows = Vec::new();
+    for oid in 20_000..30_000 {
+        let name = format!("table_{oid}");
+        rows.push((
+            Read::Relations,
+            [&*oid.to_string(), "2200", &name, "r", "f", "f", "f", "f"].map(str::to_owned).to_vec(),
+        ));
+    }
+    for oid in 20_000..30_000 {
+        for number in 1..=20 {
+            let name = format!("column_{number}");
+            rows.push((
+                Read::Columns,
+                [&*oid.to_string(), &*number.to_string(), &name, "23", "f"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            ));
+        }
+    }
+    c.bench_function("a snapshot of 10,000 relations with 20 columns", |b| {
+        b.iter(|| {
+            let mut builder = Builder::default();
+            assert!(builder.row(Read::Schemas, &[Some("2200"), Some("public")]).is_ok());
+            for (read, values) in &rows {
+                let values: Vec<Option<&str>> = values.iter().map(|v| Some(&**v)).collect();
+                assert!(builder.row(*read, &values).is_ok());
+            }
+            builder.build()
+        });
+    });
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20);
-    targets = facts
+    targets = facts, snapshot
 }
 criterion_main!(benches);

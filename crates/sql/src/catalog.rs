@@ -130,7 +130,7 @@ struct Schema {
     name: Box<str>,
     relations: HashMap<Box<str>, RelationId>,
     functions: HashMap<Box<str>, Vec<FunctionId>>,
-    operators: HashMap<Box<str>, Vec<Operator>>,
+    operators: HashMap<Box<str>, Operators>,
     types: HashMap<Box<str>, u32>,
 }
 
@@ -215,10 +215,14 @@ pub enum FunctionKind {
     Window,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Operator {
-    prefix: bool,
-    function: FunctionId,
+/// The operators of one name in one schema. Of the server's own functions only this is kept: there
+/// are seventy behind `=`.
+#[derive(Debug, Default)]
+struct Operators {
+    system_prefix: bool,
+    system_infix: bool,
+    /// Whether it stands before its only operand, and the function.
+    others: Vec<(bool, FunctionId)>,
 }
 
 #[derive(Debug)]
@@ -380,26 +384,25 @@ impl Catalog {
             .filter(move |id| self.function(*id).is_some_and(|function| function.takes(arguments)))
     }
 
-    /// The functions behind every operator of that name.
+    /// Whether an operator of that name is the server's own, and the functions behind the others.
     pub(crate) fn find_operators(
         &self,
         schema: Option<&str>,
         name: &str,
         prefix: bool,
         path: &Path,
-    ) -> Vec<FunctionId> {
-        let schemas: Vec<SchemaId> = match schema {
-            Some(schema) => self.schema_by_name.get(schema).copied().into_iter().collect(),
-            None => path.functions.clone(),
+    ) -> (bool, Vec<FunctionId>) {
+        let schemas = match schema {
+            Some(name) => self.schema_by_name.get(name).map_or(&[][..], std::slice::from_ref),
+            None => &path.functions,
         };
-        let mut found = Vec::new();
-        for id in schemas {
-            let Some(operators) = self.schema(id).and_then(|s| s.operators.get(name)) else {
-                continue;
-            };
-            found.extend(operators.iter().filter(|o| o.prefix == prefix).map(|o| o.function));
+        let (mut system, mut others) = (false, Vec::new());
+        for operators in schemas.iter().filter_map(|id| self.schema(*id)?.operators.get(name)) {
+            system |= if prefix { operators.system_prefix } else { operators.system_infix };
+            let fitting = operators.others.iter().filter(|(before, _)| *before == prefix);
+            others.extend(fitting.map(|(_, function)| *function));
         }
-        found
+        (system, others)
     }
 
     /// The types that a name could mean: more than one where several schemas of the path have it,
@@ -633,14 +636,18 @@ impl Builder {
                 let function = row.number()?;
                 // An operator that is declared but not yet defined has none.
                 let Some(&function) = self.functions.get(&function) else { return Some(()) };
-                let operator = Operator { prefix, function };
-                let comparing = matches!(&*name, "<" | "<=" | "=" | ">=" | ">");
                 let home = self.catalog.functions.get(function.0 as usize)?.schema;
-                if comparing && !self.catalog.is_system(home) {
+                let system = self.catalog.is_system(home);
+                if !system && matches!(&*name, "<" | "<=" | "=" | ">=" | ">") {
                     self.catalog.comparisons.push(function);
                 }
                 let schema = self.catalog.schemas.get_mut(schema.0 as usize)?;
-                schema.operators.entry(name).or_default().push(operator);
+                let operators = schema.operators.entry(name).or_default();
+                match (system, prefix) {
+                    (true, true) => operators.system_prefix = true,
+                    (true, false) => operators.system_infix = true,
+                    (false, _) => operators.others.push((prefix, function)),
+                }
             }
             Read::Casts => {
                 let target = row.number()?;

@@ -239,9 +239,8 @@ impl<'w> Walk<'w> {
         self.expressions(call.agg_order().iter(), scope);
         self.expressions([call.agg_filter()], scope);
         self.expressions(call.over(), scope);
-        if call.agg_distinct {
-            self.comparison();
-        }
+        // `array_position`, `max`, DISTINCT: many compare what they are given.
+        self.comparison();
         Ok(())
     }
 
@@ -307,13 +306,15 @@ impl<'w> Walk<'w> {
 
     /// Notes the functions behind an operator, except the server's own.
     pub(super) fn operator(&mut self, schema: Option<&str>, name: &str, prefix: bool) {
-        let all = self.catalog.find_operators(schema, name, prefix, self.path);
-        let (system, others): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|id| self.is_system(*id));
-        if system.is_empty() {
-            self.note_functions(others);
-        } else {
+        let (system, others) = self.catalog.find_operators(schema, name, prefix, self.path);
+        if system {
             self.maybe.extend(others);
+            // Arrays, rows and ranges are compared by what compares their elements.
+            if matches!(name, "=" | "<>" | "<" | "<=" | ">" | ">=") {
+                self.comparison();
+            }
+        } else {
+            self.note_functions(others);
         }
     }
 

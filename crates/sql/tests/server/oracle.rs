@@ -191,8 +191,11 @@ fn we_never_say_less_than_the_server() {
         assert_eq!(outcome.refused_by_server, Vec::<String>::new(), "not for a view");
     }
     assert_eq!(outcome.refused_by_both, Vec::<String>::new(), "wrong");
-    // Kept small: only what the corpus has on purpose.
-    assert!(outcome.more.len() * 10 <= outcome.agreed, "{}", outcome.more.join("\n"));
+    // Kept small: what compares values of a type that is there, as arrays and aggregates may; and
+    // the columns of a row that is cast.
+    let columns = outcome.more.iter().filter(|more| more.contains("column")).count();
+    assert!(columns <= 1, "{}", outcome.more.join("\n"));
+    assert!(outcome.more.len() * 6 <= outcome.agreed, "{}", outcome.more.join("\n"));
 }
 
 /// Random queries over the same schema. sqlsmith knows its grammar and the catalog, and little of
