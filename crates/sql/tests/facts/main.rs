@@ -102,3 +102,26 @@ fn views_say_what_is_beneath_them() {
     assert!(!deep[0].1);
     assert_eq!(deep[1..], shallow);
 }
+
+/// Whatever way a statement comes to a column, it is found; and not where it isn't read.
+#[test]
+fn every_road_to_a_column_is_seen() {
+    let catalog = snapshot::snapshot();
+    let names = Names { search_path: &["app", "public"], user: "anna", temporary: None };
+    let reads = |text: &str| {
+        let statements = sql::statements(text, &catalog, &names, &Limits::default()).unwrap();
+        let facts = statements[0].facts.as_ref().unwrap_or_else(|e| panic!("{e:?}: {text}"));
+        facts.relations.iter().any(|used| {
+            let relation = used.relation.and_then(|id| catalog.relation(id)).unwrap();
+            let ssn = relation.column("ssn").map(|column| column.number);
+            used.read.as_ref().is_some_and(|read| ssn.is_some_and(|n| read.numbers.contains(&n)))
+        })
+    };
+    let all = |text: &'static str| text.split(";\n").map(str::trim).filter(|text| !text.is_empty());
+    for text in all(include_str!("reads_ssn.sql")) {
+        assert!(reads(text), "{text}");
+    }
+    for text in all(include_str!("reads_not.sql")) {
+        assert!(!reads(text), "{text}");
+    }
+}

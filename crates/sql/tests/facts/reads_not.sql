@@ -1,0 +1,14 @@
+SELECT a.x FROM customers AS a (x, y, z);
+SELECT name AS ssn FROM customers ORDER BY ssn;
+SELECT 'ssn' FROM customers;
+SELECT ssn FROM (SELECT name AS ssn FROM customers) s;
+SELECT 1 FROM customers FOR UPDATE;
+SELECT count(*) FROM customers;
+SELECT s.ssn FROM customers, (VALUES ('a')) s (ssn);
+WITH customers (ssn) AS (VALUES ('a')) SELECT ssn FROM customers;
+SELECT 1 FROM customers a JOIN customers b USING (name);
+COPY customers (id, name) TO STDOUT;
+INSERT INTO customers (ssn) VALUES ('a');
+UPDATE customers SET ssn = 'a' WHERE id = 1;
+DELETE FROM customers WHERE name = 'a';
+SELECT g.ssn FROM customers, generate_series(1, 2) AS g (ssn);
