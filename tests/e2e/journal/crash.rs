@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::disk::Disk;
 use super::load::{self, Load, Seen};
 use super::records::{self, Record, is};
+use crate::raw::{self, Raw};
 use crate::setup::{self, Dice, Plan};
 
 /// What was recorded since the round before, once the gateway stands again.
@@ -19,7 +20,6 @@ impl Round {
     fn after(directory: &Path, from: &mut u64, seen: Vec<Seen>) -> Round {
         let records = records::since(directory, *from);
         *from = records::number(records.last().expect("records"), "n") + 1;
-        records::verify(directory, &[]).unwrap_or_else(|fault| panic!("{fault}"));
         load::assert_sessions_are_closed(&records);
         let started = records::of_event(&records, "started");
         let started = started.last().expect("the record of the start");
@@ -73,9 +73,10 @@ fn kill_9(run: u64, rounds: u64) {
     let mut from = 1;
     let mut recorded = std::collections::HashSet::new();
     let mut replies = 0;
-    for round in 0..rounds {
-        let load = Load::start(&gate.target(), &format!("k{round}"), run * rounds + round);
-        load.wait_for(dice.below(300));
+    for number in 0..rounds {
+        let load = Load::start(&gate.target(), &format!("k{number}"), run * rounds + number);
+        let visits = Visits::start(gate.target(), format!("k{number}v"));
+        load.wait_for(dice.below(150));
         // Somewhere inside a statement, not behind one.
         let moment = Instant::now() + Duration::from_micros(dice.below(3000));
         while Instant::now() < moment {
@@ -83,19 +84,63 @@ fn kill_9(run: u64, rounds: u64) {
         }
         gate.process.kill9();
         let seen = load.end();
+        let visits = visits.end();
         setup::eventually("what was under way to end", || setup::activity(&database, "true") == 0);
         gate.process.restart();
 
         let round = Round::after(&directory, &mut from, seen);
         round.assert_replies_are_recorded(|_| true);
         round.assert_commits_are_recorded();
+        if number % 6 == 0 {
+            records::verify(&directory, &[]).unwrap_or_else(|fault| panic!("{fault}"));
+        }
+        for application in visits {
+            let begins = records::of_event(&round.records, "session_begins");
+            let begun = begins.iter().any(|begins| begins["application"] == application.as_str());
+            assert!(begun, "{application} was let in, and there is no record of it");
+        }
         replies += round.marks();
         recorded.extend(load::recorded(&round.records));
         for row in load::rows(&database) {
             assert!(recorded.contains(&row), "PostgreSQL has {row}, and there is no record of it");
         }
     }
-    assert!(replies > 1000, "{replies} replies in {rounds} rounds prove little");
+    records::verify(&directory, &[]).unwrap_or_else(|fault| panic!("{fault}"));
+    assert!(replies > 500, "{replies} replies in {rounds} rounds prove little");
+}
+
+/// A client that comes and goes, and is let in or not when the gateway ends.
+struct Visits {
+    client: std::thread::JoinHandle<Vec<String>>,
+}
+
+impl Visits {
+    fn start(target: setup::Target, name: String) -> Visits {
+        let client = std::thread::spawn(move || {
+            let mut let_in = Vec::new();
+            loop {
+                let application = format!("{name}{}", let_in.len());
+                let Ok(mut raw) = Raw::try_connect(&target.address) else { return let_in };
+                let parameters =
+                    [("database", target.database.as_str()), ("application_name", &application)];
+                let startup = raw::startup(raw::PROTOCOL_3_0, &target.user, &parameters);
+                if raw.try_send(&startup).is_err() {
+                    return let_in;
+                }
+                match raw.try_finish_login(&target.user, &target.password) {
+                    Some(Ok(_)) => let_in.push(application),
+                    Some(Err(refusal)) => panic!("{}", refusal.show()),
+                    None => return let_in,
+                }
+            }
+        });
+        Visits { client }
+    }
+
+    /// The application names that were let in.
+    fn end(self) -> Vec<String> {
+        self.client.join().expect("a client")
+    }
 }
 
 /// The disk of the journal loses what was not flushed, the state file on another disk does not.
@@ -129,6 +174,7 @@ fn power_is_lost_in_strict_mode() {
         gate.process.restart();
 
         let round = Round::after(&directory, &mut from, seen);
+        records::verify(&directory, &[]).unwrap_or_else(|fault| panic!("{fault}"));
         round.assert_replies_are_recorded(|_| true);
         round.assert_commits_are_recorded();
         recorded.extend(load::recorded(&round.records));
@@ -169,6 +215,7 @@ fn power_is_lost_in_relaxed_mode() {
         gate.process.restart();
 
         let round = Round::after(&journal, &mut from, seen);
+        records::verify(&journal, &[]).unwrap_or_else(|fault| panic!("{fault}"));
         let is_old = |at: Instant| at + BOUND + FLUSH < before;
         round.assert_replies_are_recorded(is_old);
         old += round.seen.iter().flat_map(|s| &s.marks).filter(|(_, at)| is_old(*at)).count();

@@ -184,7 +184,23 @@ fn the_gateway_does_not_start_on_damage_and_says_how_to() {
 /// The tail is cut while the gateway stands still. The state file knows better.
 #[test]
 fn the_gateway_does_not_start_without_its_tail() {
-    let (_database, mut gate) = stopped();
+    let (_database, gate) = stopped();
+    cut_tail_and_start(gate);
+}
+
+/// Whoever can change both has still to reach the anchor.
+#[test]
+fn the_gateway_does_not_start_without_its_tail_and_its_state_file() {
+    let (_database, gate) = stopped();
+    for entry in fs::read_dir(&*gate.process.place.directory).unwrap().map(Result::unwrap) {
+        if entry.file_name().to_string_lossy().starts_with("gatepost.db") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    cut_tail_and_start(gate);
+}
+
+fn cut_tail_and_start(mut gate: Gate) {
     let segment = records::segments(&records::directory(&gate)).remove(0);
     change_lines(&segment, |lines| {
         let head = |line: &Vec<u8>| String::from_utf8_lossy(line).contains("\"event\":\"head\"");
@@ -203,6 +219,42 @@ fn the_gateway_does_not_start_on_an_empty_directory_after_a_journal() {
     fs::remove_dir_all(records::directory(&gate)).unwrap();
     assert!(!gate.process.try_restart(&[]));
     assert!(gate.log().contains("--accept-damage"), "{}", gate.log());
+}
+
+/// A new key is certified by the one before it, or the gateway does not start.
+#[test]
+fn the_key_changes_hands() {
+    let database = setup::database();
+    let plan = Plan::gateway(&database);
+    let mut gate = plan.start();
+    let journal = records::directory(&gate);
+    let first = records::of_event(&records::all(&journal), "journal_begins")[0]["key"].clone();
+    stop(&mut gate);
+    let configure = |gate: &Gate, keys: &str| {
+        let path = gate.process.place.directory.join("gatepost.yaml");
+        let text = fs::read_to_string(&path).unwrap();
+        let rest: Vec<&str> = text.lines().filter(|line| !line.starts_with("journal:")).collect();
+        fs::write(path, format!("journal: {{ {keys} }}\n{}\n", rest.join("\n"))).unwrap();
+    };
+    configure(&gate, "key: new.key");
+    assert!(!gate.process.try_restart(&[]), "another key, and nobody vouches for it");
+    assert!(gate.log().contains("signed with another key"), "{}", gate.log());
+    configure(&gate, "key: new.key, previous_key: journal/journal.key");
+    gate.process.restart();
+    assert_eq!(login(&gate, "later").value("SELECT 1"), "1");
+    stop(&mut gate);
+    // The old key is not needed any more.
+    fs::remove_file(journal.join("journal.key")).unwrap();
+    configure(&gate, "key: new.key");
+    gate.process.restart();
+
+    let all = records::all(&journal);
+    let changed = records::of_event(&all, "key_changed");
+    assert_eq!(changed.len(), 1);
+    let (first, second) = (first.as_str().unwrap(), records::text(changed[0], "key"));
+    let said = records::verify(&journal, &["--key", first]).unwrap();
+    assert!(said.contains(&format!("signed by {first}\nsigned by {second}\n")), "{said}");
+    assert!(records::verify(&journal, &["--key", second]).is_err(), "it did not begin with that");
 }
 
 /// What a crash leaves at the end of the file is cut, kept, and said.

@@ -251,6 +251,44 @@ fn a_pipeline_with_an_error_in_the_middle() {
     );
 }
 
+/// Longer than what is kept account of at once.
+#[test]
+fn a_pipeline_of_thousands_with_an_error_in_the_middle() {
+    let database = setup::database();
+    database.login().psql("CREATE TABLE t (i int); GRANT ALL ON t TO public");
+    let gate = Plan::gateway(&database).start();
+    let mut raw = login(&gate, "thousands");
+    raw.send(&[raw::parse("s", "INSERT INTO t VALUES (1 / $1)", &[23]), raw::sync()].concat());
+    raw.until_ready();
+    let mut messages = Vec::new();
+    for i in 0..6000 {
+        let value: &[u8] = if i == 4000 { b"0" } else { b"1" };
+        messages.extend(raw::bind("", "s", &[], &[Some(value)], &[]));
+        messages.extend(raw::execute("", 0));
+    }
+    let mut sender = raw.sender();
+    let sent = std::thread::spawn(move || sender.send(&[messages, raw::sync()].concat()));
+    raw.until_ready();
+    sent.join().unwrap();
+    let story = story(&ended(&gate, raw, "thousands"));
+    let mut at = 0;
+    for line in &story {
+        // A batch may end between Bind and Execute: then the Bind has its own attempt.
+        if !line.contains(" execute ") {
+            assert!(line.contains(" bind ") || line.contains(" parse "), "{line}");
+            continue;
+        }
+        let expected = match at {
+            ..4000 => "=> INSERT 0 1",
+            4000 => "=> 22012",
+            _ => "=> skipped",
+        };
+        assert!(line.ends_with(expected), "{at}: {line}");
+        at += 1;
+    }
+    assert_eq!(at, 6000);
+}
+
 /// An error before anything runs has one outcome, not one for each message of the statement.
 #[test]
 fn a_statement_that_fails_at_parse_or_bind() {

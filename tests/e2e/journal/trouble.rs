@@ -21,6 +21,8 @@ struct Stand {
     idle: Raw,
     in_transaction: Raw,
     prepared: Raw,
+    /// In the middle of a COPY FROM STDIN.
+    copying: Raw,
 }
 
 impl Stand {
@@ -31,16 +33,19 @@ impl Stand {
             .top(&format!("journal: {{ directory: {} }}", journal.display()))
             .connection(&format!("durability: {durability}"))
             .start();
-        let (idle, mut in_transaction, mut prepared) =
-            (gate.login().0, gate.login().0, gate.login().0);
+        let idle = gate.login().0;
+        let [mut in_transaction, mut prepared, mut copying] = [(), (), ()].map(|()| gate.login().0);
         in_transaction.query("BEGIN");
         in_transaction.query("INSERT INTO ran VALUES ('before, not committed')");
         let sql = "INSERT INTO ran VALUES ($1)";
         prepared.send(&[raw::parse("s", sql, &[25]), raw::sync()].concat());
         prepared.until_ready();
         prepared.query("INSERT INTO ran VALUES ('before')");
+        copying.send(&raw::query("COPY ran FROM STDIN"));
+        assert_eq!(copying.read().map(|message| message.tag), Some(b'G'));
         assert_eq!(health(&gate).0, 200);
-        Stand { database, gate, journal: journal.to_owned(), idle, in_transaction, prepared }
+        let journal = journal.to_owned();
+        Stand { database, gate, journal, idle, in_transaction, prepared, copying }
     }
 
     /// Uses up the segment that is written to, until a statement is refused; how many ran.
@@ -99,6 +104,23 @@ impl Stand {
         raw.send(&raw::sync());
         assert_eq!(tags(&raw.until_ready()), "Z", "nothing runs, so nothing is refused");
 
+        // Messages that are longer than what is looked at of them.
+        let long = "x".repeat(20 << 20);
+        assert_refused(&raw.query(&format!("INSERT INTO ran VALUES ('{long}')")), b'I');
+        raw.send(
+            &[
+                raw::parse("", "INSERT INTO ran VALUES ($1)", &[25]),
+                raw::bind("", "", &[], &[Some(&long.as_bytes()[..1 << 20])], &[]),
+                raw::execute("", 0),
+                raw::sync(),
+            ]
+            .concat(),
+        );
+        assert_refused(&raw.until_ready(), b'I');
+        // More messages than are kept account of at once.
+        raw.send(&[extended(never).repeat(5000), raw::sync()].concat());
+        assert_refused(&raw.until_ready(), b'I');
+
         let run_prepared =
             [raw::bind("", "s", &[], &[Some(b"never")], &[]), raw::execute("", 0), raw::sync()];
         self.prepared.send(&run_prepared.concat());
@@ -116,6 +138,11 @@ impl Stand {
             assert!(matches!(replies[0].sqlstate().as_str(), "25P02" | "58030"));
             assert_eq!(replies[1].body, b"E", "{sql}");
         }
+
+        // What was recorded and began before runs to its end.
+        self.copying.send(&[raw::copy_data(b"copied\n"), raw::copy_done()].concat());
+        assert_eq!(tags(&self.copying.until_ready()), "CZ");
+        assert_refused(&self.copying.query(never), b'I');
 
         let target = self.gate.target();
         let parameters = [("database", target.database.as_str())];
@@ -136,7 +163,7 @@ impl Stand {
         assert_eq!(replies[0].body, b"ROLLBACK\0");
         assert_eq!(self.gate.login().0.value("SELECT 'let in'"), "let in");
         let rows = self.database.login().psql("SELECT what FROM ran ORDER BY 1");
-        assert_eq!(rows, "after\nbefore", "of what was refused nothing ran");
+        assert_eq!(rows, "after\nbefore\ncopied", "of what was refused nothing ran");
 
         let records = records::all(&self.journal);
         let resumed = records::of_event(&records, "resumed");
@@ -171,7 +198,7 @@ impl Stand {
     }
 
     fn stop(mut self) {
-        drop((self.idle, self.in_transaction, self.prepared));
+        drop((self.idle, self.in_transaction, self.prepared, self.copying));
         self.gate.process.signal("TERM");
         assert!(self.gate.process.wait_exit().success());
         let said = records::verify(&self.journal, &[]).unwrap_or_else(|fault| panic!("{fault}"));
