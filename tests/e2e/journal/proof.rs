@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use e2e::{Directory, Gatepost};
@@ -427,10 +427,7 @@ fn tail_follows_over_a_new_segment() {
     let gate = Plan::gateway(&database).start();
     let journal = records::directory(&gate);
     let mut raw = login(&gate, "followed");
-    let mut tail = Command::new(Gatepost::program().get_program());
-    tail.args(["audit", "tail"]).arg(&journal).args(["--json", "--verdict", "allow"]);
-    let mut tail = tail.stdout(Stdio::piped()).spawn().unwrap();
-    let lines = lines_of(tail.stdout.take().unwrap());
+    let (_tail, lines) = tail(&journal, &["--json", "--verdict", "allow"]);
     // Until it follows, nothing is seen.
     setup::eventually("the tail to follow", || {
         raw.query("SELECT 'begin'");
@@ -456,7 +453,6 @@ fn tail_follows_over_a_new_segment() {
         .map(|record| records::text(record, "text"))
         .collect();
     assert_eq!(texts, statements[statements.len() - texts.len()..], "in order, and none left out");
-    e2e::stop_child(&mut tail).unwrap();
 }
 
 /// However long a record is, the tail gets past it.
@@ -465,10 +461,7 @@ fn tail_shows_a_record_of_16_mib() {
     let database = setup::database();
     let gate = Plan::gateway(&database).start();
     let mut raw = login(&gate, "followed");
-    let mut tail = Command::new(Gatepost::program().get_program());
-    tail.args(["audit", "tail"]).arg(records::directory(&gate)).args(["--verdict", "allow"]);
-    let mut tail = tail.stdout(Stdio::piped()).spawn().unwrap();
-    let lines = lines_of(tail.stdout.take().unwrap());
+    let (_tail, lines) = tail(&records::directory(&gate), &["--verdict", "allow"]);
     setup::eventually("the tail to follow", || {
         raw.query("SELECT 'begin'");
         lines.try_recv().is_ok()
@@ -479,10 +472,23 @@ fn tail_shows_a_record_of_16_mib() {
         lines.try_iter().find(|line| line.contains("behind it"))
     });
     assert!(line.contains("allow query"), "{line}");
-    e2e::stop_child(&mut tail).unwrap();
 }
 
-fn lines_of(output: std::process::ChildStdout) -> Receiver<String> {
+/// A `gatepost audit tail`, which never ends by itself, and the lines that it prints.
+struct Tail(Child);
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn tail(directory: &Path, filter: &[&str]) -> (Tail, Receiver<String>) {
+    let mut tail = Gatepost::program();
+    tail.args(["audit", "tail"]).arg(directory).args(filter).stdout(Stdio::piped());
+    let mut tail = Tail(tail.spawn().expect("gatepost runs"));
+    let output = tail.0.stdout.take().expect("a pipe");
     let (sender, lines) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -491,5 +497,5 @@ fn lines_of(output: std::process::ChildStdout) -> Receiver<String> {
             }
         }
     });
-    lines
+    (tail, lines)
 }
