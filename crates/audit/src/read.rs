@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::segment::{Line, Segment, in_directory};
 
-/// How much of the newest segment is taken at once.
-const TAIL_BYTES_MAX: u64 = 8 << 20;
+/// How much of a segment is taken at once, unless a group is longer.
+const TAIL_BYTES: u64 = 8 << 20;
 
 /// A record as it stands, and taken apart.
 #[derive(Clone, Debug)]
@@ -151,25 +151,38 @@ impl Tail {
                 self.first = segment.first;
                 self.offset = 0;
             }
-            let (group, length) = self.read_new(&segment)?;
-            self.offset += length;
-            given.extend(group.into_iter().filter(|record| filter.admits(record)));
+            // All of it: what is left behind in a segment that has ended is never looked at again.
+            let mut window = TAIL_BYTES;
+            loop {
+                let (groups, length, was_filled) = self.read_new(&segment, window)?;
+                self.offset += length;
+                given.extend(groups.into_iter().filter(|record| filter.admits(record)));
+                match length {
+                    0 if was_filled => window *= 2,
+                    0 => break,
+                    _ => {}
+                }
+            }
         }
         Ok(given)
     }
 
-    fn read_new(&self, segment: &Segment) -> io::Result<(Vec<Record>, u64)> {
+    /// The whole groups in the next `window` bytes, how long they are, and whether there was so
+    /// much to read.
+    fn read_new(&self, segment: &Segment, window: u64) -> io::Result<(Vec<Record>, u64, bool)> {
         let mut bytes = Vec::new();
         if segment.sealed {
             // It was sealed since; what is left of it is read once more.
             let mut decoder = zstd::Decoder::new(File::open(&segment.path)?)?;
             io::copy(&mut decoder.by_ref().take(self.offset), &mut io::sink())?;
-            decoder.read_to_end(&mut bytes)?;
+            decoder.take(window).read_to_end(&mut bytes)?;
         } else {
             let mut file = File::open(&segment.path)?;
             file.seek(SeekFrom::Start(self.offset))?;
-            file.take(TAIL_BYTES_MAX).read_to_end(&mut bytes)?;
+            file.take(window).read_to_end(&mut bytes)?;
         }
+        // Zeros are what has not been written yet.
+        let was_filled = bytes.len() as u64 == window && !bytes.ends_with(&[0]);
         let (mut whole, mut group, mut length, mut read) = (Vec::new(), Vec::new(), 0, 0);
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let Some(record) = line.ends_with(b"\n").then(|| Record::of(line)).flatten() else {
@@ -183,6 +196,6 @@ impl Tail {
                 length = read;
             }
         }
-        Ok((whole, length))
+        Ok((whole, length, was_filled))
     }
 }

@@ -10,6 +10,7 @@ mod memory;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use crate::stream::Stream;
 
 /// A statement's text is looked at up to here. What is longer passes, and is recorded by its
 /// length and the hash of this much.
-const TEXT_BYTES_MAX: usize = 4 << 20;
+const TEXT_BYTES_MAX: usize = 16 << 20;
 
 /// The values of a Bind are looked at up to here; more pass, and are said to be cut.
 const VALUES_BYTES_MAX: usize = 256 << 10;
@@ -136,6 +137,8 @@ pub(crate) struct Gate {
     /// An outcome that must be durable before the client hears of it.
     outcome_is_urgent: bool,
     copied_in: u64,
+    /// Statements that failed or were skipped since the last Sync: each has its outcome.
+    failed: HashSet<u64>,
     begun: Instant,
     /// In the name of a column that does not exist; tells our own failures from the client's.
     nonce: String,
@@ -238,6 +241,7 @@ impl Gate {
             outcomes: Batch::new(),
             outcome_is_urgent: false,
             copied_in: 0,
+            failed: HashSet::new(),
             begun: Instant::now(),
             nonce,
         };
@@ -310,6 +314,7 @@ impl Gate {
     }
 
     fn query(&mut self, body: &[u8], is_whole: bool, body_bytes: usize) -> Entry {
+        self.record_lone(u64::MAX);
         let text = match body.split_last() {
             Some((0, text)) if is_whole => text,
             _ => body,
@@ -329,7 +334,7 @@ impl Gate {
             self.attempts.push(&self.who, &Event::Statement(statement));
         };
         let count = match (&read, pieces.as_deref()) {
-            (Some(read), Some(pieces @ [_, ..])) => {
+            (Some(read), Some(pieces @ [_, _, ..])) => {
                 for (id, span) in (first..).zip(pieces) {
                     let piece = read.get(span.clone()).unwrap_or_default();
                     push(id, &recorded(Some(piece), piece.as_bytes(), piece.len(), patterns).0);
@@ -396,6 +401,7 @@ impl Gate {
             Some(at) => self.lone.remove(at).id(),
             None => self.take_id(),
         };
+        self.record_lone(id);
         self.attempt_of_portal(id, "execute", portal, bound.as_deref());
         Entry::Running(Running::new(id, 1))
     }
@@ -404,6 +410,7 @@ impl Gate {
         let Some(call) = FunctionCall::read(body) else {
             return self.unreadable("function", body, body.len());
         };
+        self.record_lone(u64::MAX);
         let id = self.take_id();
         // Which argument is a secret the function alone knows: none is kept.
         let kept: Vec<Kept> = call.arguments.iter().map(keep).collect();
@@ -425,6 +432,7 @@ impl Gate {
     /// A message whose body is not what its tag says. PostgreSQL refuses it without running
     /// anything; the record says that it was tried.
     fn unreadable(&mut self, kind: &'static str, body: &[u8], bytes: usize) -> Entry {
+        self.record_lone(u64::MAX);
         let id = self.take_id();
         let text = withheld(body, bytes);
         let statement = Statement {
@@ -472,10 +480,16 @@ impl Gate {
         self.attempts.push(&self.who, &Event::Statement(statement));
     }
 
-    /// The batch is complete: what no Execute took in is recorded on its own. PostgreSQL runs
-    /// code while it plans, so a Bind can do something without one.
-    pub(crate) fn end_of_batch(&mut self) {
-        for lone in std::mem::take(&mut self.lone) {
+    /// What was sent before message `id` and no Execute has taken in is recorded on its own, so
+    /// that records stand in the order of the messages. PostgreSQL runs code while it plans, so a
+    /// Bind can do something without an Execute.
+    fn record_lone(&mut self, id: u64) {
+        let before = self.lone.iter().take_while(|lone| lone.id() < id).count();
+        if before == 0 {
+            return;
+        }
+        let later = self.lone.split_off(before);
+        for lone in std::mem::replace(&mut self.lone, later) {
             match lone {
                 Lone::Parse { id, name, prepared } => {
                     let name = String::from_utf8_lossy(&name);
@@ -514,7 +528,7 @@ impl Gate {
             (Entry::Running(running), backend::COMMAND_COMPLETE) => {
                 self.completed(running, frame.body);
             }
-            (Entry::Running(running), backend::EMPTY_QUERY) => {
+            (Entry::Running(running), backend::EMPTY_QUERY | backend::FUNCTION_CALL_RESPONSE) => {
                 self.outcome(running, Outcome::default());
             }
             (Entry::Running(running), backend::ERROR) => {
@@ -555,8 +569,11 @@ impl Gate {
             (Entry::Running(mut running), _) => self.outcome(&mut running, Outcome::default()),
             _ => {}
         }
-        if frame.tag == backend::READY_FOR_QUERY && frame.body == b"I" {
-            self.memory.forget_portals();
+        if frame.tag == backend::READY_FOR_QUERY {
+            self.failed.clear();
+            if frame.body == b"I" {
+                self.memory.forget_portals();
+            }
         }
     }
 
@@ -578,11 +595,21 @@ impl Gate {
     /// An error before it made the server skip this message.
     pub(crate) fn skipped(&mut self, entry: Entry) {
         match entry {
-            Entry::Preparing { .. } => self.memory.prepared(false),
-            Entry::Running(mut running) => {
-                self.outcome(&mut running, Outcome { cut: Some("skipped"), ..Outcome::default() });
+            Entry::Preparing { id } => {
+                self.memory.prepared(false);
+                self.told_skipped(&mut Running::new(id, 1));
             }
-            _ => {}
+            Entry::Binding { id } => self.told_skipped(&mut Running::new(id, 1)),
+            Entry::Running(mut running) => self.told_skipped(&mut running),
+            Entry::Plain | Entry::Describing(_) | Entry::Closing(_) | Entry::Refused(_) => {}
+        }
+    }
+
+    /// Messages that share a record share its outcome.
+    fn told_skipped(&mut self, running: &mut Running) {
+        if !self.failed.contains(&running.first) {
+            self.failed.insert(running.first);
+            self.outcome(running, Outcome { cut: Some("skipped"), ..Outcome::default() });
         }
     }
 
@@ -624,6 +651,7 @@ impl Gate {
         let fields = ErrorFields::read(body);
         let sqlstate = String::from_utf8_lossy(fields.code);
         self.copied_in = 0;
+        self.failed.insert(running.first);
         self.outcome(running, Outcome { sqlstate: Some(&sqlstate), ..Outcome::default() });
     }
 
@@ -699,7 +727,7 @@ pub(crate) enum Judgement<'a> {
 pub(crate) async fn judge<'a>(gate: &RefCell<Gate>, batch: &'a [u8]) -> Judgement<'a> {
     let (attempts, journal, durability) = {
         let mut gate = gate.borrow_mut();
-        gate.end_of_batch();
+        gate.record_lone(u64::MAX);
         if gate.attempts.is_empty() {
             return Judgement::Cleared(Cleared(Cow::Borrowed(batch)));
         }

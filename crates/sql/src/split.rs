@@ -5,37 +5,57 @@ use std::ops::Range;
 
 use crate::lex::{Kind, Unlexed, token};
 
-/// The statements of `text` without the semicolons between them; pieces with nothing but space
-/// and comments are left out. A semicolon inside parentheses (CREATE RULE) or inside the body of
+/// The statements of `text` without the semicolons between them, each with the comments before
+/// it; pieces with nothing but space and comments are no statements. A semicolon inside parentheses (CREATE RULE) or inside the body of
 /// a function in SQL (BEGIN ATOMIC … END) ends nothing.
 pub fn statements(text: &str) -> Result<Vec<Range<usize>>, Unlexed> {
-    let mut found = Vec::new();
+    let mut found: Vec<Range<usize>> = Vec::new();
     let mut piece = Piece::default();
-    let mut position = 0;
+    let (mut position, mut start) = (0, None);
     while let Some(token) = token(text, position)? {
         position = token.end;
         match token.kind {
-            Kind::Space | Kind::Comment => continue,
+            Kind::Space => continue,
             Kind::Mark(b';') if piece.parentheses == 0 && piece.blocks == 0 => {
-                found.extend(std::mem::take(&mut piece).span);
+                if std::mem::take(&mut piece).is_begun {
+                    found.push(start.take().unwrap_or(token.start)..token.start);
+                }
                 continue;
             }
-            Kind::Mark(b'(') => piece.parentheses += 1,
-            Kind::Mark(b')') => piece.parentheses = piece.parentheses.saturating_sub(1),
-            Kind::Word => piece.word(text.get(token.start..token.end).unwrap_or_default()),
-            _ => {}
+            Kind::Comment => {}
+            kind => {
+                piece.is_begun = true;
+                match kind {
+                    Kind::Mark(b'(') => piece.parentheses += 1,
+                    Kind::Mark(b')') => piece.parentheses = piece.parentheses.saturating_sub(1),
+                    Kind::Word => {
+                        piece.word(text.get(token.start..token.end).unwrap_or_default());
+                    }
+                    _ => {}
+                }
+            }
         }
-        let start = piece.span.as_ref().map_or(token.start, |span| span.start);
-        piece.span = Some(start..token.end);
+        start.get_or_insert(token.start);
     }
-    found.extend(piece.span);
-    Ok(found)
+    let rest = start.unwrap_or(text.len())..text.len();
+    match found.last_mut() {
+        // Nothing but comments: they belong to what they stand behind.
+        Some(last) if !piece.is_begun && !rest.is_empty() => last.end = text.len(),
+        _ if piece.is_begun => found.push(rest),
+        _ => {}
+    }
+    let trimmed = found.into_iter().map(|span| {
+        let piece = text.get(span.clone()).unwrap_or_default();
+        span.start..span.start + piece.trim_end().len()
+    });
+    Ok(trimmed.collect())
 }
 
 /// What has been read of one statement.
 #[derive(Default)]
 struct Piece {
-    span: Option<Range<usize>>,
+    /// There is more than space and comments.
+    is_begun: bool,
     parentheses: usize,
     /// BEGIN and CASE without their END, in a routine's body.
     blocks: usize,
@@ -71,6 +91,10 @@ mod tests {
         for (text, want) in [
             ("", vec![]),
             (" ; -- nothing\n;/* ; */", vec![]),
+            (
+                "/* a */ SELECT 1; -- b\n;SELECT 2 /* c */; -- d",
+                vec!["/* a */ SELECT 1", "-- b\n;SELECT 2 /* c */; -- d"],
+            ),
             ("SELECT 1", vec!["SELECT 1"]),
             (" SELECT 1 ; ", vec!["SELECT 1"]),
             (
