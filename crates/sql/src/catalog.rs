@@ -364,14 +364,15 @@ impl Catalog {
         Some(Resolved { relation, twice: all.next().is_some() })
     }
 
-    /// Every function of that name that a call with so many arguments could mean.
+    /// Every function of that name that a call with so many arguments could mean, or with any.
     pub(crate) fn find_functions<'c>(
         &'c self,
         schema: Option<&str>,
         name: &'c str,
-        arguments: usize,
+        arguments: impl Into<Option<usize>>,
         path: &Path,
     ) -> impl Iterator<Item = FunctionId> + 'c {
+        let arguments = arguments.into();
         let schemas: Vec<&Schema> = match schema {
             Some(schema) => self.named_schema(schema, path).into_iter().collect(),
             None => path.functions.iter().filter_map(|schema| self.schema(*schema)).collect(),
@@ -381,7 +382,10 @@ impl Catalog {
             .filter_map(move |schema| schema.functions.get(name))
             .flatten()
             .copied()
-            .filter(move |id| self.function(*id).is_some_and(|function| function.takes(arguments)))
+            .filter(move |id| match (self.function(*id), arguments) {
+                (Some(function), Some(arguments)) => function.takes(arguments),
+                (found, _) => found.is_some(),
+            })
     }
 
     /// Whether an operator of that name is the server's own, and the functions behind the others.

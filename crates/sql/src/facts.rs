@@ -108,6 +108,8 @@ pub struct RelationUse {
     /// LOCK; true for modes other than ACCESS SHARE.
     pub lock: Option<bool>,
     pub create: bool,
+    /// VACUUM and ANALYZE. Without any relation they mean all.
+    pub maintain: bool,
 }
 
 /// Columns of one relation, by number.
@@ -168,6 +170,7 @@ impl RelationUse {
             lock_rows: false,
             lock: None,
             create: false,
+            maintain: false,
         }
     }
 }

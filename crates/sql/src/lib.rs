@@ -13,7 +13,7 @@
 //! - the server's own functions inside views: it keeps no record of them;
 //! - what an EXECUTE runs, or a FETCH: the names are in [`facts::Facts::handle`];
 //! - the parts of commands that aren't queries, writes or session commands: these are
-//!   [`facts::Kind::Command`], and opaque.
+//!   [`facts::Kind::Command`], and most are opaque.
 
 pub mod catalog;
 pub mod facts;

@@ -55,6 +55,7 @@ nodes! {
     BoolExpr { plain boolop, list args, plain location }
     Boolean { plain boolval }
     BooleanTest { node arg, plain booltesttype, plain location }
+    CallStmt { one funccall, unset funcexpr, list outargs }
     CaseExpr { plain casetype, plain casecollid, node arg, list args, node defresult, plain location }
     CaseWhen { node expr, node result, plain location }
     ClosePortalStmt { text portalname }
@@ -143,6 +144,8 @@ nodes! {
     TypeName { list names, plain type_oid, plain setof, plain pct_type, list typmods, plain typemod, list array_bounds, plain location }
     UnlistenStmt { text conditionname }
     UpdateStmt { one relation, list target_list, node where_clause, list from_clause, one returning_clause, one with_clause }
+    VacuumRelation { one relation, plain oid, list va_cols }
+    VacuumStmt { list options, list rels, plain is_vacuumcmd }
     VariableSetStmt { plain kind, text name, list args, plain jumble_args, plain is_local, plain location }
     VariableShowStmt { text name }
     WindowDef { text name, text refname, list partition_clause, list order_clause, plain frame_options, node start_offset, node end_offset, plain location }
@@ -230,7 +233,8 @@ mod tests {
             for (name, c_type) in theirs {
                 let fits = match ours[name] {
                     "node" => matches!(&**c_type, "Node*" | "Expr*"),
-                    "list" | "unset" => c_type == "List*",
+                    "list" => c_type == "List*",
+                    "unset" => c_type.ends_with('*'),
                     "one" => c_type.ends_with('*') && c_type != "char*",
                     "text" => matches!(&**c_type, "char*" | "unionValUnion"),
                     "plain" => !c_type.ends_with('*'),

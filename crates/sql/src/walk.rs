@@ -66,7 +66,8 @@ pub(crate) fn facts(
     if matches!(walk.facts.kind, Kind::Explain { analyze: false }) {
         walk.facts.writes = false;
     }
-    if walk.facts.opaque.is_none() {
+    // Of other opaque commands nothing below the top was looked at.
+    if walk.facts.opaque.is_none_or(|command| command == "call") {
         walk.check_that_all_was_seen(statement, nodes_max)?;
     }
     Ok(walk.facts)
@@ -378,6 +379,44 @@ impl<'w> Walk<'w> {
                 self.facts.writes = true;
                 Kind::Truncate
             }
+            Node::CallStmt(call) => {
+                let call = call.funccall().ok_or(NotUnderstood::Construct("CALL"))?;
+                self.see(call);
+                let names = self.names(call.funcname().iter())?;
+                let (schema, name) = from::qualified(&names)?;
+                // Arguments that only give something out may be written or not.
+                let procedures: Vec<_> =
+                    self.catalog.find_functions(schema, name, None, self.path).collect();
+                if procedures.is_empty() {
+                    return Err(NotUnderstood::NoSuchFunction(names.join(".")));
+                }
+                self.note_functions(procedures);
+                self.casts.extend(self.catalog.implicit_casts());
+                let scope = self.empty_scope(Env::default());
+                self.expressions(call.args().iter(), scope);
+                self.facts.opaque = Some("call");
+                self.facts.writes = true;
+                Kind::Command("call")
+            }
+            Node::VacuumStmt(vacuum) => {
+                let mut name = if vacuum.is_vacuumcmd { "vacuum" } else { "analyze" };
+                for option in vacuum.options() {
+                    self.see_all(option)?;
+                    if option.defname() == Some("full") && !is_off(option) {
+                        name = "vacuum full";
+                    }
+                }
+                for relation in vacuum.rels() {
+                    self.see(relation);
+                    for column in relation.va_cols() {
+                        self.see(column);
+                    }
+                    self.named_relation(Node::from(relation.relation()))?.maintain = true;
+                }
+                self.facts.writes = true;
+                self.facts.outside_transaction = vacuum.is_vacuumcmd;
+                Kind::Command(name)
+            }
             node => {
                 let name = command(node).ok_or(NotUnderstood::Construct("command"))?;
                 self.facts.opaque = Some(name);
@@ -591,7 +630,7 @@ fn is_off(option: &DefElem) -> bool {
 }
 
 /// Commands that take effect at once or refuse to run in a transaction block.
-const OUTSIDE_TRANSACTION: [&str; 11] = [
+const OUTSIDE_TRANSACTION: [&str; 10] = [
     "alter database",
     "alter system",
     "checkpoint",
@@ -602,15 +641,12 @@ const OUTSIDE_TRANSACTION: [&str; 11] = [
     "drop tablespace",
     "load",
     "reindex",
-    "vacuum",
 ];
 
 /// PostgreSQL's own name for a command whose parts aren't looked into.
 fn command(node: Node<'_>) -> Option<&'static str> {
     Some(match node {
         Node::DoStmt(_) => "do",
-        Node::CallStmt(_) => "call",
-        Node::VacuumStmt(_) => "vacuum",
         Node::ClusterStmt(_) => "cluster",
         Node::ReindexStmt(_) => "reindex",
         Node::CheckPointStmt(_) => "checkpoint",

@@ -79,6 +79,7 @@ fn relation(lines: &mut String, used: &RelationUse, text: &str, catalog: &Catalo
         (used.lock_rows, "lock rows"),
         (used.lock == Some(false), "lock access share"),
         (used.lock == Some(true), "lock"),
+        (used.maintain, "maintain"),
         (used.only, "only"),
         (used.twice, "named twice in the path"),
     ] {
