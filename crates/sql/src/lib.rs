@@ -29,6 +29,7 @@ mod walk;
 pub use lex::Unlexed;
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::catalog::{Catalog, Names};
 use crate::facts::{Facts, NotUnderstood};
@@ -55,8 +56,12 @@ pub fn statements(
     let parsed = parse::parse(text, limits)?;
     let path = catalog.path(names);
     let statements = parsed.statements(text).into_iter().map(|(place, statement)| {
-        let facts = walk::facts(statement.stmt(), text, catalog, &path, limits.nodes_max);
-        Statement { place, facts }
+        // The bindings to the tree panic where a node is not of the kind that they expect. None is
+        // known; should one be found, the statement is refused like any that is not understood.
+        let facts = catch_unwind(AssertUnwindSafe(|| {
+            walk::facts(statement.stmt(), text, catalog, &path, limits.nodes_max)
+        }));
+        Statement { place, facts: facts.unwrap_or(Err(NotUnderstood::Unvisited)) }
     });
     Ok(statements.collect())
 }
