@@ -21,7 +21,8 @@ const APPLICATION_ID: i32 = 0x4741_5445;
 
 /// Each step takes the file from the version of its index to the next. Steps that were released
 /// are never changed.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE meta (
         key TEXT PRIMARY KEY NOT NULL,
         value BLOB NOT NULL
@@ -37,7 +38,8 @@ const MIGRATIONS: &[&str] = &["
         last_used_at INTEGER
     ) STRICT;
     CREATE INDEX tokens_of_name ON tokens (name) WHERE revoked_at IS NULL;
-", "
+",
+    "
     -- The newest head of each node's journal, so that a missing tail is missed.
     CREATE TABLE journal_heads (
         node TEXT PRIMARY KEY NOT NULL,
@@ -46,7 +48,8 @@ const MIGRATIONS: &[&str] = &["
         note TEXT NOT NULL,
         at INTEGER NOT NULL
     ) STRICT;
-"];
+",
+];
 
 pub(crate) fn open(path: &Path) -> Result<(Connection, [u8; SALT_KEY_BYTES]), StateError> {
     create_if_missing(path)?;
@@ -64,27 +67,14 @@ pub(crate) fn open(path: &Path) -> Result<(Connection, [u8; SALT_KEY_BYTES]), St
 /// SQLite would make it readable by everybody. It gives its two companions, `-wal` and `-shm`, the
 /// file's own permissions.
 fn create_if_missing(path: &Path) -> Result<(), StateError> {
-    match OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-    {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => match path.metadata() {
             Ok(metadata) if metadata.is_file() => Ok(()),
-            Ok(_) => Err(StateError::NotAFile {
-                path: path.to_owned(),
-            }),
-            Err(source) => Err(StateError::Io {
-                path: path.to_owned(),
-                source,
-            }),
+            Ok(_) => Err(StateError::NotAFile { path: path.to_owned() }),
+            Err(source) => Err(StateError::Io { path: path.to_owned(), source }),
         },
-        Err(source) => Err(StateError::Io {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) => Err(StateError::Io { path: path.to_owned(), source }),
     }
 }
 
@@ -94,18 +84,12 @@ fn check_ours(connection: &mut Connection, path: &Path) -> Result<(), StateError
     let mut look = || -> Result<_, rusqlite::Error> {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         let snapshot = connection.transaction()?;
-        Ok((
-            application_id(&snapshot)?,
-            is_empty(&snapshot)?,
-            version(&snapshot)?,
-        ))
+        Ok((application_id(&snapshot)?, is_empty(&snapshot)?, version(&snapshot)?))
     };
     match look().map_err(|source| opening(path, source))? {
         (APPLICATION_ID, _, version) => refuse_newer(version, path),
         (0, true, _) => Ok(()),
-        _ => Err(StateError::NotAStateFile {
-            path: path.to_owned(),
-        }),
+        _ => Err(StateError::NotAStateFile { path: path.to_owned() }),
     }
 }
 
@@ -139,10 +123,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StateError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = version(&transaction)?;
     refuse_newer(found, path)?;
-    for step in MIGRATIONS
-        .iter()
-        .skip(usize::try_from(found).unwrap_or(usize::MAX))
-    {
+    for step in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
         transaction.execute_batch(step)?;
     }
     if found == 0 {
@@ -151,10 +132,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StateError> {
             path: path.to_owned(),
             source: std::io::Error::other("the system's random source failed"),
         })?;
-        transaction.execute(
-            "INSERT INTO meta (key, value) VALUES ('salt_key', ?1)",
-            [key],
-        )?;
+        transaction.execute("INSERT INTO meta (key, value) VALUES ('salt_key', ?1)", [key])?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     }
     transaction.pragma_update(None, "user_version", known_version())?;
@@ -170,10 +148,7 @@ fn salt_key(connection: &Connection, path: &Path) -> Result<[u8; SALT_KEY_BYTES]
         .map_err(|source| opening(path, source))?;
     value
         .and_then(|value| value.try_into().ok())
-        .ok_or_else(|| StateError::Damaged {
-            path: path.to_owned(),
-            what: "no whole salt key",
-        })
+        .ok_or_else(|| StateError::Damaged { path: path.to_owned(), what: "no whole salt key" })
 }
 
 fn known_version() -> u32 {
@@ -183,11 +158,7 @@ fn known_version() -> u32 {
 fn refuse_newer(found: u32, path: &Path) -> Result<(), StateError> {
     let known = known_version();
     if found > known {
-        return Err(StateError::Newer {
-            path: path.to_owned(),
-            found,
-            known,
-        });
+        return Err(StateError::Newer { path: path.to_owned(), found, known });
     }
     Ok(())
 }
@@ -201,11 +172,7 @@ fn version(connection: &Connection) -> Result<u32, rusqlite::Error> {
 }
 
 fn is_empty(connection: &Connection) -> Result<bool, rusqlite::Error> {
-    connection.query_row(
-        "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)",
-        [],
-        |row| row.get(0),
-    )
+    connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
 }
 
 fn opening(path: &Path, source: rusqlite::Error) -> StateError {
@@ -213,10 +180,7 @@ fn opening(path: &Path, source: rusqlite::Error) -> StateError {
     if is_code(&source, ErrorCode::NotADatabase) {
         StateError::NotAStateFile { path }
     } else if is_code(&source, ErrorCode::DatabaseCorrupt) {
-        StateError::Damaged {
-            path,
-            what: "SQLite finds its structure broken",
-        }
+        StateError::Damaged { path, what: "SQLite finds its structure broken" }
     } else {
         StateError::Open { path, source }
     }

@@ -32,10 +32,7 @@ impl State {
     /// an older one up to date. Blocks for as long as that takes.
     pub fn open(path: &Path) -> Result<State, StateError> {
         let (connection, salt_key) = file::open(path)?;
-        Ok(State {
-            writer: Writer::start(connection)?,
-            salt_key,
-        })
+        Ok(State { writer: Writer::start(connection)?, salt_key })
     }
 
     /// The key of the salts that verifiers are derived with: made with the file, and never another.
@@ -47,10 +44,7 @@ impl State {
 #[derive(Debug, Error)]
 pub enum StateError {
     #[error("state file {path}: {source}", path = path.display())]
-    Io {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: std::io::Error },
     #[error("state file {path} is not a file", path = path.display())]
     NotAFile { path: PathBuf },
     /// Garbage, or another program's database: nothing in it was changed.
@@ -61,18 +55,11 @@ pub enum StateError {
          knows up to {known}); nothing in it was changed",
         path = path.display()
     )]
-    Newer {
-        path: PathBuf,
-        found: u32,
-        known: u32,
-    },
+    Newer { path: PathBuf, found: u32, known: u32 },
     #[error("state file {path} is damaged: {what}", path = path.display())]
     Damaged { path: PathBuf, what: &'static str },
     #[error("state file {path}: {source}", path = path.display())]
-    Open {
-        path: PathBuf,
-        source: rusqlite::Error,
-    },
+    Open { path: PathBuf, source: rusqlite::Error },
     #[error("`{name}` already has {TOKENS_PER_NAME_MAX} live tokens; revoke one first")]
     TooManyTokens { name: String },
     #[error("the state file could not be used: {0}")]

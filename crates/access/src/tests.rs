@@ -42,13 +42,7 @@ impl Drop for Directory {
 }
 
 async fn ids(state: &State, name: &str, now: i64) -> Vec<TokenId> {
-    state
-        .live_tokens(name, now)
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|(id, _)| id)
-        .collect()
+    state.live_tokens(name, now).await.unwrap().into_iter().map(|(id, _)| id).collect()
 }
 
 #[tokio::test]
@@ -56,10 +50,7 @@ async fn what_was_added_is_there_after_reopening() {
     let directory = Directory::new();
     let state = directory.state();
     let key = state.salt_key();
-    let id = state
-        .add_token("agent-7", "verifier", NOW, Some(NOW + DAY))
-        .await
-        .unwrap();
+    let id = state.add_token("agent-7", "verifier", NOW, Some(NOW + DAY)).await.unwrap();
     drop(state);
 
     let state = directory.state();
@@ -80,25 +71,16 @@ async fn what_was_added_is_there_after_reopening() {
 
 #[tokio::test]
 async fn two_files_have_two_salt_keys() {
-    assert_ne!(
-        Directory::new().state().salt_key(),
-        Directory::new().state().salt_key()
-    );
+    assert_ne!(Directory::new().state().salt_key(), Directory::new().state().salt_key());
 }
 
 #[tokio::test]
 async fn a_token_counts_for_its_own_name_until_it_expires_or_is_revoked() {
     let directory = Directory::new();
     let state = directory.state();
-    let short = state
-        .add_token("agent-7", "short", NOW, Some(NOW + DAY))
-        .await
-        .unwrap();
+    let short = state.add_token("agent-7", "short", NOW, Some(NOW + DAY)).await.unwrap();
     let long = state.add_token("agent-7", "long", NOW, None).await.unwrap();
-    let other = state
-        .add_token("agent-8", "other", NOW, None)
-        .await
-        .unwrap();
+    let other = state.add_token("agent-8", "other", NOW, None).await.unwrap();
 
     assert_eq!(ids(&state, "agent-7", NOW).await, [long, short]);
     assert_eq!(ids(&state, "agent-7", NOW + DAY - 1).await, [long, short]);
@@ -110,18 +92,10 @@ async fn a_token_counts_for_its_own_name_until_it_expires_or_is_revoked() {
 
     assert!(state.revoke_token(long, NOW + 1).await.unwrap());
     assert!(!state.revoke_token(long, NOW + 2).await.unwrap());
-    assert!(
-        !state
-            .revoke_token("999".parse().unwrap(), NOW)
-            .await
-            .unwrap()
-    );
+    assert!(!state.revoke_token("999".parse().unwrap(), NOW).await.unwrap());
     assert_eq!(ids(&state, "agent-7", NOW).await, [short]);
     let rows = state.tokens().await.unwrap();
-    assert_eq!(
-        rows.iter().map(|row| row.id).collect::<Vec<_>>(),
-        [short, long, other]
-    );
+    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [short, long, other]);
     assert_eq!(rows[1].revoked_at, Some(NOW + 1));
 }
 
@@ -129,10 +103,7 @@ async fn a_token_counts_for_its_own_name_until_it_expires_or_is_revoked() {
 async fn the_last_use_moves_forward_in_steps() {
     let directory = Directory::new();
     let state = directory.state();
-    let id = state
-        .add_token("agent-7", "verifier", NOW, None)
-        .await
-        .unwrap();
+    let id = state.add_token("agent-7", "verifier", NOW, None).await.unwrap();
     for (now, expected) in [
         (NOW, NOW),
         (NOW + TOUCH_INTERVAL_MILLIS - 1, NOW),
@@ -140,10 +111,7 @@ async fn the_last_use_moves_forward_in_steps() {
         (NOW - DAY, NOW + TOUCH_INTERVAL_MILLIS),
     ] {
         state.touch_token(id, now).await.unwrap();
-        assert_eq!(
-            state.tokens().await.unwrap()[0].last_used_at,
-            Some(expected)
-        );
+        assert_eq!(state.tokens().await.unwrap()[0].last_used_at, Some(expected));
     }
 }
 
@@ -161,14 +129,8 @@ async fn tokens_of_a_name_are_bounded() {
 
     let refused = add(NOW + DAY - 1, None).await.unwrap_err();
     assert!(matches!(&refused, StateError::TooManyTokens { name } if name == "agent-7"));
-    assert_eq!(
-        refused.to_string(),
-        "`agent-7` already has 16 live tokens; revoke one first"
-    );
-    state
-        .add_token("agent-8", "verifier", NOW, None)
-        .await
-        .unwrap();
+    assert_eq!(refused.to_string(), "`agent-7` already has 16 live tokens; revoke one first");
+    state.add_token("agent-8", "verifier", NOW, None).await.unwrap();
 
     // One that has expired or is revoked makes room for one.
     add(NOW + DAY, None).await.unwrap();
@@ -185,16 +147,10 @@ async fn tokens_of_a_name_are_bounded() {
 async fn an_id_is_never_given_twice() {
     let directory = Directory::new();
     let state = directory.state();
-    let first = state
-        .add_token("agent-7", "verifier", NOW, None)
-        .await
-        .unwrap();
+    let first = state.add_token("agent-7", "verifier", NOW, None).await.unwrap();
     let by_hand = Connection::open(directory.file()).unwrap();
     by_hand.execute("DELETE FROM tokens", []).unwrap();
-    let second = state
-        .add_token("agent-7", "verifier", NOW, None)
-        .await
-        .unwrap();
+    let second = state.add_token("agent-7", "verifier", NOW, None).await.unwrap();
     assert!(second > first);
 }
 
@@ -210,10 +166,7 @@ fn ids_read_as_they_are_written() {
 async fn nobody_else_may_read_the_file_or_its_companions() {
     let directory = Directory::new();
     let state = directory.state();
-    state
-        .add_token("agent-7", "verifier", NOW, None)
-        .await
-        .unwrap();
+    state.add_token("agent-7", "verifier", NOW, None).await.unwrap();
     let mut files = 0;
     for entry in std::fs::read_dir(&directory.0).unwrap() {
         let entry = entry.unwrap();
@@ -253,11 +206,7 @@ async fn another_process_is_seen_at_once() {
         .env("GATEPOST_TEST_STATE", directory.file())
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 
     let live = state.live_tokens("agent-7", NOW).await.unwrap();
     assert_eq!(live.len(), 1);
@@ -275,10 +224,7 @@ async fn the_other_process() {
     let (theirs, verifier) = state.live_tokens("agent-7", NOW).await.unwrap().remove(0);
     assert_eq!(verifier, "ours");
     assert!(state.revoke_token(theirs, NOW).await.unwrap());
-    state
-        .add_token("agent-7", "theirs", NOW, None)
-        .await
-        .unwrap();
+    state.add_token("agent-7", "theirs", NOW, None).await.unwrap();
 }
 
 /// All of them at a file that isn't there yet: the one moment when SQLite doesn't wait by itself.
@@ -294,10 +240,7 @@ fn several_can_open_a_new_file_at_once() {
                 directory.state().salt_key()
             };
             let openers: Vec<_> = (0..OPENERS).map(|_| scope.spawn(open)).collect();
-            openers
-                .into_iter()
-                .map(|opener| opener.join().unwrap())
-                .collect()
+            openers.into_iter().map(|opener| opener.join().unwrap()).collect()
         });
         assert!(keys.iter().all(|key| *key == keys[0]));
     }
@@ -311,10 +254,7 @@ async fn two_handles_that_write_at_once_both_get_through() {
     for n in 0..40 {
         let state = if n % 2 == 0 { one.clone() } else { two.clone() };
         requests.spawn(async move {
-            state
-                .add_token(&format!("agent-{}", n % 4), "verifier", NOW, None)
-                .await
-                .unwrap()
+            state.add_token(&format!("agent-{}", n % 4), "verifier", NOW, None).await.unwrap()
         });
     }
     let added = requests.join_all().await;
@@ -333,17 +273,7 @@ fn a_file_of_a_newer_program_is_refused_and_left_alone() {
     let before = std::fs::read(directory.file()).unwrap();
 
     let refused = State::open(&directory.file()).unwrap_err();
-    assert!(
-        matches!(
-            refused,
-            StateError::Newer {
-                found: 3,
-                known: 2,
-                ..
-            }
-        ),
-        "{refused}"
-    );
+    assert!(matches!(refused, StateError::Newer { found: 3, known: 2, .. }), "{refused}");
     assert!(refused.to_string().contains("newer Gatepost"), "{refused}");
     assert_eq!(std::fs::read(directory.file()).unwrap(), before);
 }
@@ -352,32 +282,20 @@ fn a_file_of_a_newer_program_is_refused_and_left_alone() {
 fn what_is_not_a_state_file_is_refused_and_left_alone() {
     let directory = Directory::new();
     let file = directory.file();
-    for garbage in [
-        &b"hello"[..],
-        &[0xff; 5000],
-        b"SQLite format 3\0 and then something else",
-    ] {
+    for garbage in [&b"hello"[..], &[0xff; 5000], b"SQLite format 3\0 and then something else"] {
         std::fs::write(&file, garbage).unwrap();
         let refused = State::open(&file).unwrap_err();
-        assert!(
-            matches!(refused, StateError::NotAStateFile { .. }),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, StateError::NotAStateFile { .. }), "{refused:?}");
         assert_eq!(std::fs::read(&file).unwrap(), garbage);
     }
     std::fs::remove_file(&file).unwrap();
 
     let others = Connection::open(&file).unwrap();
-    others
-        .execute_batch("CREATE TABLE bookmarks (url TEXT)")
-        .unwrap();
+    others.execute_batch("CREATE TABLE bookmarks (url TEXT)").unwrap();
     others.close().unwrap();
     let before = std::fs::read(&file).unwrap();
     let refused = State::open(&file).unwrap_err();
-    assert!(
-        matches!(refused, StateError::NotAStateFile { .. }),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, StateError::NotAStateFile { .. }), "{refused:?}");
     assert_eq!(std::fs::read(&file).unwrap(), before);
     std::fs::remove_file(&file).unwrap();
 
@@ -385,10 +303,7 @@ fn what_is_not_a_state_file_is_refused_and_left_alone() {
     others.pragma_update(None, "application_id", -7).unwrap();
     others.close().unwrap();
     let refused = State::open(&file).unwrap_err();
-    assert!(
-        matches!(refused, StateError::NotAStateFile { .. }),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, StateError::NotAStateFile { .. }), "{refused:?}");
 }
 
 #[test]
@@ -402,10 +317,7 @@ fn an_empty_file_becomes_a_state_file() {
 fn a_directory_is_refused() {
     let directory = Directory::new();
     let refused = State::open(&directory.0).unwrap_err();
-    assert_eq!(
-        refused.to_string(),
-        format!("state file {} is not a file", directory.0.display())
-    );
+    assert_eq!(refused.to_string(), format!("state file {} is not a file", directory.0.display()));
     assert_eq!(std::fs::read_dir(&directory.0).unwrap().count(), 0);
 }
 
@@ -414,10 +326,7 @@ fn a_directory_that_is_missing_is_named() {
     let directory = Directory::new();
     let refused = State::open(&directory.0.join("missing/gatepost.db")).unwrap_err();
     assert!(matches!(refused, StateError::Io { .. }), "{refused:?}");
-    assert!(
-        refused.to_string().contains("missing/gatepost.db"),
-        "{refused}"
-    );
+    assert!(refused.to_string().contains("missing/gatepost.db"), "{refused}");
 }
 
 #[test]
@@ -425,9 +334,7 @@ fn a_salt_key_that_was_cut_is_damage() {
     let directory = Directory::new();
     drop(directory.state());
     let by_hand = Connection::open(directory.file()).unwrap();
-    by_hand
-        .execute("UPDATE meta SET value = x'00'", [])
-        .unwrap();
+    by_hand.execute("UPDATE meta SET value = x'00'", []).unwrap();
     let refused = State::open(&directory.file()).unwrap_err();
     assert!(matches!(refused, StateError::Damaged { .. }), "{refused:?}");
     by_hand.execute("DELETE FROM meta", []).unwrap();

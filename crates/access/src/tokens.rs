@@ -56,9 +56,7 @@ impl State {
         expires_at: Option<i64>,
     ) -> Result<TokenId, StateError> {
         let (name, verifier) = (name.to_owned(), verifier.to_owned());
-        self.writer
-            .run(move |c| add(c, name, &verifier, created_at, expires_at))
-            .await
+        self.writer.run(move |c| add(c, name, &verifier, created_at, expires_at)).await
     }
 
     /// The tokens that open at `now`, with their verifiers, at most `TOKENS_PER_NAME_MAX` of them.
@@ -68,9 +66,7 @@ impl State {
         now: i64,
     ) -> Result<Vec<(TokenId, String)>, StateError> {
         let name = name.to_owned();
-        self.writer
-            .run(move |connection| Ok(live(connection, &name, now)?))
-            .await
+        self.writer.run(move |connection| Ok(live(connection, &name, now)?)).await
     }
 
     /// Every token, oldest first, whatever became of it.
@@ -81,9 +77,7 @@ impl State {
     /// Whether there was such a token to revoke: one that is revoked already keeps its date.
     pub async fn revoke_token(&self, id: TokenId, now: i64) -> Result<bool, StateError> {
         let update = "UPDATE tokens SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL";
-        self.writer
-            .run(move |c| Ok(c.execute(update, params![id.0, now])? == 1))
-            .await
+        self.writer.run(move |c| Ok(c.execute(update, params![id.0, now])? == 1)).await
     }
 
     /// Remembers that a token was used at `now`.
@@ -136,9 +130,7 @@ fn live(
     )?;
     let limit = i64::try_from(TOKENS_PER_NAME_MAX).unwrap_or(i64::MAX);
     let read = |row: &Row<'_>| Ok((TokenId(row.get(0)?), row.get(1)?));
-    statement
-        .query_map(params![name, now, limit], read)?
-        .collect()
+    statement.query_map(params![name, now, limit], read)?.collect()
 }
 
 fn list(connection: &Connection) -> Result<Vec<TokenRow>, rusqlite::Error> {

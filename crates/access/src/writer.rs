@@ -44,10 +44,7 @@ impl Writer {
             // Nobody may be waiting any more; what was done stays done.
             let _ = answer.send(request(connection));
         });
-        self.requests
-            .send(request)
-            .await
-            .map_err(|_| StateError::Ended)?;
+        self.requests.send(request).await.map_err(|_| StateError::Ended)?;
         answered.await.map_err(|_| StateError::Ended)?
     }
 }

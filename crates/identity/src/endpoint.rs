@@ -102,12 +102,7 @@ impl<'a> Der<'a> {
             0..=0x7f => (usize::from(length), rest),
             0x81..=0x84 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
-                (
-                    bytes
-                        .iter()
-                        .fold(0, |length, &byte| length << 8 | usize::from(byte)),
-                    rest,
-                )
+                (bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte)), rest)
             }
             _ => return None,
         };
@@ -132,81 +127,21 @@ mod tests {
     /// Arguments of `openssl req`, and the hash that openssl is asked for to compare with.
     const CERTIFICATES: &[(&str, &[&str], Option<&str>)] = &[
         ("rsa-md5", &["-newkey", "rsa:2048", "-md5"], Some("sha256")),
-        (
-            "rsa-sha1",
-            &["-newkey", "rsa:2048", "-sha1"],
-            Some("sha256"),
-        ),
-        (
-            "rsa-sha224",
-            &["-newkey", "rsa:2048", "-sha224"],
-            Some("sha224"),
-        ),
-        (
-            "rsa-sha256",
-            &["-newkey", "rsa:2048", "-sha256"],
-            Some("sha256"),
-        ),
-        (
-            "rsa-sha384",
-            &["-newkey", "rsa:2048", "-sha384"],
-            Some("sha384"),
-        ),
-        (
-            "rsa-sha512",
-            &["-newkey", "rsa:2048", "-sha512"],
-            Some("sha512"),
-        ),
-        (
-            "rsa-sha512-256",
-            &["-newkey", "rsa:2048", "-sha512-256"],
-            Some("sha512-256"),
-        ),
-        (
-            "pss-sha1",
-            &["-newkey", "rsa:2048", "-sha1", "-sigopt", PSS],
-            Some("sha256"),
-        ),
-        (
-            "pss-sha256",
-            &["-newkey", "rsa:2048", "-sha256", "-sigopt", PSS],
-            Some("sha256"),
-        ),
-        (
-            "pss-sha384",
-            &["-newkey", "rsa:2048", "-sha384", "-sigopt", PSS],
-            Some("sha384"),
-        ),
-        (
-            "pss-sha512",
-            &["-newkey", "rsa:2048", "-sha512", "-sigopt", PSS],
-            Some("sha512"),
-        ),
-        (
-            "ec-sha1",
-            &["-newkey", "ec", "-pkeyopt", P256, "-sha1"],
-            Some("sha256"),
-        ),
-        (
-            "ec-sha224",
-            &["-newkey", "ec", "-pkeyopt", P256, "-sha224"],
-            Some("sha224"),
-        ),
-        (
-            "ec-sha256",
-            &["-newkey", "ec", "-pkeyopt", P256, "-sha256"],
-            Some("sha256"),
-        ),
-        (
-            "ec-sha384",
-            &["-newkey", "ec", "-pkeyopt", P256, "-sha384"],
-            Some("sha384"),
-        ),
-        (
-            "ec-sha512",
-            &["-newkey", "ec", "-pkeyopt", P256, "-sha512"],
-            Some("sha512"),
-        ),
+        ("rsa-sha1", &["-newkey", "rsa:2048", "-sha1"], Some("sha256")),
+        ("rsa-sha224", &["-newkey", "rsa:2048", "-sha224"], Some("sha224")),
+        ("rsa-sha256", &["-newkey", "rsa:2048", "-sha256"], Some("sha256")),
+        ("rsa-sha384", &["-newkey", "rsa:2048", "-sha384"], Some("sha384")),
+        ("rsa-sha512", &["-newkey", "rsa:2048", "-sha512"], Some("sha512")),
+        ("rsa-sha512-256", &["-newkey", "rsa:2048", "-sha512-256"], Some("sha512-256")),
+        ("pss-sha1", &["-newkey", "rsa:2048", "-sha1", "-sigopt", PSS], Some("sha256")),
+        ("pss-sha256", &["-newkey", "rsa:2048", "-sha256", "-sigopt", PSS], Some("sha256")),
+        ("pss-sha384", &["-newkey", "rsa:2048", "-sha384", "-sigopt", PSS], Some("sha384")),
+        ("pss-sha512", &["-newkey", "rsa:2048", "-sha512", "-sigopt", PSS], Some("sha512")),
+        ("ec-sha1", &["-newkey", "ec", "-pkeyopt", P256, "-sha1"], Some("sha256")),
+        ("ec-sha224", &["-newkey", "ec", "-pkeyopt", P256, "-sha224"], Some("sha224")),
+        ("ec-sha256", &["-newkey", "ec", "-pkeyopt", P256, "-sha256"], Some("sha256")),
+        ("ec-sha384", &["-newkey", "ec", "-pkeyopt", P256, "-sha384"], Some("sha384")),
+        ("ec-sha512", &["-newkey", "ec", "-pkeyopt", P256, "-sha512"], Some("sha512")),
         ("ed25519", &["-newkey", "ed25519"], None),
         ("rsa-sha3", &["-newkey", "rsa:2048", "-sha3-256"], None),
     ];
@@ -214,25 +149,14 @@ mod tests {
     const P256: &str = "ec_paramgen_curve:prime256v1";
 
     fn openssl(arguments: &[&str]) -> Vec<u8> {
-        let output = Command::new("openssl")
-            .args(arguments)
-            .output()
-            .expect("openssl runs");
+        let output = Command::new("openssl").args(arguments).output().expect("openssl runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "openssl {arguments:?}: {said}");
         output.stdout
     }
 
     fn certificate(arguments: &[&str]) -> Vec<u8> {
-        let request = [
-            "req",
-            "-x509",
-            "-nodes",
-            "-keyout",
-            "/dev/null",
-            "-outform",
-            "DER",
-        ];
+        let request = ["req", "-x509", "-nodes", "-keyout", "/dev/null", "-outform", "DER"];
         openssl(&[&request[..], &["-subj", "/CN=localhost"], arguments].concat())
     }
 
@@ -243,12 +167,7 @@ mod tests {
             let der = certificate(arguments);
             let expected = hash.map(|hash| {
                 std::fs::write(&file, &der).unwrap();
-                openssl(&[
-                    "dgst",
-                    &format!("-{hash}"),
-                    "-binary",
-                    file.to_str().unwrap(),
-                ])
+                openssl(&["dgst", &format!("-{hash}"), "-binary", file.to_str().unwrap()])
             });
             assert_eq!(certificate_hash(&der), expected, "{name}");
         }
@@ -267,10 +186,7 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_bytes_is_refused() {
-        assert_eq!(
-            Der(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0]).element(0x30),
-            None
-        );
+        assert_eq!(Der(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0]).element(0x30), None);
         assert_eq!(Der(&[0x30, 0x80, 0, 0]).element(0x30), None);
         assert_eq!(Der(&[0x30, 0x85, 0, 0, 0, 0, 0]).element(0x30), None);
         assert_eq!(Der(&[0x30, 0x81, 1, 7]).element(0x30), Some(&[7][..]));

@@ -26,10 +26,7 @@ impl Identity {
 
     /// An identity that Gatepost itself keeps, by its name.
     pub fn local(name: impl Into<String>) -> Self {
-        Identity {
-            issuer: Self::LOCAL_ISSUER.to_owned(),
-            subject: name.into(),
-        }
+        Identity { issuer: Self::LOCAL_ISSUER.to_owned(), subject: name.into() }
     }
 }
 
@@ -52,10 +49,7 @@ mod tests {
     #[test]
     fn identities_read_as_policies_spell_them() {
         assert_eq!(Identity::local("agent-7").to_string(), "agent-7");
-        let foreign = Identity {
-            issuer: "https://idp".into(),
-            subject: "agent-7".into(),
-        };
+        let foreign = Identity { issuer: "https://idp".into(), subject: "agent-7".into() };
         assert_eq!(foreign.to_string(), "https://idp|agent-7");
         let forged = Identity::local("https://idp|agent-7");
         assert_ne!(forged.to_string(), foreign.to_string());

@@ -46,11 +46,7 @@ mod tests {
         let token = Token::generate().unwrap();
         let random = token.text().strip_prefix("gp_").unwrap();
         assert_eq!(random.len(), 43);
-        assert!(
-            random
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        );
+        assert!(random.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
         assert_ne!(token.text(), Token::generate().unwrap().text());
     }
 

@@ -72,7 +72,7 @@ fn several_statements_in_a_string() {
         &[
             "1 query SELECT 1 => SELECT 1, 1 rows",
             "2 query INSERT INTO t VALUES (6) => INSERT 0 1",
-            "3 query SELECT 'a;b' => SELECT 1, 1 rows",
+            "3 query SELECT 'a;b' -- ; => SELECT 1, 1 rows",
             "4 query INSERT INTO t VALUES (7) => INSERT 0 1",
             "5 query SELECT 1 / 0 => 22012",
             "6 query DELETE FROM t => not run",

@@ -90,12 +90,7 @@ impl Client {
         without_proof.extend_from_slice(nonce);
         let client_first_bare = self.client_first_bare.as_bytes();
         let authenticated = [client_first_bare, server_first, &without_proof].join(&b',');
-        Ok(Challenge {
-            salt,
-            iterations,
-            without_proof,
-            authenticated,
-        })
+        Ok(Challenge { salt, iterations, without_proof, authenticated })
     }
 }
 
@@ -153,9 +148,7 @@ impl Answered {
         let signature = match message.any_attribute()? {
             (b'v', signature) => signature,
             (b'e', error) if is_printable(error) => {
-                return Err(ScramError::Server(
-                    String::from_utf8_lossy(error).into_owned(),
-                ));
+                return Err(ScramError::Server(String::from_utf8_lossy(error).into_owned()));
             }
             _ => return Err(ScramError::Malformed("a server signature was expected")),
         };
@@ -181,12 +174,5 @@ pub(super) fn begin_with_nonce(
 ) -> (String, Client) {
     let client_first_bare = format!("n={name},r={nonce}");
     let client_first = format!("{}{client_first_bare}", binding.header());
-    (
-        client_first,
-        Client {
-            binding,
-            nonce,
-            client_first_bare,
-        },
-    )
+    (client_first, Client { binding, nonce, client_first_bare })
 }

@@ -37,13 +37,7 @@ impl ClientKeys {
     pub fn derive(password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Self {
         let mut salted: Key = [0; KEY_BYTES];
         let password = prepare(password);
-        pbkdf2::derive(
-            pbkdf2::PBKDF2_HMAC_SHA256,
-            iterations,
-            salt,
-            &password,
-            &mut salted,
-        );
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, &password, &mut salted);
         ClientKeys {
             client_key: mac(&salted, &[b"Client Key"]),
             server_key: mac(&salted, &[b"Server Key"]),

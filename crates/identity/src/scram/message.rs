@@ -83,17 +83,14 @@ impl<'a> Message<'a> {
         if self.rest.is_empty() {
             Ok(())
         } else {
-            Err(ScramError::Malformed(
-                "something follows the end of the message",
-            ))
+            Err(ScramError::Malformed("something follows the end of the message"))
         }
     }
 }
 
 /// Printable as RFC 5802 means it: visible ASCII without the comma.
 pub(super) fn is_printable(text: &[u8]) -> bool {
-    text.iter()
-        .all(|byte| byte.is_ascii_graphic() && *byte != b',')
+    text.iter().all(|byte| byte.is_ascii_graphic() && *byte != b',')
 }
 
 pub(super) fn nonce() -> Result<String, NoRandomness> {
@@ -105,9 +102,7 @@ pub(super) fn encode(bytes: &[u8]) -> String {
 }
 
 pub(super) fn decode(text: &[u8], malformed: &'static str) -> Result<Vec<u8>, ScramError> {
-    STANDARD
-        .decode(text)
-        .map_err(|_| ScramError::Malformed(malformed))
+    STANDARD.decode(text).map_err(|_| ScramError::Malformed(malformed))
 }
 
 /// A decimal number without a sign: `parse` alone would take `+1`.

@@ -48,15 +48,7 @@ impl Server {
         verifiers: Vec<Verifier>,
     ) -> Result<(String, Server), ScramError> {
         let nonce = nonce()?;
-        begin_with_nonce(
-            mechanism,
-            client_first,
-            binding,
-            salt,
-            iterations,
-            verifiers,
-            &nonce,
-        )
+        begin_with_nonce(mechanism, client_first, binding, salt, iterations, verifiers, &nonce)
     }
 
     /// Checks the client's proof: which verifier it fits, and the server's own proof to send back.
@@ -84,13 +76,8 @@ impl Server {
         let without_proof = without_proof.strip_suffix(b",").unwrap_or(without_proof);
 
         let server_first = self.server_first.as_bytes();
-        let authenticated: [&[u8]; 5] = [
-            &self.client_first_bare,
-            b",",
-            server_first,
-            b",",
-            without_proof,
-        ];
+        let authenticated: [&[u8]; 5] =
+            [&self.client_first_bare, b",", server_first, b",", without_proof];
         // Every round does the same work, and none ends the loop.
         let mut fits = None;
         for round in 0..self.verifiers.len().max(VERIFIERS_TRIED_MIN) {
@@ -133,9 +120,7 @@ pub(super) fn begin_with_nonce(
         return Err(ScramError::AuthorizationIdentity);
     }
     if !message.skip(b',') {
-        return Err(ScramError::Malformed(
-            "unexpected attribute in client-first-message",
-        ));
+        return Err(ScramError::Malformed("unexpected attribute in client-first-message"));
     }
     let mut expected_binding = message.read().to_vec();
     if has_binding {

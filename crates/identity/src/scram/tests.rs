@@ -101,18 +101,10 @@ fn a_verifier_is_the_one_that_postgresql_stores() {
         let verifier: Verifier = stored.parse().unwrap();
         let salt = stored.split([':', '$']).nth(2).unwrap();
         let salt = message::decode(salt.as_bytes(), "salt").unwrap();
-        assert_eq!(
-            Verifier::derive(password.as_bytes(), &salt, ITERATIONS),
-            verifier,
-            "{what}"
-        );
+        assert_eq!(Verifier::derive(password.as_bytes(), &salt, ITERATIONS), verifier, "{what}");
         assert_eq!(verifier.to_string(), *stored, "{what}");
         let other = format!("{password}x");
-        assert_ne!(
-            Verifier::derive(other.as_bytes(), &salt, ITERATIONS),
-            verifier,
-            "{what}"
-        );
+        assert_ne!(Verifier::derive(other.as_bytes(), &salt, ITERATIONS), verifier, "{what}");
     }
 }
 
@@ -147,15 +139,9 @@ fn what_is_no_verifier_is_refused() {
 #[test]
 fn salts_depend_on_name_and_key_and_nothing_else() {
     let salts = Salts::new([1; 32]);
-    assert_eq!(
-        salts.salt_of("agent-7"),
-        Salts::new([1; 32]).salt_of("agent-7")
-    );
+    assert_eq!(salts.salt_of("agent-7"), Salts::new([1; 32]).salt_of("agent-7"));
     assert_ne!(salts.salt_of("agent-7"), salts.salt_of("agent-8"));
-    assert_ne!(
-        salts.salt_of("agent-7"),
-        Salts::new([2; 32]).salt_of("agent-7")
-    );
+    assert_ne!(salts.salt_of("agent-7"), Salts::new([2; 32]).salt_of("agent-7"));
 }
 
 /// RFC 7677, section 3.
@@ -183,10 +169,7 @@ fn the_rfcs_example() {
         "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
     );
     let challenge = client.challenge(server_first.as_bytes()).unwrap();
-    assert_eq!(
-        (challenge.salt(), challenge.iterations()),
-        (&salt[..], ITERATIONS)
-    );
+    assert_eq!((challenge.salt(), challenge.iterations()), (&salt[..], ITERATIONS));
     let (client_final, answered) =
         challenge.answer(&ClientKeys::derive(b"pencil", &salt, ITERATIONS));
     assert_eq!(
@@ -196,10 +179,7 @@ fn the_rfcs_example() {
     );
     let (index, server_final) = server.finish(&client_final).unwrap();
     assert_eq!(index, 0);
-    assert_eq!(
-        server_final,
-        "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
-    );
+    assert_eq!(server_final, "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
     answered.verify(server_final.as_bytes()).unwrap();
 }
 
@@ -211,10 +191,7 @@ fn one() -> NonZeroU32 {
 }
 
 fn verifiers(passwords: &[&str]) -> Vec<Verifier> {
-    passwords
-        .iter()
-        .map(|p| Verifier::derive(p.as_bytes(), SALT, one()))
-        .collect()
+    passwords.iter().map(|p| Verifier::derive(p.as_bytes(), SALT, one())).collect()
 }
 
 /// A whole exchange; the index of the verifier that fits.
@@ -226,20 +203,10 @@ fn exchange(
 ) -> Result<usize, ScramError> {
     let mechanism = client.mechanism();
     let (first, client) = Client::begin(client)?;
-    let (first, server) = Server::begin(
-        mechanism,
-        first.as_bytes(),
-        server,
-        SALT,
-        one(),
-        verifiers(known),
-    )?;
+    let (first, server) =
+        Server::begin(mechanism, first.as_bytes(), server, SALT, one(), verifiers(known))?;
     let challenge = client.challenge(first.as_bytes())?;
-    let keys = ClientKeys::derive(
-        password.as_bytes(),
-        challenge.salt(),
-        challenge.iterations(),
-    );
+    let keys = ClientKeys::derive(password.as_bytes(), challenge.salt(), challenge.iterations());
     let (last, answered) = challenge.answer(&keys);
     let (index, last) = server.finish(&last)?;
     answered.verify(last.as_bytes())?;
@@ -259,18 +226,9 @@ fn any_one_of_a_names_secrets_opens() {
         assert_eq!(plain, Ok(index));
     }
     let refused = Err(ScramError::Refused);
-    assert_eq!(
-        exchange(ClientBinding::Unsupported, None, "secret 40", &many),
-        refused
-    );
-    assert_eq!(
-        exchange(ClientBinding::Unsupported, None, "secret", &["Secret"]),
-        refused
-    );
-    assert_eq!(
-        exchange(ClientBinding::Unsupported, None, "secret", &[]),
-        refused
-    );
+    assert_eq!(exchange(ClientBinding::Unsupported, None, "secret 40", &many), refused);
+    assert_eq!(exchange(ClientBinding::Unsupported, None, "secret", &["Secret"]), refused);
+    assert_eq!(exchange(ClientBinding::Unsupported, None, "secret", &[]), refused);
     assert_eq!(exchange(ClientBinding::Unsupported, None, "", &[]), refused);
 }
 
@@ -281,15 +239,9 @@ fn every_pair_of_bindings() {
     assert_eq!(exchange(Unsupported, None, "secret", known), Ok(0));
     assert_eq!(exchange(Unsupported, Some(HASH), "secret", known), Ok(0));
     assert_eq!(exchange(NotOffered, None, "secret", known), Ok(0));
-    assert_eq!(
-        exchange(NotOffered, Some(HASH), "secret", known),
-        Err(ScramError::Downgrade)
-    );
+    assert_eq!(exchange(NotOffered, Some(HASH), "secret", known), Err(ScramError::Downgrade));
     assert_eq!(exchange(endpoint(HASH), Some(HASH), "secret", known), Ok(0));
-    assert_eq!(
-        exchange(endpoint(HASH), None, "secret", known),
-        Err(ScramError::Mechanism)
-    );
+    assert_eq!(exchange(endpoint(HASH), None, "secret", known), Err(ScramError::Mechanism));
     let other = exchange(endpoint(&[8; 32]), Some(HASH), "secret", known);
     assert_eq!(other, Err(ScramError::BindingMismatch));
     let wrong = exchange(endpoint(HASH), Some(HASH), "wrong", known);
@@ -318,18 +270,10 @@ fn first_messages_that_a_server_accepts() {
         (SCRAM_SHA_256, b"n,,n=J\xfcrgen,r=abc", None),
         (SCRAM_SHA_256, b"n,,n=,r=abc,", None),
         (SCRAM_SHA_256, b"n,,n=,r=abc,x=later,y=", None),
-        (
-            SCRAM_SHA_256_PLUS,
-            b"p=tls-server-end-point,,n=,r=abc",
-            Some(HASH),
-        ),
+        (SCRAM_SHA_256_PLUS, b"p=tls-server-end-point,,n=,r=abc", Some(HASH)),
     ] {
         let shown = first.escape_ascii();
-        assert_eq!(
-            begin(mechanism, first, binding).map(|_| ()),
-            Ok(()),
-            "{shown}"
-        );
+        assert_eq!(begin(mechanism, first, binding).map(|_| ()), Ok(()), "{shown}");
     }
 }
 
@@ -341,37 +285,12 @@ fn first_messages_that_a_server_refuses() {
     for (mechanism, first, binding, error) in [
         ("SCRAM-SHA-1", &b"n,,n=,r=abc"[..], None, &Mechanism),
         (SCRAM_SHA_256_PLUS, b"n,,n=,r=abc", None, &Mechanism),
-        (
-            SCRAM_SHA_256_PLUS,
-            b"n,,n=,r=abc",
-            Some(HASH),
-            &BindingMissing,
-        ),
-        (
-            SCRAM_SHA_256_PLUS,
-            b"y,,n=,r=abc",
-            Some(HASH),
-            &BindingMissing,
-        ),
+        (SCRAM_SHA_256_PLUS, b"n,,n=,r=abc", Some(HASH), &BindingMissing),
+        (SCRAM_SHA_256_PLUS, b"y,,n=,r=abc", Some(HASH), &BindingMissing),
         (SCRAM_SHA_256, b"y,,n=,r=abc", Some(HASH), &Downgrade),
-        (
-            SCRAM_SHA_256,
-            b"p=tls-server-end-point,,n=,r=abc",
-            Some(HASH),
-            &BindingUnexpected,
-        ),
-        (
-            SCRAM_SHA_256_PLUS,
-            b"p=tls-unique,,n=,r=abc",
-            Some(HASH),
-            &BindingType,
-        ),
-        (
-            SCRAM_SHA_256,
-            b"n,a=root,n=,r=abc",
-            None,
-            &AuthorizationIdentity,
-        ),
+        (SCRAM_SHA_256, b"p=tls-server-end-point,,n=,r=abc", Some(HASH), &BindingUnexpected),
+        (SCRAM_SHA_256_PLUS, b"p=tls-unique,,n=,r=abc", Some(HASH), &BindingType),
+        (SCRAM_SHA_256, b"n,a=root,n=,r=abc", None, &AuthorizationIdentity),
         (SCRAM_SHA_256, b"n,,m=x,n=,r=abc", None, &Extension),
         (SCRAM_SHA_256, &long, None, &TooLong),
         (SCRAM_SHA_256, b"", None, &malformed),
@@ -388,19 +307,10 @@ fn first_messages_that_a_server_refuses() {
         (SCRAM_SHA_256, b"n,,n=,r=abc,1=x", None, &malformed),
         (SCRAM_SHA_256, b"n,,n=,r=abc,x", None, &malformed),
         (SCRAM_SHA_256_PLUS, b"p", Some(HASH), &malformed),
-        (
-            SCRAM_SHA_256_PLUS,
-            b"p=tls-server-end-point",
-            Some(HASH),
-            &malformed,
-        ),
+        (SCRAM_SHA_256_PLUS, b"p=tls-server-end-point", Some(HASH), &malformed),
     ] {
         let shown = first.escape_ascii();
-        assert_same(
-            begin(mechanism, first, binding).map(|_| ()),
-            error,
-            &shown.to_string(),
-        );
+        assert_same(begin(mechanism, first, binding).map(|_| ()), error, &shown.to_string());
     }
 }
 
@@ -425,11 +335,7 @@ fn final_messages_that_a_server_refuses() {
     let bound = encode(b"p=tls-server-end-point,,another hash");
     for (plus, last, error) in [
         (false, format!("c=biws,r=abcserver,p={proof}"), &Refused),
-        (
-            false,
-            format!("c=biws,r=abcserver,x=later,p={proof}"),
-            &Refused,
-        ),
+        (false, format!("c=biws,r=abcserver,x=later,p={proof}"), &Refused),
         (false, format!("c=biws,r=abcservex,p={proof}"), &Nonce),
         (false, format!("c=biws,r=abc,p={proof}"), &Nonce),
         (false, format!("c=eSws,r=abcserver,p={proof}"), &malformed),
@@ -438,41 +344,17 @@ fn final_messages_that_a_server_refuses() {
         (false, format!("c=biws,p={proof}"), &malformed),
         (false, "c=biws,r=abcserver".to_owned(), &malformed),
         (false, "c=biws,r=abcserver,p=".to_owned(), &malformed),
-        (
-            false,
-            "c=biws,r=abcserver,p=no base64".to_owned(),
-            &malformed,
-        ),
+        (false, "c=biws,r=abcserver,p=no base64".to_owned(), &malformed),
         (false, format!("c=biws,r=abcserver,p={short}"), &malformed),
-        (
-            false,
-            format!("c=biws,r=abcserver,p={proof},x=more"),
-            &malformed,
-        ),
+        (false, format!("c=biws,r=abcserver,p={proof},x=more"), &malformed),
         (false, String::new(), &malformed),
-        (
-            false,
-            format!("c=biws,r=abcserver,x={}", "a".repeat(MESSAGE_BYTES_MAX)),
-            &TooLong,
-        ),
-        (
-            true,
-            format!("c=biws,r=abcserver,p={proof}"),
-            &BindingMismatch,
-        ),
-        (
-            true,
-            format!("c={bound},r=abcserver,p={proof}"),
-            &BindingMismatch,
-        ),
+        (false, format!("c=biws,r=abcserver,x={}", "a".repeat(MESSAGE_BYTES_MAX)), &TooLong),
+        (true, format!("c=biws,r=abcserver,p={proof}"), &BindingMismatch),
+        (true, format!("c={bound},r=abcserver,p={proof}"), &BindingMismatch),
     ] {
         let server = match plus {
             false => begin(SCRAM_SHA_256, b"n,,n=,r=abc", Some(HASH)),
-            true => begin(
-                SCRAM_SHA_256_PLUS,
-                b"p=tls-server-end-point,,n=,r=abc",
-                Some(HASH),
-            ),
+            true => begin(SCRAM_SHA_256_PLUS, b"p=tls-server-end-point,,n=,r=abc", Some(HASH)),
         };
         assert_same(server.unwrap().finish(last.as_bytes()), error, &last);
     }
@@ -483,29 +365,18 @@ fn final_messages_that_a_server_refuses() {
 fn a_stored_key_is_no_client_key() {
     let stolen = &verifiers(&["secret"])[0];
     let (first, client) = Client::begin(ClientBinding::Unsupported).unwrap();
-    let (first, server) = Server::begin(
-        SCRAM_SHA_256,
-        first.as_bytes(),
-        None,
-        SALT,
-        one(),
-        verifiers(&["secret"]),
-    )
-    .unwrap();
+    let (first, server) =
+        Server::begin(SCRAM_SHA_256, first.as_bytes(), None, SALT, one(), verifiers(&["secret"]))
+            .unwrap();
     let challenge = client.challenge(first.as_bytes()).unwrap();
-    let keys = ClientKeys {
-        client_key: stolen.stored_key,
-        server_key: stolen.server_key,
-    };
+    let keys = ClientKeys { client_key: stolen.stored_key, server_key: stolen.server_key };
     let (last, _) = challenge.answer(&keys);
     assert_eq!(server.finish(&last), Err(ScramError::Refused));
 }
 
 fn challenged(server_first: &[u8]) -> Result<Challenge, ScramError> {
     let nonce = "abc".to_owned();
-    client::begin_with_nonce(ClientBinding::Unsupported, "", nonce)
-        .1
-        .challenge(server_first)
+    client::begin_with_nonce(ClientBinding::Unsupported, "", nonce).1.challenge(server_first)
 }
 
 #[test]
@@ -533,11 +404,7 @@ fn first_messages_that_a_client_refuses() {
         (b"", &malformed),
         (&[b'r'; MESSAGE_BYTES_MAX + 1], &TooLong),
     ] {
-        assert_same(
-            challenged(first).map(|_| ()),
-            error,
-            &first.escape_ascii().to_string(),
-        );
+        assert_same(challenged(first).map(|_| ()), error, &first.escape_ascii().to_string());
     }
 }
 
@@ -567,10 +434,7 @@ fn a_server_that_does_not_know_the_password_is_refused() {
 fn debug_shows_no_secret() {
     let verifier = &verifiers(&["secret"])[0];
     assert_eq!(format!("{verifier:?}"), "Verifier(…)");
-    assert_eq!(
-        format!("{:?}", ClientKeys::derive(b"secret", SALT, one())),
-        "ClientKeys(…)"
-    );
+    assert_eq!(format!("{:?}", ClientKeys::derive(b"secret", SALT, one())), "ClientKeys(…)");
     assert_eq!(format!("{:?}", Salts::new([0; 32])), "Salts(…)");
     let server = begin(SCRAM_SHA_256, b"n,,n=,r=abc", None).unwrap();
     assert_eq!(format!("{server:?}"), "scram::Server(…)");
