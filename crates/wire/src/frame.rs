@@ -63,12 +63,7 @@ impl Walker {
             return Ok(None);
         };
         let [tag, length @ ..] = *header;
-        let length = i32::from_be_bytes(length);
-        let body_bytes = usize::try_from(length)
-            .ok()
-            .and_then(|length| length.checked_sub(4))
-            .filter(|&bytes| bytes <= BODY_BYTES_MAX)
-            .ok_or(FrameError::Length { tag, length })?;
+        let body_bytes = body_bytes(tag, length, BODY_BYTES_MAX)?;
         if body.len() < body_bytes.min((self.wanted)(tag)) {
             return Ok(None);
         }
@@ -92,17 +87,22 @@ pub fn whole(bytes: &[u8], body_bytes_max: usize) -> Result<Option<Frame<'_>>, F
         return Ok(None);
     };
     let [tag, length @ ..] = *header;
-    let length = i32::from_be_bytes(length);
-    let body_bytes = usize::try_from(length)
-        .ok()
-        .and_then(|length| length.checked_sub(4))
-        .filter(|&bytes| bytes <= body_bytes_max)
-        .ok_or(FrameError::Length { tag, length })?;
+    let body_bytes = body_bytes(tag, length, body_bytes_max)?;
     Ok(bytes.get(HEADER_BYTES..HEADER_BYTES + body_bytes).map(|body| Frame {
         tag,
         body_bytes,
         body,
     }))
+}
+
+/// The body's length, judged before anything is allocated for it.
+fn body_bytes(tag: u8, length: [u8; 4], max: usize) -> Result<usize, FrameError> {
+    let length = i32::from_be_bytes(length);
+    usize::try_from(length)
+        .ok()
+        .and_then(|length| length.checked_sub(4))
+        .filter(|&bytes| bytes <= max)
+        .ok_or(FrameError::Length { tag, length })
 }
 
 /// Appends a frame whose body `body` writes.

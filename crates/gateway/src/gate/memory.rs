@@ -9,34 +9,11 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use audit::event::Text;
+use super::reading::{Recorded, Secrets};
 
 /// Bytes of texts and values that a session's names may stand for. A session that prepares more
 /// has the oldest forgotten, all at once.
 pub(crate) const REMEMBERED_BYTES_MAX: usize = 16 << 20;
-
-/// A text as it is recorded: read, and without its secrets.
-pub(crate) enum Recorded {
-    Sql { text: Box<str>, redacted: u32 },
-    Withheld { bytes: u64, sha256: [u8; 32] },
-}
-
-/// The parameters whose values are secrets.
-pub(crate) enum Secrets {
-    /// The text could not be read, so any may be.
-    All,
-    /// Counted from 1.
-    These(Vec<u16>),
-}
-
-impl Secrets {
-    pub(crate) fn contain(&self, number: u16) -> bool {
-        match self {
-            Secrets::All => true,
-            Secrets::These(numbers) => numbers.contains(&number),
-        }
-    }
-}
 
 /// A prepared statement.
 pub(crate) struct Prepared {
@@ -71,26 +48,6 @@ pub(crate) struct Memory {
     preparing: VecDeque<(Box<[u8]>, Rc<Prepared>)>,
     portals: HashMap<Box<[u8]>, Rc<Bound>>,
     bytes: usize,
-}
-
-impl Recorded {
-    pub(crate) fn as_text(&self) -> Text<'_> {
-        match self {
-            Recorded::Sql { text, redacted } => {
-                Text::Sql { bytes: text.as_bytes(), redacted: *redacted }
-            }
-            Recorded::Withheld { bytes, sha256 } => {
-                Text::Withheld { bytes: *bytes, sha256: *sha256 }
-            }
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Recorded::Sql { text, .. } => text.len(),
-            Recorded::Withheld { .. } => 0,
-        }
-    }
 }
 
 impl Memory {

@@ -1,0 +1,99 @@
+//! A text as the journal may have it: without its secrets where it can be read for certain, and by
+//! its length and hash where it can't.
+
+use std::borrow::Cow;
+
+use audit::event::Text;
+use aws_lc_rs::digest;
+
+/// A text as it is recorded: read, and without its secrets.
+pub(crate) enum Recorded {
+    Sql { text: Box<str>, redacted: u32 },
+    Withheld { bytes: u64, sha256: [u8; 32] },
+}
+
+/// The parameters whose values are secrets.
+pub(crate) enum Secrets {
+    /// The text could not be read, so any may be.
+    All,
+    /// Counted from 1.
+    These(Vec<u16>),
+}
+
+impl Secrets {
+    pub(crate) fn contain(&self, number: u16) -> bool {
+        match self {
+            Secrets::All => true,
+            Secrets::These(numbers) => numbers.contains(&number),
+        }
+    }
+}
+
+/// What decides how PostgreSQL reads a text.
+#[derive(Default)]
+pub(super) struct Reading {
+    pub(super) standard_strings: bool,
+    /// No byte below 0x80 is ever part of another character.
+    pub(super) ascii_safe: bool,
+}
+
+impl Reading {
+    /// The text as characters, if it is certain where its quotes are.
+    pub(super) fn text<'t>(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
+        (self.standard_strings && self.ascii_safe).then(|| String::from_utf8_lossy(text))
+    }
+}
+
+impl Recorded {
+    pub(crate) fn as_text(&self) -> Text<'_> {
+        match self {
+            Recorded::Sql { text, redacted } => {
+                Text::Sql { bytes: text.as_bytes(), redacted: *redacted }
+            }
+            Recorded::Withheld { bytes, sha256 } => {
+                Text::Withheld { bytes: *bytes, sha256: *sha256 }
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Recorded::Sql { text, .. } => text.len(),
+            Recorded::Withheld { .. } => 0,
+        }
+    }
+}
+
+/// Encodings in which a byte below 0x80 can be the second of a character.
+/// <https://www.postgresql.org/docs/current/multibyte.html>
+pub(super) fn is_ascii_safe(encoding: &[u8]) -> bool {
+    !matches!(
+        encoding,
+        b"BIG5" | b"GB18030" | b"GBK" | b"JOHAB" | b"SJIS" | b"SHIFT_JIS_2004" | b"UHC"
+    )
+}
+
+/// A text as the journal may have it, and which of its parameters are secrets. `read` is the
+/// text where it could be read; `bytes` is how long the message was.
+pub(super) fn recorded(
+    read: Option<&str>,
+    text: &[u8],
+    bytes: usize,
+    patterns: &sql::secrets::Patterns,
+) -> (Recorded, Secrets) {
+    match read.map(|read| sql::secrets::redact(read, patterns)) {
+        Some(Ok(redacted)) => {
+            let count = u32::try_from(redacted.count).unwrap_or(u32::MAX);
+            let text = redacted.text.into_owned().into_boxed_str();
+            (Recorded::Sql { text, redacted: count }, Secrets::These(redacted.parameters))
+        }
+        // Where the quotes are not known, every parameter may be a secret.
+        Some(Err(_)) | None => (withheld(text, bytes), Secrets::All),
+    }
+}
+
+pub(super) fn withheld(text: &[u8], bytes: usize) -> Recorded {
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(digest::digest(&digest::SHA256, text).as_ref());
+    Recorded::Withheld { bytes: bytes as u64, sha256 }
+}

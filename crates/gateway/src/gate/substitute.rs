@@ -1,0 +1,62 @@
+//! Refusal by substitution: what PostgreSQL gets in place of a message that may not pass, so that it
+//! fails there as any statement does, and whose error is ours to put into words.
+
+use wire::backend::ErrorFields;
+use wire::frontend;
+
+use super::{Entry, Gate};
+
+/// A portal or statement of this name is never made: messages that would use one are replaced by
+/// a Parse under it, which fails and leaves the client's own names alone.
+const REFUSED_NAME: &[u8] = b"gatepost refused";
+
+/// An oid that no function has.
+const NO_FUNCTION: u32 = u32::MAX;
+
+/// What the server gets to see of a message: the tag of what is sent in its place.
+pub(crate) fn tag_sent(tag: u8, entry: &Entry) -> u8 {
+    match (entry, tag) {
+        (Entry::Refused(_), frontend::BIND | frontend::EXECUTE) => frontend::PARSE,
+        _ => tag,
+    }
+}
+
+impl Gate {
+    /// Our words instead of the server's, if the error is the one that we provoked. A cancel, a
+    /// timeout or an aborted transaction comes as the server says it.
+    pub(super) fn replaced(&self, entry: &mut Entry, body: &[u8]) -> Option<Vec<u8>> {
+        let Entry::Refused(refusal) = entry else {
+            return None;
+        };
+        let fields = ErrorFields::read(body);
+        let holds = |needle: &str| {
+            fields.message.windows(needle.len()).any(|window| window == needle.as_bytes())
+        };
+        if !holds(&self.nonce) && !holds(&NO_FUNCTION.to_string()) {
+            return None;
+        }
+        let severity = std::str::from_utf8(fields.severity).unwrap_or("ERROR");
+        let mut out = Vec::new();
+        refusal.write_as(severity, &mut out);
+        Some(out)
+    }
+
+    /// Writes what PostgreSQL gets instead of a message that may not pass. Messages that run
+    /// nothing pass as they are. `false` is such a message.
+    pub(super) fn substitute(&self, tag: u8, body: &[u8], out: &mut Vec<u8>) -> bool {
+        let failing = format!("SELECT \"{}\"", self.nonce);
+        match tag {
+            frontend::QUERY => frontend::write_query(out, &failing),
+            // As PostgreSQL: an unnamed Parse that fails has destroyed the unnamed statement.
+            frontend::PARSE => {
+                frontend::write_parse(out, frontend::name(body).unwrap_or_default(), &failing);
+            }
+            frontend::BIND | frontend::EXECUTE => {
+                frontend::write_parse(out, REFUSED_NAME, &failing);
+            }
+            frontend::FUNCTION_CALL => frontend::write_function_call(out, NO_FUNCTION),
+            _ => return false,
+        }
+        true
+    }
+}
