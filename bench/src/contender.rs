@@ -1,5 +1,6 @@
-//! The four ways to the same server, started for the run: directly, through the floor, through
-//! PgBouncer, through Gatepost. Each is a process of its own whose CPU time can be read.
+//! The ways to the same server, started for the run: directly, through the floor, through
+//! PgBouncer, through Gatepost with records that are waited for and that are not. Each but the
+//! last two, which are one, is a process of its own whose CPU time can be read.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::journal::Extent;
 use crate::scratch::{Cluster, Options, SUPERUSER, ServerBinaries};
 
 pub struct Programs {
@@ -15,6 +17,10 @@ pub struct Programs {
     pub pgbouncer: PathBuf,
     pub gatepost: PathBuf,
 }
+
+/// The two connections of one Gatepost.
+pub const RELAXED: &str = "gatepost relaxed";
+pub const STRICT: &str = "gatepost strict";
 
 /// How a client gets in.
 #[derive(Clone)]
@@ -27,11 +33,17 @@ pub struct Contender {
     pub clients: PathBuf,
     /// The process between, where there is one.
     proxy: Option<u32>,
+    /// The directory of what the process writes, where it does.
+    journal: Option<PathBuf>,
 }
 
 impl Contender {
     pub fn cpu(&self) -> CpuTime {
         CpuTime::of(self.proxy)
+    }
+
+    pub fn journal(&self) -> Option<Extent> {
+        self.journal.as_deref().map(Extent::of)
     }
 }
 
@@ -67,11 +79,21 @@ pub struct Contenders {
     _proxies: Vec<Proxy>,
     _cluster: Cluster,
     _directory: Directory,
+    disk: Directory,
 }
 
 impl Contenders {
-    pub fn start(programs: &Programs) -> Contenders {
-        let directory = Directory::new();
+    /// What Gatepost writes goes below `beside`, on a disk that can be flushed.
+    pub fn start(programs: &Programs, beside: &Path) -> Contenders {
+        let directory = Directory::new(&std::env::temp_dir());
+        remove_what_died(beside);
+        let disk = Directory::new(beside);
+        let file_system = file_system(&disk.0);
+        assert!(
+            !["tmpfs", "ramfs"].contains(&file_system.as_str()),
+            "{}: a journal in memory costs nothing; set CARGO_TARGET_DIR to a disk",
+            beside.display()
+        );
         let cluster = start_cluster(&programs.postgresql);
         let direct = Contender {
             name: "direct",
@@ -81,10 +103,11 @@ impl Contenders {
             database: "postgres".to_owned(),
             clients: programs.postgresql.clone(),
             proxy: None,
+            journal: None,
         };
         let floor = floor(&direct);
         let pgbouncer = pgbouncer(&programs.pgbouncer, &direct, &directory.0);
-        let (gatepost, token) = gatepost(&programs.gatepost, &direct, &directory.0);
+        let (gatepost, token) = gatepost(&programs.gatepost, &direct, &disk.0);
 
         let through = |name, proxy: &Proxy| Contender {
             name,
@@ -92,21 +115,25 @@ impl Contenders {
             proxy: Some(proxy.process.id()),
             ..direct.clone()
         };
+        let gate = |name, database: &str| Contender {
+            user: "bench".to_owned(),
+            password: token.clone(),
+            database: database.to_owned(),
+            journal: Some(disk.0.join(JOURNAL)),
+            ..through(name, &gatepost)
+        };
         let all = vec![
             direct.clone(),
             through("floor", &floor),
             through("pgbouncer", &pgbouncer),
-            Contender {
-                user: "bench".to_owned(),
-                password: token,
-                database: "bench".to_owned(),
-                ..through("gatepost", &gatepost)
-            },
+            gate(RELAXED, "relaxed"),
+            gate(STRICT, "strict"),
         ];
         let versions = vec![
             first_line(Command::new(programs.postgresql.join("postgres")).arg("--version")),
             first_line(Command::new(&programs.pgbouncer).arg("--version")),
             first_line(Command::new(&programs.gatepost).arg("--version")),
+            format!("journal on {file_system}"),
         ];
         Contenders {
             all,
@@ -114,6 +141,7 @@ impl Contenders {
             _proxies: vec![floor, pgbouncer, gatepost],
             _cluster: cluster,
             _directory: directory,
+            disk,
         }
     }
 
@@ -123,6 +151,19 @@ impl Contenders {
 
     pub fn all(&self) -> impl Iterator<Item = &Contender> {
         self.all.iter()
+    }
+
+    pub fn named(&self, name: &str) -> &Contender {
+        self.all.iter().find(|contender| contender.name == name).expect("one of ours")
+    }
+
+    pub fn journal_directory(&self) -> PathBuf {
+        self.disk.0.join(JOURNAL)
+    }
+
+    /// A directory on the disk of the journal.
+    pub fn disk(&self) -> &Path {
+        &self.disk.0
     }
 
     pub fn names(&self) -> Vec<&'static str> {
@@ -188,15 +229,21 @@ fn gatepost(program: &Path, direct: &Contender, directory: &Path) -> (Proxy, Str
     let password = directory.join("password");
     write(&password, &direct.password);
     let configuration = directory.join("gatepost.yaml");
-    let text = format!(
-        "listen: 127.0.0.1:{port}\nstate: gatepost.db\nconnections:\n  bench:\n    \
-         address: 127.0.0.1:{}\n    database: {}\n    tls: disable\n    user: {}\n    \
-         password: {{ file: {} }}\n",
-        direct.port,
-        direct.database,
-        direct.user,
-        password.display()
+    let mut text = format!(
+        "listen: 127.0.0.1:{port}\nstate: gatepost.db\njournal:\n  directory: {JOURNAL}\n\
+         connections:\n"
     );
+    for durability in ["relaxed", "strict"] {
+        text.push_str(&format!(
+            "  {durability}:\n    address: 127.0.0.1:{}\n    database: {}\n    \
+             tls: disable\n    user: {}\n    password: {{ file: {} }}\n    \
+             durability: {durability}\n",
+            direct.port,
+            direct.database,
+            direct.user,
+            password.display()
+        ));
+    }
     write(&configuration, &text);
     let mut create = Command::new(program);
     let token = first_line(create.args(["token", "create", "bench", "-c"]).arg(&configuration));
@@ -236,11 +283,31 @@ impl Drop for Proxy {
     }
 }
 
+const JOURNAL: &str = "journal";
+
+const DIRECTORY: &str = "gatepost-bench-";
+
+/// A run that was interrupted leaves gigabytes behind, which the next one takes away.
+fn remove_what_died(beside: &Path) {
+    let entries = fs::read_dir(beside).unwrap_or_else(|e| panic!("{}: {e}", beside.display()));
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(DIRECTORY).and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            fs::remove_dir_all(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        }
+    }
+}
+
+fn file_system(path: &Path) -> String {
+    first_line(Command::new("stat").args(["--file-system", "--format=%T"]).arg(path))
+}
+
 struct Directory(PathBuf);
 
 impl Directory {
-    fn new() -> Directory {
-        let path = std::env::temp_dir().join(format!("gatepost-bench-{}", std::process::id()));
+    fn new(parent: &Path) -> Directory {
+        let path = parent.join(format!("{DIRECTORY}{}", std::process::id()));
         fs::create_dir(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         Directory(path)
     }

@@ -5,6 +5,7 @@
 mod client;
 mod contender;
 mod floor;
+mod journal;
 mod report;
 /// The product's own module, compiled in so that the bench need not be built with the product.
 #[path = "../../crates/gatepost/src/scratch.rs"]
@@ -14,7 +15,8 @@ mod workload;
 
 use std::path::PathBuf;
 
-use contender::Contenders;
+use contender::{Contenders, RELAXED, STRICT};
+use journal::{Extent, Latency, Proof};
 use report::Report;
 use workload::{Plan, Workload};
 
@@ -37,7 +39,8 @@ fn main() {
                 pgbouncer: PathBuf::from(pgbouncer),
                 gatepost: PathBuf::from(gatepost),
             };
-            run(&programs, &plan, &PathBuf::from(out));
+            let out = std::path::absolute(out).expect("a path");
+            run(&programs, &plan, &out);
         }
         _ => panic!(
             "usage: bench run POSTGRESQL_BIN PGBOUNCER GATEPOST OUT [--quick] | \
@@ -50,34 +53,46 @@ fn run(programs: &contender::Programs, plan: &Plan, out: &std::path::Path) {
     // Before we are the load ourselves.
     let mut report = Report::new(plan);
     eprintln!("starting PostgreSQL, PgBouncer, the floor and Gatepost");
-    let contenders = Contenders::start(programs);
+    let beside = out.parent().expect("a file is in a directory");
+    let contenders = Contenders::start(programs, beside);
     eprintln!("filling the tables ({} wide rows)", plan.rows);
     workload::fill(contenders.direct(), plan);
 
     report.compares(contenders.names(), contenders.versions());
     for workload in Workload::all() {
-        let mut discarded = 0;
-        let mut round = 0;
-        while round < plan.rounds {
-            eprintln!("{workload}: round {} of {}", round + 1, plan.rounds);
+        let named = workload.to_string();
+        let discarded = rounds(&named, plan, || {
             // All of a round or nothing: ratios are taken within it.
-            let measured: Result<Vec<_>, String> =
-                contenders.all().map(|contender| workload.measure(contender, plan)).collect();
-            match measured {
-                Ok(measured) => {
-                    report.add(workload, measured);
-                    round += 1;
-                }
-                Err(error) => {
-                    eprintln!("{workload}: round thrown away: {error}");
-                    discarded += 1;
-                    assert!(discarded <= DISCARDS_MAX, "too many rounds had errors");
-                }
-            }
-        }
+            let each = contenders.all().map(|contender| workload.measure(contender, plan));
+            report.add(workload, each.collect::<Result<Vec<_>, _>>()?);
+            Ok(())
+        });
         report.discarded(workload, discarded);
     }
+    rounds("latency, 1 client", plan, || {
+        let (relaxed, strict) = (contenders.named(RELAXED), contenders.named(STRICT));
+        report.waited(Latency::measure(relaxed, strict, contenders.disk())?);
+        Ok(())
+    });
+    let journal = contenders.journal_directory();
+    let extent = Extent::of(&journal);
+    eprintln!("verifying the journal ({} MB)", extent.plain / 1_000_000);
+    report.proven(extent, Proof::measure(&programs.gatepost, &journal));
     std::fs::write(out, report.json()).unwrap_or_else(|e| panic!("{}: {e}", out.display()));
     println!("{}", report.table());
     println!("written to {}", out.display());
+}
+
+/// Returns how many rounds had errors and were thrown away.
+fn rounds(what: &str, plan: &Plan, mut round: impl FnMut() -> Result<(), String>) -> usize {
+    let mut discarded = 0;
+    for number in 1..=plan.rounds {
+        eprintln!("{what}: round {number} of {}", plan.rounds);
+        while let Err(error) = round() {
+            eprintln!("{what}: round thrown away: {error}");
+            discarded += 1;
+            assert!(discarded <= DISCARDS_MAX, "too many rounds had errors");
+        }
+    }
+    discarded
 }

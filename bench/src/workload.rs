@@ -8,8 +8,9 @@ use std::time::Instant;
 use crate::client::Client;
 use crate::contender::Contender;
 
-/// One row of pgbench's accounts for each of these is 100,000.
-const SCALE: &str = "5";
+const SCALE: u64 = 5;
+
+pub const ROWS_OF_ACCOUNTS: u64 = SCALE * 100_000;
 
 pub struct Plan {
     pub name: &'static str,
@@ -43,6 +44,8 @@ pub struct Measured {
     pub rate: f64,
     /// CPU time of the proxy for one of them, in µs.
     pub cpu_us: f64,
+    /// What its journal grew by for a statement, where there is one. Rows are not recorded.
+    pub journal_bytes: Option<f64>,
 }
 
 impl Workload {
@@ -61,12 +64,20 @@ impl Workload {
         }
     }
 
-    /// The most that Gatepost's CPU time may be of the floor's.
+    /// The most that relaxed Gatepost's CPU time may be of the floor's.
     pub fn goal(self) -> Option<f64> {
         match self {
             Workload::Statements { prepared: true, clients: 8 | 32 } => Some(1.25),
             Workload::Statements { .. } => None,
             Workload::SelectRows | Workload::CopyRows => Some(2.0),
+        }
+    }
+
+    /// How many there are where statements are what is counted.
+    pub fn clients(self) -> Option<u32> {
+        match self {
+            Workload::Statements { clients, .. } => Some(clients),
+            Workload::SelectRows | Workload::CopyRows => None,
         }
     }
 
@@ -100,7 +111,7 @@ impl fmt::Display for Workload {
 
 pub fn fill(direct: &Contender, plan: &Plan) {
     let mut init = program(direct, "pgbench");
-    let output = init.args(["-i", "-q", "-s", SCALE]).output().expect("pgbench runs");
+    let output = init.args(["-i", "-q", "-s", &SCALE.to_string()]).output().expect("pgbench runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut client = Client::connect(direct).unwrap_or_else(|e| panic!("{e}"));
     let wide = format!(
@@ -128,9 +139,13 @@ fn pgbench(
         .args(["-n", "-S", "-M", if prepared { "prepared" } else { "simple" }])
         .args(["-c", &clients.to_string(), "-j", &clients.min(2).to_string()])
         .args(["-T", &plan.seconds.to_string()]);
+    let written_before = contender.journal();
     let before = contender.cpu();
     let output = command.output().map_err(|e| format!("starting pgbench: {e}"))?;
     let cpu = contender.cpu().since(&before);
+    // A relaxed record of the last milliseconds may still be missing, as the next to be measured
+    // may have one too many: less than the figure's last digit.
+    let written = contender.journal();
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     // With -n it has nothing to say but its version and what went wrong.
@@ -148,7 +163,14 @@ fn pgbench(
     if failed > 0.0 || statements < 1.0 {
         return Err(format!("pgbench said: {text}"));
     }
-    Ok(Measured { rate: number("tps =")?, cpu_us: cpu.as_secs_f64() * 1e6 / statements })
+    let journal_bytes = written_before
+        .zip(written)
+        .map(|(before, after)| (after.plain - before.plain) as f64 / statements);
+    Ok(Measured {
+        rate: number("tps =")?,
+        cpu_us: cpu.as_secs_f64() * 1e6 / statements,
+        journal_bytes,
+    })
 }
 
 fn rows(contender: &Contender, plan: &Plan, sql: &str) -> Result<Measured, String> {
@@ -164,6 +186,7 @@ fn rows(contender: &Contender, plan: &Plan, sql: &str) -> Result<Measured, Strin
     Ok(Measured {
         rate: rows as f64 / took.as_secs_f64(),
         cpu_us: cpu.as_secs_f64() * 1e6 / rows as f64,
+        journal_bytes: None,
     })
 }
 
