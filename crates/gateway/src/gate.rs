@@ -309,8 +309,11 @@ pub(crate) async fn record_outcomes(gate: &RefCell<Gate>) -> Result<(), Unrecord
     let durability = if is_urgent { Durability::Strict } else { Durability::Relaxed };
     let recorded = record(&journal, &outcomes, durability, is_urgent).await;
     let mut gate = gate.borrow_mut();
-    gate.outcomes = outcomes;
-    gate.outcomes.clear();
+    // The other loop may have noted more meanwhile.
+    if gate.outcomes.is_empty() {
+        gate.outcomes = outcomes;
+        gate.outcomes.clear();
+    }
     match recorded {
         Err(error) if is_urgent => Err(error),
         Err(error) => {

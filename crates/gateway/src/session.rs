@@ -275,6 +275,11 @@ impl Messages<'_> {
             let mut gate = gate.borrow_mut();
             exchange.skipped().for_each(|entry| gate.skipped(entry));
         }
+        if gate.borrow().has_many_outcomes()
+            && let Err(error) = gate::record_outcomes(gate).await
+        {
+            return Err(io::Error::other(error));
+        }
         let sent = server.send(cleared).await;
         self.buffer.consume(ready);
         sent

@@ -17,6 +17,9 @@ const WORD_BYTES_MAX: usize = 8 << 10;
 /// close to each other, so what is remembered of the others can go.
 const FAILED_MAX: usize = wire::exchange::OUTSTANDING_MAX;
 
+/// Outcomes are recorded once they are this long, also where no reply comes to wait for them.
+const OUTCOMES_BYTES_MAX: usize = 256 << 10;
+
 /// How much of a server's message has to be here before it is looked at.
 pub(crate) fn wanted_of_replies(tag: u8) -> usize {
     match tag {
@@ -125,6 +128,11 @@ impl Gate {
             Entry::Running(mut running) => self.told_skipped(&mut running),
             Entry::Plain | Entry::Describing(_) | Entry::Closing(_) | Entry::Refused(_) => {}
         }
+    }
+
+    /// A client that goes on behind an error makes outcomes and gets no replies.
+    pub(crate) fn has_many_outcomes(&self) -> bool {
+        self.outcomes.bytes() >= OUTCOMES_BYTES_MAX
     }
 
     /// Messages that share a record share its outcome.
