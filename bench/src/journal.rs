@@ -17,10 +17,11 @@ use crate::contender::Contender;
 use crate::report::median;
 use crate::workload::ROWS_OF_ACCOUNTS;
 
-/// Of each kind in a round; their median is what counts.
-const LATENCIES: usize = 500;
+/// In a round the three kinds take turns this often, this many of a kind at a time.
+const BLOCKS: usize = 10;
+const BLOCK: usize = 50;
 
-const BLOCK_BYTES: usize = 4096;
+const PAGE_BYTES: usize = 4096;
 
 /// How long the files are looked at until they hold still.
 const SETTLES_WITHIN: Duration = Duration::from_secs(30);
@@ -36,17 +37,26 @@ pub struct Latency {
 
 impl Latency {
     /// Gatepost's part by one client that does nothing else, the flush by ourselves on the same
-    /// disk right after. In blocks, because relaxed records are flushed behind a timer and would
-    /// get in the way of a strict statement or a flush in between.
+    /// disk. Block by block, so that all three meet the machine in the same moods, and not one by
+    /// one, because relaxed records are flushed behind a timer and would often get in the way.
     pub fn measure(
         relaxed: &Contender,
         strict: &Contender,
         disk: &Path,
     ) -> Result<Latency, String> {
+        let flushing = |error| format!("flushing: {error}");
+        let mut relaxed = Statements::new(relaxed)?;
+        let mut strict = Statements::new(strict)?;
+        let mut flushes = Flushes::new(&disk.join("flushed")).map_err(flushing)?;
+        for _ in 0..BLOCKS {
+            relaxed.block()?;
+            strict.block()?;
+            flushes.block().map_err(flushing)?;
+        }
         Ok(Latency {
-            relaxed: statement(relaxed)?,
-            strict: statement(strict)?,
-            flush: flush(&disk.join("flushed")).map_err(|e| format!("flushing: {e}"))?,
+            flush: median(flushes.each),
+            relaxed: median(relaxed.each),
+            strict: median(strict.each),
         })
     }
 
@@ -113,38 +123,58 @@ impl Proof {
     }
 }
 
-fn statement(contender: &Contender) -> Result<f64, String> {
-    let named = |error| format!("{}: {error}", contender.name);
-    let mut client = Client::connect(contender).map_err(named)?;
-    let mut each = Vec::new();
-    for number in 0..LATENCIES as u64 {
-        // As pgbench -S has it, here and there in the table.
-        let account = 1 + number * 7919 % ROWS_OF_ACCOUNTS;
-        let sql = format!("SELECT abalance FROM pgbench_accounts WHERE aid = {account};");
-        let begin = Instant::now();
-        let rows = client.count_rows(&sql).map_err(named)?;
-        each.push(begin.elapsed().as_secs_f64() * 1e6);
-        if rows != 1 {
-            return Err(format!("{}: {rows} rows of one account", contender.name));
-        }
-    }
-    Ok(median(each))
+struct Statements<'a> {
+    contender: &'a Contender,
+    client: Client,
+    each: Vec<f64>,
 }
 
-fn flush(path: &Path) -> std::io::Result<f64> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-    let mut block = [0; BLOCK_BYTES];
-    file.write_all(&block)?;
-    file.sync_all()?;
-    let mut each = Vec::new();
-    for number in 0..LATENCIES {
-        block.fill(number as u8);
-        let begin = Instant::now();
-        file.write_all_at(&block, 0)?;
-        file.sync_data()?;
-        each.push(begin.elapsed().as_secs_f64() * 1e6);
+impl<'a> Statements<'a> {
+    fn new(contender: &'a Contender) -> Result<Statements<'a>, String> {
+        let client = Client::connect(contender).map_err(|e| format!("{}: {e}", contender.name))?;
+        Ok(Statements { contender, client, each: Vec::new() })
     }
-    Ok(median(each))
+
+    fn block(&mut self) -> Result<(), String> {
+        let named = |error| format!("{}: {error}", self.contender.name);
+        for _ in 0..BLOCK {
+            // As pgbench -S has it, here and there in the table.
+            let account = 1 + self.each.len() as u64 * 7919 % ROWS_OF_ACCOUNTS;
+            let sql = format!("SELECT abalance FROM pgbench_accounts WHERE aid = {account};");
+            let begin = Instant::now();
+            let rows = self.client.count_rows(&sql).map_err(named)?;
+            self.each.push(begin.elapsed().as_secs_f64() * 1e6);
+            if rows != 1 {
+                return Err(named(format!("{rows} rows of one account")));
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Flushes {
+    file: File,
+    each: Vec<f64>,
+}
+
+impl Flushes {
+    fn new(path: &Path) -> std::io::Result<Flushes> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        file.write_all(&[0; PAGE_BYTES])?;
+        file.sync_all()?;
+        Ok(Flushes { file, each: Vec::new() })
+    }
+
+    fn block(&mut self) -> std::io::Result<()> {
+        for _ in 0..BLOCK {
+            let page = [self.each.len() as u8; PAGE_BYTES];
+            let begin = Instant::now();
+            self.file.write_all_at(&page, 0)?;
+            self.file.sync_data()?;
+            self.each.push(begin.elapsed().as_secs_f64() * 1e6);
+        }
+        Ok(())
+    }
 }
 
 /// Each segment says in its first record where the one before it ends; only the last one's end has
