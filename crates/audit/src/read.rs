@@ -157,10 +157,11 @@ impl Tail {
                 let (groups, length, was_filled) = self.read_new(&segment, window)?;
                 self.offset += length;
                 given.extend(groups.into_iter().filter(|record| filter.admits(record)));
-                match length {
-                    0 if was_filled => window *= 2,
-                    0 => break,
-                    _ => {}
+                if !was_filled {
+                    break;
+                }
+                if length == 0 {
+                    window *= 2;
                 }
             }
         }
