@@ -135,19 +135,21 @@ impl Lines {
         Ok(if line.ends_with(b"\n") { Line::Whole } else { Line::Torn })
     }
 
-    /// After `Line::End`: where something follows the zeros, if anything does.
+    /// After `Line::End`: where something follows the zeros, if anything does. The next line begins
+    /// there.
     pub(crate) fn leftover(&mut self) -> io::Result<Option<u64>> {
         loop {
             let buffer = self.reader.fill_buf()?;
             if buffer.is_empty() {
                 return Ok(None);
             }
-            if let Some(at) = buffer.iter().position(|byte| *byte != 0) {
-                return Ok(Some(self.offset + at as u64));
+            let found = buffer.iter().position(|byte| *byte != 0);
+            let zeros = found.unwrap_or(buffer.len());
+            self.reader.consume(zeros);
+            self.offset += zeros as u64;
+            if found.is_some() {
+                return Ok(Some(self.offset));
             }
-            let length = buffer.len();
-            self.reader.consume(length);
-            self.offset += length as u64;
         }
     }
 

@@ -304,6 +304,20 @@ fn mutate(bytes: &mut Vec<u8>, mutation: Mutation) {
     }
 }
 
+/// A start once looped for ever here: it did not step over the zeros to what follows them.
+#[test]
+fn zeros_within_what_was_written_are_damage_and_end_a_start() {
+    let directory = Directory::new();
+    let head = runtime().block_on(journal_of(&directory, 4));
+    let path = directory.last();
+    let mut bytes = content(&path);
+    let middle = bytes.len() / 2;
+    let line = middle + bytes[middle..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    bytes[line..line + 3].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    assert!(directory.try_open(Some(&head)).is_err());
+}
+
 #[test]
 fn random_mutations_are_found_and_never_panic_a_restart() {
     let directory = Directory::new();
