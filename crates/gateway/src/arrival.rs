@@ -318,9 +318,7 @@ impl Visit<'_> {
             tls: tls.as_deref(),
             backend: u32::try_from(pid).ok(),
         };
-        if let Err(refusal) = self.record(&person.context(), &Event::SessionBegins(begins)).await {
-            return self.refuse(line, &refusal).await;
-        }
+        let who = person.context();
         let journal = self.gateway.journal.clone();
         let gate =
             Gate::new(journal, connection.durability, person, self.installed.clone(), &greeting);
@@ -330,6 +328,9 @@ impl Visit<'_> {
                 return tracing::error!(%error, "no randomness to begin a session with");
             }
         };
+        if let Err(refusal) = self.record(&who, &Event::SessionBegins(begins)).await {
+            return self.refuse(line, &refusal).await;
+        }
         BackendKey { pid, key: &enrolled.key }.write(&mut greeting);
         greeting.extend_from_slice(&opened.greeting.after_key);
         line.renew(self.installed.settings.bounds.login_timeout);

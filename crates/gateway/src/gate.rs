@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io;
-use std::rc::Rc;
+use std::rc::Weak;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -137,7 +137,8 @@ pub(crate) enum Entry {
     Binding {
         id: u64,
     },
-    Describing(Rc<Prepared>),
+    /// The statement, as long as it is remembered: what waits for an answer keeps no text.
+    Describing(Weak<Prepared>),
     Closing(Box<[u8]>),
     Running(Box<Running>),
     /// It was replaced, and its error will be.

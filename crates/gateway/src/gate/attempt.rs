@@ -59,7 +59,7 @@ impl Gate {
             frontend::DESCRIBE => match frame.body.split_first() {
                 Some((b'S', name)) => frontend::name(name)
                     .and_then(|name| self.memory.statement(name))
-                    .map_or(Entry::Plain, Entry::Describing),
+                    .map_or(Entry::Plain, |prepared| Entry::Describing(Rc::downgrade(&prepared))),
                 _ => Entry::Plain,
             },
             frontend::CLOSE => match frame.body.split_first() {

@@ -40,13 +40,16 @@ pub(crate) struct Kept {
     pub(crate) bytes_sent: usize,
 }
 
+/// Of a statement or a portal, in whatever encoding.
+type Name = Box<[u8]>;
+
 #[derive(Default)]
 pub(crate) struct Memory {
-    statements: HashMap<Box<[u8]>, Rc<Prepared>>,
+    statements: HashMap<Name, Rc<Prepared>>,
     /// Sent and not yet confirmed, oldest first: until the server has parsed it, a name keeps
-    /// what it stood for.
-    preparing: VecDeque<(Box<[u8]>, Rc<Prepared>)>,
-    portals: HashMap<Box<[u8]>, Rc<Bound>>,
+    /// what it stood for. `None` is one that was forgotten already.
+    preparing: VecDeque<(Name, Option<Rc<Prepared>>)>,
+    portals: HashMap<Name, Rc<Bound>>,
     bytes: usize,
 }
 
@@ -54,7 +57,7 @@ impl Memory {
     /// A Parse goes to the server.
     pub(crate) fn prepare(&mut self, name: &[u8], prepared: Rc<Prepared>) {
         self.account(name.len() + prepared.text.bytes());
-        self.preparing.push_back((name.into(), prepared));
+        self.preparing.push_back((name.into(), Some(prepared)));
     }
 
     /// The oldest Parse that was on its way has been answered.
@@ -62,8 +65,10 @@ impl Memory {
         let Some((name, prepared)) = self.preparing.pop_front() else {
             return;
         };
-        if succeeded {
-            self.statements.insert(name, prepared);
+        match prepared {
+            Some(prepared) if succeeded => drop(self.statements.insert(name, prepared)),
+            None if succeeded => drop(self.statements.remove(&name)),
+            _ => {}
         }
     }
 
@@ -74,8 +79,10 @@ impl Memory {
 
     /// What `name` will stand for once everything that was sent has been answered well.
     pub(crate) fn statement(&self, name: &[u8]) -> Option<Rc<Prepared>> {
-        let preparing = self.preparing.iter().rev().find(|(other, _)| **other == *name);
-        preparing.map(|(_, prepared)| prepared).or_else(|| self.statements.get(name)).cloned()
+        match self.preparing.iter().rev().find(|(other, _)| **other == *name) {
+            Some((_, prepared)) => prepared.clone(),
+            None => self.statements.get(name).cloned(),
+        }
     }
 
     pub(crate) fn bind(&mut self, portal: &[u8], bound: Rc<Bound>) {
@@ -102,7 +109,7 @@ impl Memory {
     pub(crate) fn forget_portals(&mut self) {
         self.portals.clear();
         let statements = self.statements.iter();
-        let preparing = self.preparing.iter().map(|(name, prepared)| (name, prepared));
+        let preparing = self.preparing.iter().filter_map(|(name, p)| p.as_ref().map(|p| (name, p)));
         self.bytes = statements.chain(preparing).map(|(name, p)| name.len() + p.text.bytes()).sum();
     }
 
@@ -111,6 +118,8 @@ impl Memory {
         if self.bytes > REMEMBERED_BYTES_MAX {
             self.statements.clear();
             self.portals.clear();
+            // These have to stay in line until they are answered; their texts need not.
+            self.preparing.iter_mut().for_each(|(_, prepared)| *prepared = None);
             self.bytes = bytes;
         }
     }
@@ -169,5 +178,22 @@ mod tests {
         memory.prepare(b"c", prepared("x"));
         memory.prepared(true);
         assert!(text(&memory, "a").is_none() && text(&memory, "c").is_some());
+    }
+
+    #[test]
+    fn what_waits_for_its_answer_is_forgotten_too() {
+        let mut memory = Memory::default();
+        let half = "x".repeat(REMEMBERED_BYTES_MAX / 2 - 1);
+        let waits = prepared(&half);
+        memory.prepare(b"a", waits.clone());
+        memory.prepare(b"b", prepared(&half));
+        assert_eq!(Rc::strong_count(&waits), 2);
+        memory.prepare(b"c", prepared("x"));
+        assert_eq!(Rc::strong_count(&waits), 1, "nothing holds the text any more");
+        for _ in 0..3 {
+            memory.prepared(true);
+        }
+        assert!(text(&memory, "a").is_none() && text(&memory, "b").is_none());
+        assert_eq!(text(&memory, "c").as_deref(), Some("x"));
     }
 }

@@ -61,7 +61,9 @@ impl Gate {
             }
             (entry @ Entry::Refused(_), backend::ERROR) => return self.replaced(entry, frame.body),
             (Entry::Describing(prepared), backend::PARAMETER_DESCRIPTION) => {
-                prepared.types.replace(backend::parameter_types(frame.body));
+                if let Some(prepared) = prepared.upgrade() {
+                    prepared.types.replace(backend::parameter_types(frame.body));
+                }
             }
             _ => {}
         }
