@@ -20,6 +20,7 @@ use tokio::task::LocalSet;
 
 use crate::admission::Admission;
 use crate::arrival::{self, Accepted, Arrival};
+use crate::catalogs::Catalogs;
 use crate::door::Accounts;
 use crate::metrics::Metrics;
 use crate::roster::Roster;
@@ -42,7 +43,8 @@ pub struct Gateway {
     pub(crate) salts: Salts,
     pub(crate) admission: Arc<Admission>,
     pub(crate) roster: Arc<Roster>,
-    pub(crate) keyring: Keyring,
+    pub(crate) keyring: Arc<Keyring>,
+    catalogs: Catalogs,
     pub(crate) metrics: Metrics,
 }
 
@@ -101,6 +103,9 @@ impl Gateway {
     ) -> Result<Arc<Gateway>, GatewayError> {
         let salts = Salts::new(state.salt_key());
         let installed = install(settings, &salts).await?;
+        let (keyring, metrics) = (Arc::<Keyring>::default(), Metrics::default());
+        let catalogs = Catalogs::start(keyring.clone(), metrics.catalogs.clone())
+            .map_err(GatewayError::Thread)?;
         Ok(Arc::new(Gateway {
             installed: ArcSwap::from_pointee(installed),
             stopping: AtomicBool::new(false),
@@ -109,8 +114,9 @@ impl Gateway {
             salts,
             admission: Arc::default(),
             roster: Arc::default(),
-            keyring: Keyring::default(),
-            metrics: Metrics::default(),
+            keyring,
+            catalogs,
+            metrics,
         }))
     }
 
@@ -118,6 +124,11 @@ impl Gateway {
     pub async fn reload(&self, settings: Settings) -> Result<(), GatewayError> {
         self.installed.store(Arc::new(install(settings, &self.salts).await?));
         Ok(())
+    }
+
+    /// What the connections' databases hold.
+    pub fn catalogs(&self) -> &Catalogs {
+        &self.catalogs
     }
 
     pub fn register_metrics(&self, registry: &mut Registry) {

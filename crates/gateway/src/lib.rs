@@ -4,6 +4,8 @@
 //! `observe` mode), gets a backend from `upstream`, and becomes a `session`. The rest is what they
 //! stand on. Nothing here reads a configuration file or an argument.
 
+pub mod catalogs;
+pub mod inquiry;
 pub mod secret;
 pub mod settings;
 pub mod tls;

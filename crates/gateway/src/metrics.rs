@@ -9,6 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::catalogs::CatalogMetrics;
+
 #[derive(Default)]
 pub(crate) struct Metrics {
     pub(crate) connections: Counter,
@@ -20,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) bytes_from_clients: Counter,
     pub(crate) cancels: Family<Cancelled, Counter>,
     pub(crate) faults: Counter,
+    pub(crate) catalogs: CatalogMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -50,5 +53,6 @@ impl Metrics {
             "Cancel requests by what became of them",
             self.cancels.clone(),
         );
+        self.catalogs.register(registry);
     }
 }

@@ -82,6 +82,8 @@ pub struct Bounds {
     pub idle_timeout: Option<Duration>,
     /// How long a stopping gateway waits for running statements before it cancels them.
     pub drain_timeout: Duration,
+    /// A statement is judged by a catalog that was true at most this long ago.
+    pub catalog_age_max: Duration,
 }
 
 impl Default for Bounds {
@@ -94,6 +96,7 @@ impl Default for Bounds {
             sessions_per_identity: 100,
             idle_timeout: Some(Duration::from_secs(3600)),
             drain_timeout: Duration::from_secs(30),
+            catalog_age_max: Duration::from_secs(1),
         }
     }
 }

@@ -177,6 +177,22 @@ pub fn parameter_types(body: &[u8]) -> Vec<u32> {
     (0..count).map_while(|_| body.i32()).map(i32::cast_unsigned).collect()
 }
 
+/// The values of a DataRow; `None` where it is not one.
+pub fn data_row(body: &[u8]) -> Option<Vec<Option<&[u8]>>> {
+    let mut body = Body(body);
+    let count = body.u16()?;
+    // Grows with what is really there, whatever the count says.
+    let mut values = Vec::new();
+    for _ in 0..count {
+        let length = body.i32()?;
+        values.push(match usize::try_from(length) {
+            Ok(length) => Some(body.take(length)?),
+            Err(_) => None,
+        });
+    }
+    body.is_empty().then_some(values)
+}
+
 /// The backend's process and the key that cancels its query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackendKey<'a> {
@@ -260,6 +276,15 @@ mod tests {
         assert_eq!(read(&[0, 0]), None);
     }
 
+    #[test]
+    fn values_of_a_row() {
+        let row = [0, 3, 0, 0, 0, 1, b'a', 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+        assert_eq!(data_row(&row), Some(vec![Some(b"a".as_slice()), None, Some(b"".as_slice())]));
+        assert_eq!(data_row(&row[..14]), None);
+        assert_eq!(data_row(&[row.as_slice(), b"x"].concat()), None, "more than it says");
+        assert_eq!(data_row(&[0, 0]), Some(vec![]));
+    }
+
     proptest! {
         #[test]
         fn any_body_is_read_without_panic(body in prop::collection::vec(any::<u8>(), 0..60)) {
@@ -267,6 +292,7 @@ mod tests {
             let _ = ErrorFields::read(&body);
             let _ = BackendKey::read(&body);
             let _ = (parameter_status(&body), command_tag(&body), parameter_types(&body));
+            let _ = data_row(&body);
         }
     }
 }

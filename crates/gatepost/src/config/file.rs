@@ -138,6 +138,9 @@ pub(crate) struct BoundsFile {
     pub(crate) idle_timeout: At<DurationOrNone>,
     /// How long a stopping Gatepost waits for running statements before it cancels them.
     pub(crate) drain_timeout: At<DurationText>,
+    /// A statement is judged by the names that the database had at most this long ago. Zero asks
+    /// the database before each one.
+    pub(crate) catalog_age_max: At<DurationText>,
 }
 
 /// One database, and how Gatepost reaches it.
@@ -287,6 +290,7 @@ impl Default for BoundsFile {
             sessions_per_identity,
             idle_timeout,
             drain_timeout,
+            catalog_age_max,
         } = Bounds::default();
         let time = |it| At::unwritten(DurationText(values::write_duration(it)));
         let count = |it: usize| At::unwritten(Count(it.to_string()));
@@ -301,6 +305,7 @@ impl Default for BoundsFile {
                 None => "none".to_owned(),
             })),
             drain_timeout: time(drain_timeout),
+            catalog_age_max: time(catalog_age_max),
         }
     }
 }

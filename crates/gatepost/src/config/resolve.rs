@@ -111,6 +111,7 @@ impl Resolver<'_> {
         let idle_timeout = self.read(&written.idle_timeout, idle_timeout);
         // Zero is fine here: a stop then waits for nothing.
         let drain_timeout = self.read(&written.drain_timeout, |it| values::duration(&it.0));
+        let catalog_age_max = self.read(&written.catalog_age_max, |it| values::duration(&it.0));
         Some(Bounds {
             login_timeout: login_timeout?,
             logins: logins?,
@@ -119,6 +120,7 @@ impl Resolver<'_> {
             sessions_per_identity: each?,
             idle_timeout: idle_timeout?,
             drain_timeout: drain_timeout?,
+            catalog_age_max: catalog_age_max?,
         })
     }
 
