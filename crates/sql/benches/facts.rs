@@ -105,7 +105,12 @@ fn catalog() -> Catalog {
 
 fn facts(c: &mut Criterion) {
     let catalog = catalog();
-    let names = Names { search_path: &["$user", "public"], user: "anna", temporary: None };
+    let names = Names {
+        search_path: &["$user", "public"],
+        user: "anna",
+        temporary: None,
+        database: "postgres",
+    };
     let hostile = [
         ("a chain of 50,000 terms", format!("SELECT {}1", "1 + ".repeat(50_000))),
         ("10 MB in one constant", format!("SELECT '{}'", "a".repeat(9_999_000))),

@@ -48,6 +48,8 @@ struct Schema {
     functions: HashMap<Box<str>, Vec<FunctionId>>,
     operators: HashMap<Box<str>, Operators>,
     types: HashMap<Box<str>, u32>,
+    /// Extended statistics, with the relation that they are on.
+    statistics: HashMap<Box<str>, RelationId>,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,17 @@ pub struct Relation {
     pub children: Vec<RelationId>,
     /// What a view reads.
     pub reads: Vec<ViewRead>,
+    /// The relation that an index is on.
+    pub index_of: Option<RelationId>,
+    pub constraints: Vec<Constraint>,
+}
+
+#[derive(Debug)]
+pub struct Constraint {
+    pub name: Box<str>,
+    pub primary_key: bool,
+    /// Empty where it is about none in particular.
+    pub columns: Vec<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +91,8 @@ pub enum RelationKind {
     Foreign,
     Sequence,
     Composite,
-    /// An index or a TOAST table: nothing reads it by its name.
+    Index,
+    /// A TOAST table.
     Other,
 }
 
@@ -160,6 +174,8 @@ pub struct Names<'s> {
     pub user: &'s str,
     /// The session's own `pg_temp_N`, once it has temporary objects.
     pub temporary: Option<&'s str>,
+    /// The database that the session is in: its name may stand before a schema's.
+    pub database: &'s str,
 }
 
 /// The schemas that names are looked up in, first to last.
@@ -170,6 +186,19 @@ pub struct Path {
     relations: Vec<SchemaId>,
     functions: Vec<SchemaId>,
     temporary: Option<SchemaId>,
+    /// Where what has no schema before its name is made, and whether another one comes after it,
+    /// which the server takes if the role may not use the first.
+    creation: Option<Home>,
+    creation_twice: bool,
+    pub(crate) database: Box<str>,
+}
+
+/// A schema that things are made or found in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// The session's own, whether it has one yet or not.
+    Temporary,
+    Schema(SchemaId),
 }
 
 /// What a name stands for.
@@ -186,10 +215,16 @@ impl Catalog {
         let temporary = names.temporary.and_then(|name| self.schema_by_name.get(name).copied());
         let system = self.schema_by_name.get("pg_catalog").copied();
         let mut relations = Vec::new();
+        let mut homes = Vec::new();
         for &name in names.search_path {
             let name = if name == "$user" { names.user } else { name };
             let schema =
                 if name == "pg_temp" { temporary } else { self.schema_by_name.get(name).copied() };
+            if name == "pg_temp" || (schema.is_some() && schema == temporary) {
+                homes.push(Home::Temporary);
+            } else {
+                homes.extend(schema.map(Home::Schema));
+            }
             relations.extend(schema.filter(|schema| !relations.contains(schema)));
         }
         for first in [system, temporary].into_iter().flatten() {
@@ -198,7 +233,67 @@ impl Catalog {
             }
         }
         let functions = relations.iter().copied().filter(|s| Some(*s) != temporary).collect();
-        Path { relations, functions, temporary }
+        Path {
+            relations,
+            functions,
+            temporary,
+            creation: homes.first().copied(),
+            creation_twice: homes.iter().any(|home| Some(home) != homes.first()),
+            database: names.database.into(),
+        }
+    }
+
+    /// The schema that a new thing comes into, and whether it could be another one.
+    pub(crate) fn home_of_new(&self, path: &Path) -> Option<(String, bool)> {
+        let name = match path.creation? {
+            Home::Temporary => "pg_temp",
+            Home::Schema(schema) => self.schema_name(schema),
+        };
+        Some((name.to_owned(), path.creation_twice))
+    }
+
+    /// The schema's name, as the session's own temporary one is called by everybody.
+    pub(crate) fn home(&self, schema: SchemaId, path: &Path) -> String {
+        if path.temporary == Some(schema) {
+            return "pg_temp".to_owned();
+        }
+        self.schema_name(schema).to_owned()
+    }
+
+    /// The relation that extended statistics of that name are on, and their schema.
+    pub(crate) fn find_statistics(
+        &self,
+        schema: Option<&str>,
+        name: &str,
+        path: &Path,
+    ) -> Option<(SchemaId, RelationId)> {
+        let schemas = match schema {
+            Some(schema) => self.schema_by_name.get(schema).map_or(&[][..], std::slice::from_ref),
+            None => &path.functions,
+        };
+        schemas.iter().find_map(|id| Some((*id, *self.schema(*id)?.statistics.get(name)?)))
+    }
+
+    /// The schema that has the type, the type, and whether another one of the path has it too.
+    pub(crate) fn find_type(
+        &self,
+        schema: Option<&str>,
+        name: &str,
+        path: &Path,
+    ) -> Option<(SchemaId, u32, bool)> {
+        let named = schema.and_then(|schema| match schema {
+            "pg_temp" => path.temporary,
+            schema => self.schema_by_name.get(schema).copied(),
+        });
+        let schemas = match (schema, &named) {
+            (Some(_), Some(named)) => std::slice::from_ref(named),
+            (Some(_), None) => return None,
+            (None, _) => &path.relations,
+        };
+        let mut found =
+            schemas.iter().filter_map(|id| Some((*id, *self.schema(*id)?.types.get(name)?)));
+        let (schema, oid) = found.next()?;
+        Some((schema, oid, found.next().is_some()))
     }
 
     pub fn schema_name(&self, schema: SchemaId) -> &str {

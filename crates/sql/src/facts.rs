@@ -15,18 +15,25 @@ pub struct Facts {
     /// Functions that it calls or could call: by name, behind operators that aren't built in, in
     /// casts. Operators of `pg_catalog` are not listed, see the crate's page.
     pub functions: BTreeSet<FunctionId>,
+    /// What a command does with which objects: DDL, upkeep, grants. Queries, writes and session
+    /// commands have none, but for CREATE TABLE AS and SELECT INTO.
+    pub commands: Vec<CommandUse>,
     /// Relations that a constant names for a function: `nextval('numbers')`, `'t'::regclass`.
     pub named: BTreeSet<RelationId>,
     pub settings: Vec<SettingUse>,
     pub channels: Vec<ChannelUse>,
     /// For UPDATE and DELETE: whether a WHERE can leave any row out, in each of them.
     pub restricted: Option<bool>,
-    /// What carries code, or does what this crate doesn't look into: the command's own name.
+    /// It carries code that this crate can't read: the command's own name.
     pub opaque: Option<&'static str>,
     /// Rows could be changed, or anything else outside the session; functions aside.
     pub writes: bool,
     /// It takes effect at once, or can't run in a transaction block.
     pub outside_transaction: bool,
+    /// What names mean may be something else after it: objects are made, altered, renamed or
+    /// dropped, or the session's path or role changes. Functions aside, and a ROLLBACK that takes
+    /// such a change back.
+    pub changes_names: bool,
     /// The name of the prepared statement or cursor that it makes, uses or ends; empty for all.
     /// EXPLAIN and CREATE TABLE AS have one when they run an EXECUTE.
     pub handle: Option<String>,
@@ -108,8 +115,16 @@ pub struct RelationUse {
     /// LOCK; true for modes other than ACCESS SHARE.
     pub lock: Option<bool>,
     pub create: bool,
-    /// VACUUM and ANALYZE. Without any relation they mean all.
+    /// VACUUM, ANALYZE, CLUSTER, REINDEX, REFRESH. Without any relation they mean all.
     pub maintain: bool,
+    /// LIKE: its definition is copied.
+    pub like: bool,
+    /// A foreign key points at these columns.
+    pub reference: Option<Columns>,
+    /// It stands there as what a command is about (`commands` says how), not in a FROM: nothing
+    /// can be put in its place. `read` then says what the command's own keys and expressions take
+    /// of its rows; PostgreSQL asks no right to read for that.
+    pub command: bool,
 }
 
 /// Columns of one relation, by number.
@@ -122,14 +137,162 @@ pub struct Columns {
     pub whole_row: bool,
 }
 
+/// One thing that a command does with one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandUse {
+    /// PostgreSQL's own name for it in lower case (`create table`), and for what is more than an
+    /// ALTER its own: `alter owner`, `enable row level security`.
+    pub name: &'static str,
+    pub effect: Effect,
+    /// No group of verbs and no wildcard means it: code, roles and rights, what lies outside the
+    /// tables. Only its own name does.
+    pub named_only: bool,
+    /// `None`: the session, the database or the server as a whole, or code.
+    pub object: Option<Object>,
+    /// DROP … CASCADE: whatever depends on the object goes with it.
+    pub cascade: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    Create,
+    Alter,
+    /// ALTER … DROP, too.
+    Drop,
+    Comment,
+    Maintain,
+    Other,
+}
+
+/// What a command is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    pub kind: ObjectKind,
+    /// Of what lives in a schema: where the server finds it, or would make it. `pg_temp` for the
+    /// session's own. `None` as well where IF EXISTS names what doesn't exist.
+    pub schema: Option<String>,
+    /// Its name in its schema; of triggers, policies and rules their own. Empty where it has none
+    /// (casts, CHECKPOINT), where the server chooses it (an index), or where all are meant.
+    pub name: String,
+    /// The relation that it is, or is on: that of an index, a trigger, a policy, a rule,
+    /// statistics. `None` for one that the statement makes, or that doesn't exist.
+    pub relation: Option<RelationId>,
+    /// The columns that it is about, if it isn't about the whole.
+    pub columns: BTreeSet<u16>,
+    /// Names of columns that it gives: ADD COLUMN, RENAME COLUMN.
+    pub new_columns: Vec<String>,
+    /// The schema is the first of the path that exists, and another one comes after it: should
+    /// the role not be allowed to use it, the server would take that one.
+    pub twice: bool,
+}
+
+macro_rules! kinds {
+    ($( $kind:ident $name:literal )*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum ObjectKind { $( $kind ),* }
+
+        impl ObjectKind {
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$kind => $name ),* }
+            }
+
+            pub(crate) const fn create(self) -> &'static str {
+                match self { $( Self::$kind => concat!("create ", $name) ),* }
+            }
+
+            pub(crate) const fn alter(self) -> &'static str {
+                match self { $( Self::$kind => concat!("alter ", $name) ),* }
+            }
+
+            pub(crate) const fn drop(self) -> &'static str {
+                match self { $( Self::$kind => concat!("drop ", $name) ),* }
+            }
+        }
+    };
+}
+
+kinds! {
+    AccessMethod "access method"
+    Aggregate "aggregate"
+    Cast "cast"
+    Collation "collation"
+    Conversion "conversion"
+    Database "database"
+    Domain "domain"
+    EventTrigger "event trigger"
+    Extension "extension"
+    ForeignDataWrapper "foreign data wrapper"
+    ForeignTable "foreign table"
+    Function "function"
+    Index "index"
+    Language "language"
+    LargeObject "large object"
+    MaterializedView "materialized view"
+    Operator "operator"
+    OperatorClass "operator class"
+    OperatorFamily "operator family"
+    Parameter "parameter"
+    Policy "policy"
+    Procedure "procedure"
+    Publication "publication"
+    Role "role"
+    Routine "routine"
+    Rule "rule"
+    Schema "schema"
+    Sequence "sequence"
+    Server "server"
+    Statistics "statistics"
+    Subscription "subscription"
+    Table "table"
+    Tablespace "tablespace"
+    TextSearchConfiguration "text search configuration"
+    TextSearchDictionary "text search dictionary"
+    TextSearchParser "text search parser"
+    TextSearchTemplate "text search template"
+    Transform "transform"
+    Trigger "trigger"
+    Type "type"
+    UserMapping "user mapping"
+    View "view"
+}
+
+impl ObjectKind {
+    /// Those that `create`, `alter`, `drop`, `comment` and wildcards mean.
+    pub(crate) const fn is_grouped(self) -> bool {
+        matches!(
+            self,
+            Self::Table
+                | Self::View
+                | Self::MaterializedView
+                | Self::Index
+                | Self::Sequence
+                | Self::Type
+                | Self::Domain
+                | Self::Statistics
+        )
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingUse {
-    /// As it is written; empty for all of them.
-    pub name: String,
-    /// The values, where they are constants; `None` for RESET, DEFAULT and FROM CURRENT, and SHOW.
+    pub name: SettingName,
+    /// The values, where they are constants. `None` for RESET, DEFAULT, FROM CURRENT and SHOW, and
+    /// for values that are computed.
     pub value: Option<Vec<String>>,
     pub local: bool,
     pub change: bool,
+    /// For sessions to come, for the server, or while a function runs; this session has what it
+    /// had.
+    pub stored: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingName {
+    /// As it is written: PostgreSQL doesn't tell upper from lower case in it.
+    One(String),
+    All,
+    /// `set_config` with a name that isn't a constant: any.
+    Computed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,6 +312,8 @@ pub enum NotUnderstood {
     NoSuchRelation(String),
     NoSuchColumn(String),
     NoSuchFunction(String),
+    NoSuchSchema(String),
+    NoSuchType(String),
     /// Another database's name before a schema's.
     OtherDatabase(String),
     TooManyNodes,
@@ -171,6 +336,9 @@ impl RelationUse {
             lock: None,
             create: false,
             maintain: false,
+            like: false,
+            reference: None,
+            command: false,
         }
     }
 }
@@ -181,6 +349,7 @@ impl Facts {
             kind,
             relations: Vec::new(),
             functions: BTreeSet::new(),
+            commands: Vec::new(),
             named: BTreeSet::new(),
             settings: Vec::new(),
             channels: Vec::new(),
@@ -188,6 +357,7 @@ impl Facts {
             opaque: None,
             writes: false,
             outside_transaction: false,
+            changes_names: false,
             handle: None,
         }
     }

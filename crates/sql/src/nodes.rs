@@ -152,6 +152,113 @@ nodes! {
     WithClause { list ctes, plain recursive, plain location }
     XmlExpr { plain op, text name, list named_args, list arg_names, list args, plain xmloption, plain indent, plain typmod, plain location }
     XmlSerialize { plain xmloption, node expr, one type_name, plain indent, plain location }
+
+    AccessPriv { text priv_name, list cols }
+    AlterCollationStmt { list collname }
+    AlterDatabaseRefreshCollStmt { text dbname }
+    AlterDatabaseSetStmt { text dbname, one setstmt }
+    AlterDatabaseStmt { text dbname, list options }
+    AlterDefaultPrivilegesStmt { list options, one action }
+    AlterDomainStmt { plain subtype, list type_name, text name, node def, plain behavior, plain missing_ok }
+    AlterEnumStmt { list type_name, text old_val, text new_val, text new_val_neighbor, plain new_val_is_after, plain skip_if_new_val_exists }
+    AlterEventTrigStmt { text trigname, plain tgenabled }
+    AlterExtensionContentsStmt { text extname, plain action, plain objtype, node object }
+    AlterExtensionStmt { text extname, list options }
+    AlterFdwStmt { text fdwname, list func_options, list options }
+    AlterForeignServerStmt { text servername, text version, list options, plain has_version }
+    AlterFunctionStmt { plain objtype, one func, list actions }
+    AlterObjectDependsStmt { plain object_type, one relation, node object, one extname, plain remove }
+    AlterObjectSchemaStmt { plain object_type, one relation, node object, text newschema, plain missing_ok }
+    AlterOperatorStmt { one opername, list options }
+    AlterOpFamilyStmt { list opfamilyname, text amname, plain is_drop, list items }
+    AlterOwnerStmt { plain object_type, one relation, node object, one newowner }
+    AlterPolicyStmt { text policy_name, one table, list roles, node qual, node with_check }
+    AlterPublicationStmt { text pubname, list options, list pubobjects, plain for_all_tables, plain action }
+    AlterRoleSetStmt { one role, text database, one setstmt }
+    AlterRoleStmt { one role, list options, plain action }
+    AlterSeqStmt { one sequence, list options, plain for_identity, plain missing_ok }
+    AlterStatsStmt { list defnames, node stxstattarget, plain missing_ok }
+    AlterSubscriptionStmt { plain kind, text subname, text conninfo, list publication, list options }
+    AlterSystemStmt { one setstmt }
+    AlterTableCmd { plain subtype, text name, plain num, one newowner, node def, plain behavior, plain missing_ok, plain recurse }
+    AlterTableMoveAllStmt { text orig_tablespacename, plain objtype, list roles, text new_tablespacename, plain nowait }
+    AlterTableSpaceOptionsStmt { text tablespacename, list options, plain is_reset }
+    AlterTableStmt { one relation, list cmds, plain objtype, plain missing_ok }
+    AlterTSConfigurationStmt { plain kind, list cfgname, list tokentype, list dicts, plain override_, plain replace, plain missing_ok }
+    AlterTSDictionaryStmt { list dictname, list options }
+    AlterTypeStmt { list type_name, list options }
+    AlterUserMappingStmt { one user, text servername, list options }
+    ATAlterConstraint { text conname, plain alter_enforceability, plain is_enforced, plain alter_deferrability, plain deferrable, plain initdeferred, plain alter_inheritability, plain noinherit }
+    CheckPointStmt {}
+    ClusterStmt { one relation, text indexname, list params }
+    CommentStmt { plain objtype, node object, text comment }
+    CompositeTypeStmt { one typevar, list coldeflist }
+    Constraint { plain contype, text conname, plain deferrable, plain initdeferred, plain is_enforced, plain skip_validation, plain initially_valid, plain is_no_inherit, node raw_expr, text cooked_expr, plain generated_when, plain generated_kind, plain nulls_not_distinct, list keys, plain without_overlaps, list including, list exclusions, list options, text indexname, text indexspace, plain reset_default_tblspc, text access_method, node where_clause, one pktable, list fk_attrs, list pk_attrs, plain fk_with_period, plain pk_with_period, plain fk_matchtype, plain fk_upd_action, plain fk_del_action, list fk_del_set_cols, list old_conpfeqop, plain old_pktable_oid, plain location }
+    ConstraintsSetStmt { list constraints, plain deferred }
+    CreateAmStmt { text amname, list handler_name, plain amtype }
+    CreateCastStmt { one sourcetype, one targettype, one func, plain context, plain inout }
+    CreateConversionStmt { list conversion_name, text for_encoding_name, text to_encoding_name, list func_name, plain def }
+    CreatedbStmt { text dbname, list options }
+    CreateDomainStmt { list domainname, one type_name, one coll_clause, list constraints }
+    CreateEnumStmt { list type_name, list vals }
+    CreateEventTrigStmt { text trigname, text eventname, list whenclause, list funcname }
+    CreateExtensionStmt { text extname, plain if_not_exists, list options }
+    CreateFdwStmt { text fdwname, list func_options, list options }
+    CreateForeignServerStmt { text servername, text servertype, text version, text fdwname, plain if_not_exists, list options }
+    CreateFunctionStmt { plain is_procedure, plain replace, list funcname, list parameters, one return_type, list options, node sql_body }
+    CreateOpClassItem { plain itemtype, one name, plain number, list order_family, list class_args, one storedtype }
+    CreateOpClassStmt { list opclassname, list opfamilyname, text amname, one datatype, list items, plain is_default }
+    CreateOpFamilyStmt { list opfamilyname, text amname }
+    CreatePLangStmt { plain replace, text plname, list plhandler, list plinline, list plvalidator, plain pltrusted }
+    CreatePolicyStmt { text policy_name, one table, text cmd_name, plain permissive, list roles, node qual, node with_check }
+    CreatePublicationStmt { text pubname, list options, list pubobjects, plain for_all_tables }
+    CreateRangeStmt { list type_name, list params }
+    CreateRoleStmt { plain stmt_type, text role, list options }
+    CreateSchemaStmt { text schemaname, one authrole, list schema_elts, plain if_not_exists }
+    CreateSeqStmt { one sequence, list options, plain owner_id, plain for_identity, plain if_not_exists }
+    CreateStatsStmt { list defnames, list stat_types, list exprs, list relations, text stxcomment, plain transformed, plain if_not_exists }
+    CreateStmt { one relation, list table_elts, list inh_relations, one partbound, one partspec, one of_typename, list constraints, list nnconstraints, list options, plain oncommit, text tablespacename, text access_method, plain if_not_exists }
+    CreateSubscriptionStmt { text subname, text conninfo, list publication, list options }
+    CreateTableSpaceStmt { text tablespacename, one owner, text location, list options }
+    CreateTransformStmt { plain replace, one type_name, text lang, one fromsql, one tosql }
+    CreateTrigStmt { plain replace, plain isconstraint, text trigname, one relation, list funcname, list args, plain row, plain timing, plain events, list columns, node when_clause, list transition_rels, plain deferrable, plain initdeferred, one constrrel }
+    CreateUserMappingStmt { one user, text servername, plain if_not_exists, list options }
+    DefineStmt { plain kind, plain oldstyle, list defnames, list args, list definition, plain if_not_exists, plain replace }
+    DoStmt { list args }
+    DropdbStmt { text dbname, plain missing_ok, list options }
+    DropOwnedStmt { list roles, plain behavior }
+    DropRoleStmt { list roles, plain missing_ok }
+    DropStmt { list objects, plain remove_type, plain behavior, plain missing_ok, plain concurrent }
+    DropSubscriptionStmt { text subname, plain missing_ok, plain behavior }
+    DropTableSpaceStmt { text tablespacename, plain missing_ok }
+    DropUserMappingStmt { one user, text servername, plain missing_ok }
+    FunctionParameter { text name, one arg_type, plain mode, node defexpr, plain location }
+    GrantRoleStmt { list granted_roles, list grantee_roles, plain is_grant, list opt, one grantor, plain behavior }
+    GrantStmt { plain is_grant, plain targtype, plain objtype, list objects, list privileges, list grantees, plain grant_option, one grantor, plain behavior }
+    ImportForeignSchemaStmt { text server_name, text remote_schema, text local_schema, plain list_type, list table_list, list options }
+    IndexStmt { text idxname, one relation, text access_method, text table_space, list index_params, list index_including_params, list options, node where_clause, list exclude_op_names, text idxcomment, plain index_oid, plain old_number, plain old_create_subid, plain old_first_relfilelocator_subid, plain unique, plain nulls_not_distinct, plain primary, plain isconstraint, plain iswithoutoverlaps, plain deferrable, plain initdeferred, plain transformed, plain concurrent, plain if_not_exists, plain reset_default_tblspc }
+    LoadStmt { text filename }
+    ObjectWithArgs { list objname, list objargs, list objfuncargs, plain args_unspecified }
+    PartitionBoundSpec { plain strategy, plain is_default, plain modulus, plain remainder, list listdatums, list lowerdatums, list upperdatums, plain location }
+    PartitionCmd { one name, one bound, plain concurrent }
+    PartitionElem { text name, node expr, list collation, list opclass, plain location }
+    PartitionRangeDatum { plain kind, node value, plain location }
+    PartitionSpec { plain strategy, list part_params, plain location }
+    PublicationObjSpec { plain pubobjtype, text name, one pubtable, plain location }
+    PublicationTable { one relation, node where_clause, list columns }
+    ReassignOwnedStmt { list roles, one newrole }
+    RefreshMatViewStmt { plain concurrent, plain skip_data, one relation }
+    ReindexStmt { plain kind, one relation, text name, list params }
+    RenameStmt { plain rename_type, plain relation_type, one relation, node object, text subname, text newname, plain behavior, plain missing_ok }
+    ReplicaIdentityStmt { plain identity_type, text name }
+    ReturnStmt { node returnval }
+    RoleSpec { plain roletype, text rolename, plain location }
+    RuleStmt { one relation, text rulename, node where_clause, plain event, plain instead, list actions, plain replace }
+    SecLabelStmt { plain objtype, node object, text provider, text label }
+    StatsElem { text name, node expr }
+    TableLikeClause { one relation, plain options, plain relation_oid }
+    TriggerTransition { text name, plain is_new, plain is_table }
+    ViewStmt { one view, list aliases, node query, plain replace, list options, plain with_check_option }
 }
 
 #[cfg(test)]
@@ -193,6 +300,8 @@ mod tests {
         for (number, part) in header.split("/*").enumerate() {
             code += if number == 0 { part } else { part.split_once("*/").unwrap().1 };
         }
+        // Some are declared before their typedef.
+        let code = code.replace("\nstruct ", "\ntypedef struct ");
         for definition in code.split("typedef struct ").skip(1) {
             let Some((name, rest)) = definition.split_once('{') else { continue };
             let Some((body, _)) = rest.split_once("\n}") else { continue };
@@ -235,8 +344,8 @@ mod tests {
                     "node" => matches!(&**c_type, "Node*" | "Expr*"),
                     "list" => c_type == "List*",
                     "unset" => c_type.ends_with('*'),
-                    "one" => c_type.ends_with('*') && c_type != "char*",
-                    "text" => matches!(&**c_type, "char*" | "unionValUnion"),
+                    "one" => c_type.ends_with('*') && !c_type.ends_with("char*"),
+                    "text" => matches!(&**c_type, "char*" | "constchar*" | "unionValUnion"),
                     "plain" => !c_type.ends_with('*'),
                     class => panic!("{class}"),
                 };
@@ -247,7 +356,7 @@ mod tests {
 
     #[test]
     fn what_the_table_lacks_is_unknown() {
-        let tree = pg_raw_parse::parse("DROP TABLE a").unwrap();
+        let tree = pg_raw_parse::parse("CREATE FOREIGN TABLE a (b int) SERVER c").unwrap();
         let node = tree.stmts().next().unwrap();
         assert_eq!(children(node, &mut Vec::new()), Err(UnknownNode));
     }

@@ -10,20 +10,21 @@ mod expression;
 mod from;
 mod query;
 mod scope;
+mod setting;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use pg_raw_parse::Node;
-use pg_raw_parse::nodes::{
-    CopyStmt, DefElem, DiscardMode, RangeVar, TransactionStmtKind, VariableSetKind, VariableSetStmt,
-};
+use pg_raw_parse::nodes::{CopyStmt, DefElem, DiscardMode, RangeVar, TransactionStmtKind};
 
 use self::from::Join;
 use self::scope::{Columnar, Cte, Env, Item, Part, QueryId, Scope, ScopeId};
+use self::setting::{Stay, is_off};
 use crate::catalog::{Catalog, FunctionId, Path};
 use crate::facts::{
-    ChannelUse, Columns, Copy, Facts, Kind, NotUnderstood, RelationUse, SettingUse, Transaction,
+    ChannelUse, Columns, CommandUse, Copy, Effect, Facts, Kind, NotUnderstood, RelationUse,
+    Transaction,
 };
 use crate::lex::{self, token};
 use crate::nodes::{address, children};
@@ -65,6 +66,14 @@ pub(crate) fn facts(
     walk.settle();
     if matches!(walk.facts.kind, Kind::Explain { analyze: false }) {
         walk.facts.writes = false;
+        walk.facts.changes_names = false;
+    } else {
+        let made = |used: &CommandUse| {
+            matches!(used.effect, Effect::Create | Effect::Alter | Effect::Drop)
+        };
+        walk.facts.changes_names |= walk.facts.commands.iter().any(made)
+            || walk.facts.opaque.is_some()
+            || walk.names_follow_a_setting();
     }
     // Of other opaque commands nothing below the top was looked at.
     if walk.facts.opaque.is_none_or(|command| command == "call") {
@@ -327,23 +336,24 @@ impl<'w> Walk<'w> {
                     _ => return Err(NotUnderstood::Construct("transaction command")),
                 })
             }
-            Node::VariableSetStmt(set) => self.set(set)?,
+            Node::VariableSetStmt(set) => {
+                self.set(set, Stay::Here)?;
+                Kind::Set
+            }
             Node::VariableShowStmt(show) => {
-                let name = show.name().unwrap_or_default();
-                let name = if name.eq_ignore_ascii_case("all") { "" } else { name };
-                self.setting(name, None, false, false);
+                self.show(show.name().unwrap_or_default());
                 Kind::Show
             }
             Node::DiscardStmt(discard) => {
                 match discard.target {
                     DiscardMode::DISCARD_ALL => {
-                        self.setting("", None, false, true);
+                        self.reset_all();
+                        self.facts.changes_names = true;
                         self.facts.handle = Some(String::new());
                         self.facts.outside_transaction = true;
                     }
-                    DiscardMode::DISCARD_PLANS
-                    | DiscardMode::DISCARD_SEQUENCES
-                    | DiscardMode::DISCARD_TEMP => {}
+                    DiscardMode::DISCARD_TEMP => self.facts.changes_names = true,
+                    DiscardMode::DISCARD_PLANS | DiscardMode::DISCARD_SEQUENCES => {}
                     _ => return Err(NotUnderstood::Construct("DISCARD")),
                 }
                 Kind::Discard
@@ -448,47 +458,6 @@ impl<'w> Walk<'w> {
             }
         }
         Ok(analyze)
-    }
-
-    fn set(&mut self, set: &'w VariableSetStmt) -> Walked<Kind> {
-        let name = set.name().unwrap_or_default();
-        let mut values = Vec::new();
-        for node in set.args().iter() {
-            self.see_all(node)?;
-            let mut node = node;
-            // SET TIME ZONE INTERVAL '…'.
-            if let Node::TypeCast(cast) = node {
-                node = cast.arg();
-            }
-            match node {
-                Node::A_Const(constant) => {
-                    let value = constant.val();
-                    values.push(value.map(|value| value.to_string()).unwrap_or_default());
-                }
-                Node::DefElem(option) => {
-                    // SET TRANSACTION …: each is a setting of its own.
-                    let name = option.defname().unwrap_or_default();
-                    self.setting(name, None, true, true);
-                }
-                _ => return Err(NotUnderstood::Construct("SET")),
-            }
-        }
-        match set.kind {
-            VariableSetKind::VAR_SET_VALUE => {
-                self.setting(name, Some(values), set.is_local, true);
-            }
-            VariableSetKind::VAR_SET_DEFAULT
-            | VariableSetKind::VAR_RESET
-            | VariableSetKind::VAR_SET_CURRENT => self.setting(name, None, set.is_local, true),
-            VariableSetKind::VAR_RESET_ALL => self.setting("", None, false, true),
-            VariableSetKind::VAR_SET_MULTI => {}
-            _ => return Err(NotUnderstood::Construct("SET")),
-        }
-        Ok(Kind::Set)
-    }
-
-    fn setting(&mut self, name: &str, value: Option<Vec<String>>, local: bool, change: bool) {
-        self.facts.settings.push(SettingUse { name: name.to_owned(), value, local, change });
     }
 
     fn copy(&mut self, copy: &'w CopyStmt) -> Walked<Kind> {
@@ -614,18 +583,6 @@ impl<'w> Walk<'w> {
             }
         }
         Ok(start..end)
-    }
-}
-
-/// Whether an option that is on when it stands alone is switched off.
-fn is_off(option: &DefElem) -> bool {
-    match option.arg() {
-        Node::String(text) => {
-            matches!(text.sval(), Some("off" | "false" | "0" | "OFF" | "FALSE"))
-        }
-        Node::Integer(number) => number.ival == 0,
-        Node::Boolean(flag) => !flag.boolval,
-        _ => false,
     }
 }
 

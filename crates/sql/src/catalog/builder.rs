@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::reads::{Malformed, Read};
 use super::{
-    Catalog, Column, Function, FunctionId, FunctionKind, Relation, RelationId, RelationKind,
-    Schema, SchemaId, Type, ViewRead,
+    Catalog, Column, Constraint, Function, FunctionId, FunctionKind, Relation, RelationId,
+    RelationKind, Schema, SchemaId, Type, ViewRead,
 };
 use crate::functions::class;
 
@@ -58,6 +58,7 @@ impl Builder {
                     "f" => RelationKind::Foreign,
                     "S" => RelationKind::Sequence,
                     "c" => RelationKind::Composite,
+                    "i" | "I" => RelationKind::Index,
                     _ => RelationKind::Other,
                 };
                 let id = RelationId(u32::try_from(self.catalog.relations.len()).ok()?);
@@ -74,6 +75,8 @@ impl Builder {
                     parents: Vec::new(),
                     children: Vec::new(),
                     reads: Vec::new(),
+                    index_of: None,
+                    constraints: Vec::new(),
                 };
                 self.catalog.relation_by_oid.insert(oid, id);
                 self.catalog.schemas.get_mut(schema.0 as usize)?.relations.insert(name, id);
@@ -163,6 +166,25 @@ impl Builder {
                         _ => {}
                     }
                 }
+            }
+            Read::Indexes => {
+                let index = *self.catalog.relation_by_oid.get(&row.number()?)?;
+                let on = *self.catalog.relation_by_oid.get(&row.number()?)?;
+                self.catalog.relations.get_mut(index.0 as usize)?.index_of = Some(on);
+            }
+            Read::Constraints => {
+                let relation = *self.catalog.relation_by_oid.get(&row.number()?)?;
+                let name = row.text()?.into();
+                let primary_key = row.text()? == "p";
+                let columns = row.list().map(str::parse).collect::<Result<_, _>>().ok()?;
+                let constraint = Constraint { name, primary_key, columns };
+                self.catalog.relations.get_mut(relation.0 as usize)?.constraints.push(constraint);
+            }
+            Read::Statistics => {
+                let schema = *self.schemas.get(&row.number()?)?;
+                let name = row.text()?.into();
+                let on = *self.catalog.relation_by_oid.get(&row.number()?)?;
+                self.catalog.schemas.get_mut(schema.0 as usize)?.statistics.insert(name, on);
             }
         }
         row.0.next().is_none().then_some(())

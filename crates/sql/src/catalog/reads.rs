@@ -12,10 +12,13 @@ pub enum Read {
     ViewReads,
     Operators,
     Casts,
+    Indexes,
+    Constraints,
+    Statistics,
 }
 
 /// All reads, in the order in which `Builder::row` wants their rows.
-pub const READS: [Read; 9] = [
+pub const READS: [Read; 12] = [
     Read::Schemas,
     Read::Relations,
     Read::Columns,
@@ -25,6 +28,9 @@ pub const READS: [Read; 9] = [
     Read::ViewReads,
     Read::Operators,
     Read::Casts,
+    Read::Indexes,
+    Read::Constraints,
+    Read::Statistics,
 ];
 
 impl Read {
@@ -81,6 +87,15 @@ impl Read {
             Self::Casts => {
                 "SELECT c.casttarget, c.castfunc, c.castcontext FROM pg_catalog.pg_cast c \
                  WHERE c.castfunc <> 0"
+            }
+            Self::Indexes => "SELECT indexrelid, indrelid FROM pg_catalog.pg_index",
+            Self::Constraints => {
+                "SELECT c.conrelid, c.conname, c.contype, \
+                 pg_catalog.array_to_string(c.conkey, pg_catalog.chr(31)) \
+                 FROM pg_catalog.pg_constraint c WHERE c.conrelid <> 0"
+            }
+            Self::Statistics => {
+                "SELECT stxnamespace, stxname, stxrelid FROM pg_catalog.pg_statistic_ext"
             }
         }
     }

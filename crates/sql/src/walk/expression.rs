@@ -234,6 +234,11 @@ impl<'w> Walk<'w> {
                 self.named_by(argument)?;
             }
         }
+        if let Some(name @ ("set_config" | "current_setting")) = names.last().copied()
+            && candidates.iter().any(|id| self.is_system(*id))
+        {
+            self.call_of_setting(name, call.args().iter());
+        }
         self.one_of(candidates);
         self.expressions(call.args().iter(), scope);
         self.expressions(call.agg_order().iter(), scope);

@@ -9,8 +9,12 @@ use sql::parse::{Limits, NotParsed};
 
 use crate::snapshot::snapshot;
 
-const NAMES: Names<'_> =
-    Names { search_path: &["app", "public"], user: "anna", temporary: Some("pg_temp_3") };
+const NAMES: Names<'_> = Names {
+    search_path: &["app", "public"],
+    user: "anna",
+    temporary: Some("pg_temp_3"),
+    database: "postgres",
+};
 
 /// One statement of every kind that the grammar has, and the corpus of queries.
 const STATEMENTS: &str = include_str!("statements.sql");

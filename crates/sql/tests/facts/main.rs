@@ -58,8 +58,12 @@ fn cases() {
                 continue;
             }
             count += 1;
-            let names =
-                Names { search_path: &search_path, user: "anna", temporary: Some("pg_temp_3") };
+            let names = Names {
+                search_path: &search_path,
+                user: "anna",
+                temporary: Some("pg_temp_3"),
+                database: "postgres",
+            };
             match sql::statements(&text, &catalog, &names, &Limits::default()) {
                 Ok(statements) => {
                     for statement in statements {
@@ -84,7 +88,8 @@ fn cases() {
 #[test]
 fn views_say_what_is_beneath_them() {
     let catalog = snapshot::snapshot();
-    let names = Names { search_path: &["app"], user: "anna", temporary: None };
+    let names =
+        Names { search_path: &["app"], user: "anna", temporary: None, database: "postgres" };
     let beneath = |text: &str| {
         let statements = sql::statements(text, &catalog, &names, &Limits::default()).unwrap();
         let used = statements[0].facts.as_ref().unwrap().relations[0].relation.unwrap();
@@ -107,7 +112,12 @@ fn views_say_what_is_beneath_them() {
 #[test]
 fn every_road_to_a_column_is_seen() {
     let catalog = snapshot::snapshot();
-    let names = Names { search_path: &["app", "public"], user: "anna", temporary: None };
+    let names = Names {
+        search_path: &["app", "public"],
+        user: "anna",
+        temporary: None,
+        database: "postgres",
+    };
     let reads = |text: &str| {
         let statements = sql::statements(text, &catalog, &names, &Limits::default()).unwrap();
         let facts = statements[0].facts.as_ref().unwrap_or_else(|e| panic!("{e:?}: {text}"));

@@ -19,6 +19,7 @@ fn facts(facts: &Facts, text: &str, catalog: &Catalog) -> String {
         (facts.writes, "writes"),
         (facts.outside_transaction, "outside transaction"),
         (facts.opaque.is_some(), "opaque"),
+        (facts.changes_names, "changes names"),
         (facts.restricted == Some(true), "restricted"),
         (facts.restricted == Some(false), "unrestricted"),
     ] {

@@ -115,7 +115,12 @@ struct Outcome {
 }
 
 fn compare(cluster: &Cluster, catalog: &Catalog, queries: &[&str]) -> Outcome {
-    let names = Names { search_path: &["app", "public"], user: "postgres", temporary: None };
+    let names = Names {
+        search_path: &["app", "public"],
+        user: "postgres",
+        temporary: None,
+        database: "postgres",
+    };
     let mut outcome = Outcome::default();
     let mut faults = Vec::new();
     for (query, theirs) in queries.iter().zip(theirs(cluster, queries)) {

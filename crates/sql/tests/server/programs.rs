@@ -59,7 +59,8 @@ fn psql_and_pg_dump_are_understood() {
     let statements = cluster.logged();
     assert!(statements.len() > 150, "{}", statements.len());
     assert!(statements.iter().any(|text| text.contains("pg_catalog.pg_get_viewdef")));
-    let names = Names { search_path: &["public"], user: "postgres", temporary: None };
+    let names =
+        Names { search_path: &["public"], user: "postgres", temporary: None, database: "postgres" };
     let mut wrong = Vec::new();
     for text in &statements {
         match sql::statements(text, &catalog, &names, &Limits::default()) {

@@ -110,7 +110,12 @@ fn the_facts_name_exactly_the_rights_that_it_takes() {
          CREATE ROLE exact; GRANT USAGE ON SCHEMA app, public TO exact;",
     );
     let catalog = cluster.catalog();
-    let names = Names { search_path: &["app", "public"], user: "exact", temporary: None };
+    let names = Names {
+        search_path: &["app", "public"],
+        user: "exact",
+        temporary: None,
+        database: "postgres",
+    };
 
     let corpus = include_str!("corpus.sql");
     let statements: Vec<&str> = corpus
