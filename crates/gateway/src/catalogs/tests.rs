@@ -85,7 +85,12 @@ fn run(test: impl Future<Output = ()>) {
 
 fn has(snapshot: &Snapshot, schema: &str, name: &str) -> bool {
     let limits = sql::parse::Limits::default();
-    let names = sql::catalog::Names { search_path: &[schema], user: "nobody", temporary: None };
+    let names = sql::catalog::Names {
+        search_path: &[schema],
+        user: "nobody",
+        temporary: None,
+        database: "postgres",
+    };
     let text = format!("SELECT FROM {schema}.{name}");
     let found = sql::statements(&text, &snapshot.catalog, &names, &limits).unwrap();
     found[0].facts.as_ref().is_ok_and(|facts| !facts.relations.is_empty())
