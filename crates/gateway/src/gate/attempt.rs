@@ -168,12 +168,12 @@ impl Gate {
         let Some(portal) = frontend::name(body) else {
             return self.unreadable("execute", body, body.len());
         };
-        let bound = self.memory.portal(portal);
-        let id = match self.lone.iter().rposition(
+        let lone = self.lone.iter().rposition(
             |lone| matches!(lone, Lone::Bind { portal: other, .. } if **other == *portal),
-        ) {
-            Some(at) => self.lone.remove(at).id(),
-            None => self.take_id(),
+        );
+        let (id, bound) = match lone.map(|at| self.lone.remove(at)) {
+            Some(Lone::Bind { id, bound, .. }) => (id, Some(bound)),
+            _ => (self.take_id(), self.memory.portal(portal)),
         };
         self.record_lone(id);
         self.attempt_of_portal(id, "execute", portal, bound.as_deref());

@@ -43,6 +43,8 @@ pub(crate) struct Kept {
 /// Of a statement or a portal, in whatever encoding.
 type Name = Box<[u8]>;
 
+/// What is counted is held by `statements`, `preparing` and `portals`, and counted when it comes
+/// and when it goes: counting it anew would cost each statement what all that are prepared cost.
 #[derive(Default)]
 pub(crate) struct Memory {
     statements: HashMap<Name, Rc<Prepared>>,
@@ -50,13 +52,16 @@ pub(crate) struct Memory {
     /// what it stood for. `None` is one that was forgotten already.
     preparing: VecDeque<(Name, Option<Rc<Prepared>>)>,
     portals: HashMap<Name, Rc<Bound>>,
-    bytes: usize,
+    bytes_of_statements: usize,
+    bytes_of_portals: usize,
 }
 
 impl Memory {
     /// A Parse goes to the server.
     pub(crate) fn prepare(&mut self, name: &[u8], prepared: Rc<Prepared>) {
-        self.account(name.len() + prepared.text.bytes());
+        let bytes = prepared.bytes(name);
+        self.make_room(bytes);
+        self.bytes_of_statements += bytes;
         self.preparing.push_back((name.into(), Some(prepared)));
     }
 
@@ -66,15 +71,23 @@ impl Memory {
             return;
         };
         match prepared {
-            Some(prepared) if succeeded => drop(self.statements.insert(name, prepared)),
-            None if succeeded => drop(self.statements.remove(&name)),
-            _ => {}
+            Some(prepared) if succeeded => {
+                if let Some(before) = self.statements.get(&name) {
+                    self.bytes_of_statements -= before.bytes(&name);
+                }
+                self.statements.insert(name, prepared);
+            }
+            Some(prepared) => self.bytes_of_statements -= prepared.bytes(&name),
+            None if succeeded => self.close_statement(&name),
+            None => {}
         }
     }
 
     /// The newest Parse does not go to the server after all.
     pub(crate) fn unprepare(&mut self) {
-        self.preparing.pop_back();
+        if let Some((name, Some(prepared))) = self.preparing.pop_back() {
+            self.bytes_of_statements -= prepared.bytes(&name);
+        }
     }
 
     /// What `name` will stand for once everything that was sent has been answered well.
@@ -86,9 +99,12 @@ impl Memory {
     }
 
     pub(crate) fn bind(&mut self, portal: &[u8], bound: Rc<Bound>) {
-        let values: usize =
-            bound.values.iter().filter_map(|v| v.bytes.as_ref()).map(|b| b.len()).sum();
-        self.account(portal.len() + values);
+        if let Some(before) = self.portals.remove(portal) {
+            self.bytes_of_portals -= before.bytes(portal);
+        }
+        let bytes = bound.bytes(portal);
+        self.make_room(bytes);
+        self.bytes_of_portals += bytes;
         self.portals.insert(portal.into(), bound);
     }
 
@@ -97,31 +113,46 @@ impl Memory {
     }
 
     pub(crate) fn close_statement(&mut self, name: &[u8]) {
-        self.statements.remove(name);
+        if let Some(prepared) = self.statements.remove(name) {
+            self.bytes_of_statements -= prepared.bytes(name);
+        }
     }
 
     /// SQL has prepared or deallocated something.
     pub(crate) fn forget_statements(&mut self) {
-        self.statements.clear();
+        for (name, prepared) in self.statements.drain() {
+            self.bytes_of_statements -= prepared.bytes(&name);
+        }
     }
 
     /// No transaction is open, and portals end with theirs.
     pub(crate) fn forget_portals(&mut self) {
         self.portals.clear();
-        let statements = self.statements.iter();
-        let preparing = self.preparing.iter().filter_map(|(name, p)| p.as_ref().map(|p| (name, p)));
-        self.bytes = statements.chain(preparing).map(|(name, p)| name.len() + p.text.bytes()).sum();
+        self.bytes_of_portals = 0;
     }
 
-    fn account(&mut self, bytes: usize) {
-        self.bytes += bytes;
-        if self.bytes > REMEMBERED_BYTES_MAX {
+    fn make_room(&mut self, bytes: usize) {
+        if self.bytes_of_statements + self.bytes_of_portals + bytes > REMEMBERED_BYTES_MAX {
             self.statements.clear();
             self.portals.clear();
             // These have to stay in line until they are answered; their texts need not.
             self.preparing.iter_mut().for_each(|(_, prepared)| *prepared = None);
-            self.bytes = bytes;
+            self.bytes_of_statements = 0;
+            self.bytes_of_portals = 0;
         }
+    }
+}
+
+impl Prepared {
+    fn bytes(&self, name: &[u8]) -> usize {
+        name.len() + self.text.bytes()
+    }
+}
+
+impl Bound {
+    fn bytes(&self, portal: &[u8]) -> usize {
+        let values = self.values.iter().filter_map(|value| value.bytes.as_ref());
+        portal.len() + values.map(|bytes| bytes.len()).sum::<usize>()
     }
 }
 
@@ -195,5 +226,48 @@ mod tests {
         }
         assert!(text(&memory, "a").is_none() && text(&memory, "b").is_none());
         assert_eq!(text(&memory, "c").as_deref(), Some("x"));
+    }
+    fn bound(value: &str) -> Rc<Bound> {
+        let kept = Kept {
+            is_binary: false,
+            bytes: Some(value.as_bytes().into()),
+            bytes_sent: value.len(),
+        };
+        Rc::new(Bound {
+            statement: Box::default(),
+            prepared: None,
+            values: vec![kept],
+            is_cut: false,
+        })
+    }
+
+    #[test]
+    fn what_has_gone_is_not_counted() {
+        let mut memory = Memory::default();
+        let third = "x".repeat(REMEMBERED_BYTES_MAX / 3);
+        memory.prepare(b"s", prepared("stays"));
+        memory.prepared(true);
+        for round in 0..10 {
+            // One that fails, one that takes its name, one that is closed, one never sent, and
+            // values of a portal that is bound again and again.
+            memory.prepare(b"a", prepared(&third));
+            memory.prepared(round % 2 == 0);
+            memory.bind(b"", bound(&third));
+            memory.close_statement(b"a");
+            memory.prepare(b"b", prepared(&third));
+            memory.unprepare();
+        }
+        assert_eq!(text(&memory, "s").as_deref(), Some("stays"));
+        memory.forget_portals();
+        assert_eq!(memory.bytes_of_statements, "sstays".len());
+        assert_eq!(memory.bytes_of_portals, 0);
+        memory.prepare(b"c", prepared("on its way"));
+        memory.forget_statements();
+        assert_eq!(memory.bytes_of_statements, "con its way".len());
+        memory.prepared(true);
+        memory.prepare(b"c", prepared("anew"));
+        memory.prepared(true);
+        memory.close_statement(b"c");
+        assert_eq!(memory.bytes_of_statements, 0);
     }
 }

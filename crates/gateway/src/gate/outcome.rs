@@ -148,15 +148,17 @@ impl Gate {
     }
 
     fn completed(&mut self, running: &mut Running, body: &[u8]) {
-        let tag = String::from_utf8_lossy(backend::command_tag(body)).into_owned();
-        if matches!(tag.split(' ').next(), Some("DEALLOCATE" | "DISCARD" | "PREPARE")) {
+        let tag = backend::command_tag(body);
+        let verb = tag.split(|byte| *byte == b' ').next().unwrap_or_default();
+        if matches!(verb, b"DEALLOCATE" | b"DISCARD" | b"PREPARE") {
             self.memory.forget_statements();
         }
-        if tag.starts_with("COPY") && self.copied_in > 0 {
+        if tag.starts_with(b"COPY") && self.copied_in > 0 {
             running.bytes += std::mem::take(&mut self.copied_in);
         }
         self.outcome_is_urgent |= self.durability == Durability::Strict
-            && matches!(tag.as_str(), "COMMIT" | "PREPARE TRANSACTION" | "COMMIT PREPARED");
+            && matches!(tag, b"COMMIT" | b"PREPARE TRANSACTION" | b"COMMIT PREPARED");
+        let tag = String::from_utf8_lossy(tag);
         self.outcome(running, Outcome { tag: Some(&tag), ..Outcome::default() });
     }
 
@@ -173,7 +175,8 @@ impl Gate {
         let last = running.count.saturating_sub(1);
         let id = running.first + running.told.min(last);
         running.told += 1;
-        let duration = running.started.elapsed().as_micros();
+        let now = Instant::now();
+        let duration = now.duration_since(running.started).as_micros();
         let counted = |count: u64| Some(count).filter(|&count| count > 0);
         let outcome = Outcome {
             id,
@@ -182,7 +185,7 @@ impl Gate {
             duration_us: Some(u64::try_from(duration).unwrap_or(u64::MAX)),
             ..outcome
         };
-        running.started = Instant::now();
+        running.started = now;
         self.outcomes.push(&self.who, &Event::Outcome(outcome));
     }
 }
