@@ -19,7 +19,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use sql::catalog::{Catalog, READS};
+use sql::catalog::{CHANGED_SQL, Catalog, READS};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -376,22 +376,6 @@ async fn sign(inquiry: &mut Inquiry) -> Result<(Option<String>, String), Inquiry
         .await?;
     found.ok_or(InquiryError::Protocol('D'))
 }
-
-/// One text that changes when the rows do that a catalog is made from: of each table the number of
-/// rows and a hash over which transaction wrote each.
-const CHANGED_SQL: &str = "SELECT pg_catalog.concat_ws(' ', \
-     (SELECT concat(count(*), ':', sum(hashint8extended(oid::int8, xmin::text::int8))) FROM pg_namespace), \
-     (SELECT concat(count(*), ':', sum(hashint8extended(oid::int8, xmin::text::int8))) FROM pg_class), \
-     (SELECT concat(count(*), ':', sum(hashint8extended(attrelid::int8 << 16 | attnum, xmin::text::int8))) FROM pg_attribute WHERE attnum > 0), \
-     (SELECT concat(count(*), ':', sum(hashint8extended(inhrelid::int8 << 32 | inhparent::int8, xmin::text::int8))) FROM pg_inherits), \
-     (SELECT concat(count(*), ':', sum(hashint8extended(oid::int8, xmin::text::int8))) FROM pg_type), \
-     (SELECT concat(count(*), ':', sum(hashint8extended(oid::int8, xmin::text::int8))) FROM pg_proc), \
-     (SELECT concat(count(*), ':', sum(hashint8extended(oid::int8, xmin::text::int8))) FROM pg_rewrite), \
-     (SELECT concat(count(*), ':', sum(hashint8extended(oid::int8, xmin::text::int8))) FROM pg_trigger), \
-     (SELECT concat(count(*), ':', sum(hashint8extended(objid::int8 << 32 | refobjid::int8, xmin::text::int8))) FROM pg_depend), \
-     (SELECT concat(count(*), ':', sum(hashint8extended(oid::int8, xmin::text::int8))) FROM pg_operator), \
-     (SELECT concat(count(*), ':', sum(hashint8extended(oid::int8, xmin::text::int8))) FROM pg_cast), \
-     (SELECT concat(count(*), ':', sum(hashint8extended(oid::int8, xmin::text::int8))) FROM pg_extension))";
 
 /// The transactions whose work is visible. A standby does not say which of those that it replays
 /// have ended, so there it is never twice the same.

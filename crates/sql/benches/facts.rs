@@ -60,9 +60,9 @@ fn catalog() -> Catalog {
     ];
     for (at, (name, columns)) in tables.iter().enumerate() {
         let oid = (20_000 + at).to_string();
-        row(Read::Relations, &[&oid, "2200", name, "r", "f", "f", "f", "f"]);
+        row(Read::Relations, &[&oid, "2200", name, "r", "10", "f", "f"]);
         for (number, column) in columns.iter().enumerate() {
-            row(Read::Columns, &[&oid, &(number + 1).to_string(), column, "23", "f"]);
+            row(Read::Columns, &[&oid, &(number + 1).to_string(), column, "23", ""]);
         }
     }
     row(Read::Types, &["23", "11", "int4", "0", "0", "0", "f"]);
@@ -143,7 +143,7 @@ fn snapshot(c: &mut Criterion) {
         let name = format!("table_{oid}");
         rows.push((
             Read::Relations,
-            [&*oid.to_string(), "2200", &name, "r", "f", "f", "f", "f"].map(str::to_owned).to_vec(),
+            [&*oid.to_string(), "2200", &name, "r", "10", "f", "f"].map(str::to_owned).to_vec(),
         ));
     }
     for oid in 20_000..30_000 {
@@ -151,7 +151,7 @@ fn snapshot(c: &mut Criterion) {
             let name = format!("column_{number}");
             rows.push((
                 Read::Columns,
-                [&*oid.to_string(), &*number.to_string(), &name, "23", "f"]
+                [&*oid.to_string(), &*number.to_string(), &name, "23", ""]
                     .map(str::to_owned)
                     .to_vec(),
             ));

@@ -5,14 +5,18 @@
 //! as the server does: <https://www.postgresql.org/docs/current/ddl-schemas.html>.
 
 mod builder;
+mod carried;
 mod reads;
+mod tree;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::functions::Class;
 
 pub use self::builder::Builder;
-pub use self::reads::{Malformed, READS, Read};
+pub use self::carried::{Call, Carried, Code, Event, Events, Source};
+pub use self::reads::{CHANGED_SQL, Malformed, READS, Read};
 
 /// Numbers of the snapshot: they mean nothing outside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +36,9 @@ pub struct Catalog {
     relation_by_oid: HashMap<u32, RelationId>,
     functions: Vec<Function>,
     types: HashMap<u32, Type>,
+    roles: HashMap<u32, Box<str>>,
+    /// By the event that they stand for, `ddl_command_start` and so on.
+    event_triggers: Vec<(Box<str>, FunctionId)>,
     /// Functions of casts that aren't built in, by the type they make. Implicit ones can be called
     /// where no cast is written, those of assignments where a value is stored.
     casts: HashMap<u32, Vec<FunctionId>>,
@@ -58,28 +65,22 @@ pub struct Relation {
     pub schema: SchemaId,
     pub name: Box<str>,
     pub kind: RelationKind,
+    pub owner: u32,
     pub row_security: bool,
     /// A view that reads with the rights of who asks, not of its owner.
     pub security_invoker: bool,
-    /// Rules other than a view's own: what a write does is not what it says.
-    pub rules: bool,
-    pub triggers: bool,
     pub columns: Vec<Column>,
+    pub constraints: Vec<Constraint>,
+    /// What runs because of it; see [`Catalog::carried`]. The query of a view is in `reads`.
+    pub code: Vec<Code>,
+    /// Foreign keys of others that mean this one, with what they do when their row goes.
+    referenced: Vec<Referenced>,
     pub parents: Vec<RelationId>,
     pub children: Vec<RelationId>,
     /// What a view reads.
     pub reads: Vec<ViewRead>,
     /// The relation that an index is on.
     pub index_of: Option<RelationId>,
-    pub constraints: Vec<Constraint>,
-}
-
-#[derive(Debug)]
-pub struct Constraint {
-    pub name: Box<str>,
-    pub primary_key: bool,
-    /// Empty where it is about none in particular.
-    pub columns: Vec<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,15 +100,48 @@ pub enum RelationKind {
 #[derive(Debug)]
 pub struct Column {
     pub number: u16,
-    pub name: Box<str>,
+    pub name: Arc<str>,
     pub type_oid: u32,
     pub generated: bool,
+}
+
+/// What ties columns: of a masked one it would answer guesses.
+#[derive(Debug)]
+pub struct Constraint {
+    /// Empty for a unique index that no constraint made, and for partition keys.
+    pub name: Box<str>,
+    pub kind: ConstraintKind,
+    /// By number; 0 is the row as a whole.
+    pub columns: Vec<u16>,
+    /// Of a foreign key, the columns that it means, in the same order.
+    pub references: Option<(RelationId, Vec<u16>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConstraintKind {
+    Primary,
+    /// Unique indexes among them.
+    Unique,
+    Exclusion,
+    Foreign,
+    Check,
+    PartitionKey,
+    /// NOT NULL, and triggers that can wait.
+    Other,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Referenced {
+    by: RelationId,
+    on_delete: Option<Event>,
+    on_update: Option<Event>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ViewRead {
     /// The column with this number, or the row as a whole (0).
     Column(RelationId, u16),
+    /// Operators of the server's own aren't among them.
     Function(FunctionId),
 }
 
@@ -135,6 +169,8 @@ pub struct Function {
     pub outputs: Vec<Box<str>>,
     /// `None`: not one of the server's own or of its contrib modules, or one that we don't know.
     pub class: Option<Class>,
+    /// What the defaults of its arguments call.
+    pub default_calls: Vec<FunctionId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +198,8 @@ struct Type {
     base: u32,
     /// It is made of values of another type that the snapshot does not name.
     range: bool,
+    /// What the constraints and the default of a domain call.
+    calls: Vec<FunctionId>,
     /// One of the server's own.
     system: bool,
 }
@@ -322,8 +360,7 @@ impl Catalog {
     }
 
     /// What is read when the relation is: what a view reads, and the views in it, with whose
-    /// rights. Functions other than the server's own are among them, the server's are not: it
-    /// keeps no record of those.
+    /// rights.
     pub fn beneath(&self, relation: RelationId) -> Vec<Beneath> {
         let mut found = Vec::new();
         let mut seen = BTreeSet::from([relation]);
@@ -344,6 +381,16 @@ impl Catalog {
             }
         }
         found
+    }
+
+    /// The functions of enabled event triggers, by the event: DDL runs them.
+    pub fn event_triggers(&self) -> impl Iterator<Item = (&str, FunctionId)> {
+        self.event_triggers.iter().map(|(event, function)| (&**event, *function))
+    }
+
+    /// The name of a relation's owner.
+    pub fn owner(&self, relation: &Relation) -> Option<&str> {
+        self.roles.get(&relation.owner).map(|name| &**name)
     }
 
     fn schema(&self, id: SchemaId) -> Option<&Schema> {

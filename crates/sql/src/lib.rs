@@ -5,12 +5,12 @@
 //!
 //! What a statement does is what it names. These are not in its facts, and whoever judges them has to
 //! know it:
-//! - code that a table carries: triggers, rules, column defaults, constraints of domains and tables,
-//!   row security, expressions of indexes ([`catalog::Relation`] says whether it has rules, triggers
-//!   and row security);
+//! - code that a relation carries, and what that does to others: triggers, rules, column defaults,
+//!   constraints of domains and tables, row security, expressions of indexes, foreign keys that
+//!   cascade ([`catalog::Catalog::carried`]), and what is beneath a view
+//!   ([`catalog::Catalog::beneath`]);
 //! - what functions do ([`functions::Class`] says it of the server's own), and operators of
 //!   `pg_catalog`, which have no effect on any type of the server's own;
-//! - the server's own functions inside views: it keeps no record of them;
 //! - what an EXECUTE runs, or a FETCH: the names are in [`facts::Facts::handle`];
 //! - the parts of commands that aren't queries, writes or session commands: these are
 //!   [`facts::Kind::Command`], and most are opaque.

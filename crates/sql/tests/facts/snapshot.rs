@@ -88,14 +88,16 @@ impl Rows {
                     _ => "c",
                 };
                 let invoker = if kind == "invoker" { "t" } else { "f" };
-                self.push(Read::Relations, &[&oid, &schema, bare, relkind, "f", invoker, "f", "f"]);
+                self.push(Read::Relations, &[&oid, &schema, bare, relkind, "10", "f", invoker]);
                 self.type_of(name);
+                // Those of sequences are known.
                 let columns = columns.trim_end_matches(')').split(", ");
+                let columns = columns.filter(|_| kind != "sequence");
                 for (at, column) in columns.enumerate() {
                     let (column, type_name) = column.split_once(' ').unwrap();
                     let type_name = self.type_of(type_name);
                     let number = (at + 1).to_string();
-                    self.push(Read::Columns, &[&oid, &number, column, &type_name, "f"]);
+                    self.push(Read::Columns, &[&oid, &number, column, &type_name, ""]);
                 }
             }
             "function" | "aggregate" => {
@@ -146,7 +148,8 @@ impl Rows {
                 let (_, schema, bare) = self.place("operator", name);
                 let function = self.oids[&format!("function {function}")].to_string();
                 let prefix = if kind == "prefix" { "t" } else { "f" };
-                self.push(Read::Operators, &[&schema, bare, prefix, &function]);
+                let oid = self.oid(&format!("operator {name} {function}")).to_string();
+                self.push(Read::Operators, &[&oid, &schema, bare, prefix, &function]);
             }
             "cast" => {
                 let words: Vec<&str> = rest.split(' ').collect();
@@ -158,7 +161,11 @@ impl Rows {
                 let words: Vec<&str> = rest.split(' ').collect();
                 let view = self.oid(&format!("relation {}", words[0])).to_string();
                 let table = self.oid(&format!("relation {}", words[1])).to_string();
-                self.push(Read::ViewReads, &[&view, "r", &table, words[2]]);
+                let rule = self.oid(&format!("rule {}", words[0])).to_string();
+                if words[2] == "1" {
+                    self.push(Read::Code, &["rule", &rule, &view, "1", ""]);
+                }
+                self.push(Read::Depends, &["2618", &rule, &table, words[2]]);
             }
             kind => panic!("{kind}"),
         }

@@ -10,6 +10,8 @@ use sql::catalog::{Builder, Catalog, READS};
 /// Between values and rows: nothing in a catalog has them in it.
 const VALUE_END: char = '\u{1e}';
 const ROW_END: char = '\u{1d}';
+const NULL: &str = "\u{1c}";
+const READ_END: &str = "\u{19}";
 
 pub(crate) struct Cluster {
     connection: String,
@@ -59,6 +61,7 @@ impl Cluster {
             .args(["-X", "-q", "-A", "-t", "-v", "VERBOSITY=terse"])
             .arg(format!("-F{VALUE_END}"))
             .arg(format!("-R{ROW_END}"))
+            .arg(format!("-Pnull={NULL}"))
             .arg("-d")
             .arg(&self.connection)
             .stdin(Stdio::piped())
@@ -129,13 +132,19 @@ impl Cluster {
         statements.collect()
     }
 
+    /// The snapshot, read as a whole: in one transaction.
     pub(crate) fn catalog(&self) -> Catalog {
-        let mut builder = Builder::default();
+        let mut script = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;\n".to_owned();
         for read in READS {
-            let rows = self.must(read.sql());
-            for row in rows.trim_end_matches('\n').split(ROW_END).filter(|row| !row.is_empty()) {
-                let values: Vec<Option<&str>> = row.split(VALUE_END).map(Some).collect();
-                builder.row(read, &values).unwrap_or_else(|e| panic!("{e:?}: {row}"));
+            script += &format!("{};\n\\echo {READ_END}\n", read.sql());
+        }
+        let printed = self.must(&script);
+        let mut builder = Builder::default();
+        for (read, rows) in READS.iter().zip(printed.split(READ_END)) {
+            for row in rows.trim_matches('\n').split(ROW_END).filter(|row| !row.is_empty()) {
+                let values: Vec<Option<&str>> =
+                    row.split(VALUE_END).map(|value| Some(value).filter(|v| *v != NULL)).collect();
+                builder.row(*read, &values).unwrap_or_else(|e| panic!("{e:?}: {row}"));
             }
         }
         builder.build()

@@ -12,6 +12,7 @@
     reason = "tests fail by panicking, and so does what they are built on"
 )]
 
+mod carried;
 mod classes;
 mod cluster;
 mod oracle;
