@@ -562,6 +562,15 @@ impl Relation {
     }
 }
 
+impl ViewRead {
+    fn function(&self) -> Option<FunctionId> {
+        match self {
+            Self::Function(function) => Some(*function),
+            Self::Column(..) => None,
+        }
+    }
+}
+
 impl Function {
     fn takes(&self, arguments: usize) -> bool {
         let most = self.arguments.len();

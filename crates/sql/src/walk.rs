@@ -237,6 +237,7 @@ impl<'w> Walk<'w> {
                 break;
             }
         }
+        self.catalog.add_calls_of(&mut self.facts.functions);
     }
 
     fn expressions<N: Into<Node<'w>>>(

@@ -493,20 +493,25 @@ impl Builder {
                 }
             }
         }
-        let mut relations = std::mem::take(&mut self.catalog.relations);
-        for relation in &mut relations {
-            for code in &mut relation.code {
-                self.catalog.add_calls_of(&mut code.functions);
+        for at in 0..self.catalog.relations.len() {
+            let Some(relation) = self.catalog.relations.get(at) else { continue };
+            let all = |functions: BTreeSet<FunctionId>| {
+                let mut functions = functions;
+                self.catalog.add_calls_of(&mut functions);
+                functions
+            };
+            let of_code: Vec<Vec<FunctionId>> = relation
+                .code
+                .iter()
+                .map(|code| all(code.functions.iter().copied().collect()).into_iter().collect())
+                .collect();
+            let of_view = all(relation.reads.iter().filter_map(ViewRead::function).collect());
+            let Some(relation) = self.catalog.relations.get_mut(at) else { continue };
+            for (code, functions) in relation.code.iter_mut().zip(of_code) {
+                code.functions = functions;
             }
-            let calls = relation.reads.iter().filter_map(|read| match read {
-                ViewRead::Function(function) => Some(*function),
-                ViewRead::Column(..) => None,
-            });
-            let mut calls: Vec<FunctionId> = calls.collect();
-            self.catalog.add_calls_of(&mut calls);
-            relation.reads.extend(calls.into_iter().map(ViewRead::Function));
+            relation.reads.extend(of_view.into_iter().map(ViewRead::Function));
         }
-        self.catalog.relations = relations;
     }
 
     fn function(&mut self, row: &mut Row<'_, '_>) -> Option<()> {

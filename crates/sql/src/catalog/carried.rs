@@ -170,17 +170,17 @@ impl Catalog {
 
     /// Adds to functions what calling them calls besides: the defaults of their arguments, and the
     /// domains among these.
-    pub(crate) fn add_calls_of(&self, functions: &mut Vec<FunctionId>) {
-        let mut at = 0;
-        while let Some(function) = functions.get(at).and_then(|id| self.function(*id)) {
+    pub(crate) fn add_calls_of(&self, functions: &mut BTreeSet<FunctionId>) {
+        let mut open: Vec<FunctionId> = functions.iter().copied().collect();
+        while let Some(function) = open.pop().and_then(|id| self.function(id)) {
             let mut calls: BTreeSet<FunctionId> = function.default_calls.iter().copied().collect();
-            for type_oid in function.arguments.iter().chain([&function.returns]) {
-                self.add_domain_calls(*type_oid, &mut calls);
+            // The server's own take no others' domains.
+            if !self.is_system(function.schema) {
+                for type_oid in function.arguments.iter().chain([&function.returns]) {
+                    self.add_domain_calls(*type_oid, &mut calls);
+                }
             }
-            functions.extend(
-                calls.into_iter().filter(|call| !functions.contains(call)).collect::<Vec<_>>(),
-            );
-            at += 1;
+            open.extend(calls.into_iter().filter(|call| functions.insert(*call)));
         }
     }
 

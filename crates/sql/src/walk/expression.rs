@@ -360,6 +360,7 @@ impl<'w> Walk<'w> {
         for oid in [Some(oid), self.catalog.element_of(oid)].into_iter().flatten() {
             self.note_type(oid);
             self.casts.extend(self.catalog.casts_to(oid));
+            self.catalog.add_domain_calls(oid, &mut self.facts.functions);
         }
     }
 

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use sql::catalog::{Catalog, ConstraintKind, Event, RelationId, ViewRead};
+use sql::catalog::{Catalog, ConstraintKind, Event, Names, RelationId, ViewRead};
+use sql::parse::Limits;
 
 use crate::cluster::{Cluster, rows};
 
@@ -160,6 +161,34 @@ fn we_never_name_less_code_than_the_server_records() {
         count += 1;
     }
     assert!(count > 20, "{count}");
+}
+
+/// What calls a function calls besides: defaults of arguments that aren't given, and the
+/// constraints of domains.
+#[test]
+fn calls_within_calls() {
+    let cluster = Cluster::start();
+    cluster.must(include_str!("carried.sql"));
+    let catalog = cluster.catalog();
+    let names =
+        Names { search_path: &["c"], user: "postgres", temporary: None, database: "postgres" };
+    for (text, expected) in [
+        ("SELECT f_view(1)", "f_inner, f_view"),
+        ("SELECT 1::smaller", "f_domain, f_domain_default"),
+        ("SELECT '{}'::smaller[]", "f_domain, f_domain_default"),
+        ("SELECT ROW(1, 2)::pair", "f_domain, f_domain_default"),
+        ("SELECT f_takes(1)", "f_domain, f_domain_default, f_takes"),
+        ("SELECT f_check(1)", "f_check"),
+        ("SELECT 1::int", ""),
+        // Reading makes no values.
+        ("SELECT pairs FROM typed", ""),
+    ] {
+        let statements = sql::statements(text, &catalog, &names, &Limits::default()).unwrap();
+        let facts = statements[0].facts.as_ref().unwrap();
+        let own = facts.functions.iter().map(|id| catalog.function(*id).unwrap());
+        let own = own.filter(|function| !catalog.is_system(function.schema));
+        assert_eq!(each_once(own.map(|function| function.name.to_string())), expected, "{text}");
+    }
 }
 
 fn each_once(texts: impl Iterator<Item = String>) -> String {

@@ -27,6 +27,7 @@ CREATE FUNCTION c.t_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
 CREATE DOMAIN c.small AS int DEFAULT c.f_domain_default() CHECK (c.f_domain(VALUE));
 CREATE DOMAIN c.smaller AS c.small;
 CREATE TYPE c.pair AS (one c.smaller, two int);
+CREATE FUNCTION c.f_takes(c.small) RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE TABLE c.plain (id int PRIMARY KEY, n int);
 CREATE TABLE c.checked (id int CHECK (c.f_check(id)), n int DEFAULT c.f_default(), made int GENERATED ALWAYS AS (c.f_generated(id)) STORED);
 CREATE TABLE c.kept (id serial, at timestamptz DEFAULT now());
