@@ -298,6 +298,11 @@ impl Catalog {
         self.schema_name(schema).to_owned()
     }
 
+    pub(crate) fn home_named(&self, schema: &str, path: &Path) -> String {
+        let own = path.temporary.is_some_and(|own| self.schema_name(own) == schema);
+        (if own { "pg_temp" } else { schema }).to_owned()
+    }
+
     /// The relation that extended statistics of that name are on, and their schema.
     pub(crate) fn find_statistics(
         &self,

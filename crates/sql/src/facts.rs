@@ -319,6 +319,20 @@ pub enum NotUnderstood {
     TooManyNodes,
 }
 
+impl Object {
+    pub(crate) fn new(kind: ObjectKind, schema: Option<String>, name: &str) -> Self {
+        Self {
+            kind,
+            schema,
+            name: name.to_owned(),
+            relation: None,
+            columns: BTreeSet::new(),
+            new_columns: Vec::new(),
+            twice: false,
+        }
+    }
+}
+
 impl RelationUse {
     pub(crate) fn new(relation: Option<RelationId>, place: Range<usize>) -> Self {
         Self {

@@ -5,6 +5,7 @@
 //! the walk; this only knows where the nodes below it are. A node that isn't here is unknown.
 
 use pg_raw_parse::Node;
+use pg_raw_parse::nodes::{GrantStmt, GrantTargetType, ObjectType};
 
 /// A node of a kind that the table does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +39,17 @@ macro_rules! nodes {
     (@child node $node:ident $field:ident $found:ident) => { $found.push($node.$field()) };
     (@child one $node:ident $field:ident $found:ident) => { $found.extend($node.$field().map(Node::from)) };
     (@child list $node:ident $field:ident $found:ident) => { $found.extend($node.$field().iter().map(Node::from)) };
+    (@child granted $node:ident $field:ident $found:ident) => {
+        if grants_relations($node) {
+            $found.extend($node.$field().iter().map(Node::from));
+        }
+    };
     (@child $class:ident $node:ident $field:ident $found:ident) => {};
 }
 
 // `node`, `one`, `list`: a node of any kind, one of a certain kind, a list of them. `text`: a name
 // or a value. `plain`: a number, a flag, a place. `unset`: what only the server's analysis fills.
+// `granted`: a list of relations, or else of mere names, see below.
 nodes! {
     A_ArrayExpr { list elements, plain list_start, plain list_end, plain location }
     A_Const { text val, plain isnull, plain location }
@@ -234,7 +241,7 @@ nodes! {
     DropUserMappingStmt { one user, text servername, plain missing_ok }
     FunctionParameter { text name, one arg_type, plain mode, node defexpr, plain location }
     GrantRoleStmt { list granted_roles, list grantee_roles, plain is_grant, list opt, one grantor, plain behavior }
-    GrantStmt { plain is_grant, plain targtype, plain objtype, list objects, list privileges, list grantees, plain grant_option, one grantor, plain behavior }
+    GrantStmt { plain is_grant, plain targtype, plain objtype, granted objects, list privileges, list grantees, plain grant_option, one grantor, plain behavior }
     ImportForeignSchemaStmt { text server_name, text remote_schema, text local_schema, plain list_type, list table_list, list options }
     IndexStmt { text idxname, one relation, text access_method, text table_space, list index_params, list index_including_params, list options, node where_clause, list exclude_op_names, text idxcomment, plain index_oid, plain old_number, plain old_create_subid, plain old_first_relfilelocator_subid, plain unique, plain nulls_not_distinct, plain primary, plain isconstraint, plain iswithoutoverlaps, plain deferrable, plain initdeferred, plain transformed, plain concurrent, plain if_not_exists, plain reset_default_tblspc }
     LoadStmt { text filename }
@@ -259,6 +266,13 @@ nodes! {
     TableLikeClause { one relation, plain options, plain relation_oid }
     TriggerTransition { text name, plain is_new, plain is_table }
     ViewStmt { one view, list aliases, node query, plain replace, list options, plain with_check_option }
+}
+
+/// Whether a GRANT is on relations that it names. The bindings take the objects of every GRANT for
+/// such and panic at others, which are names and signatures, and of which nothing is run or read.
+pub(crate) fn grants_relations(grant: &GrantStmt) -> bool {
+    grant.targtype == GrantTargetType::ACL_TARGET_OBJECT
+        && matches!(grant.objtype, ObjectType::OBJECT_TABLE | ObjectType::OBJECT_SEQUENCE)
 }
 
 #[cfg(test)]
@@ -342,7 +356,7 @@ mod tests {
             for (name, c_type) in theirs {
                 let fits = match ours[name] {
                     "node" => matches!(&**c_type, "Node*" | "Expr*"),
-                    "list" => c_type == "List*",
+                    "list" | "granted" => c_type == "List*",
                     "unset" => c_type.ends_with('*'),
                     "one" => c_type.ends_with('*') && !c_type.ends_with("char*"),
                     "text" => matches!(&**c_type, "char*" | "constchar*" | "unionValUnion"),

@@ -6,25 +6,31 @@
 //! refused, whatever the walk believes. Queries are in `query`, FROM in `from`, expressions in
 //! `expression`, names in `scope`.
 
+mod command;
+mod define;
 mod expression;
 mod from;
+mod object;
 mod query;
 mod scope;
 mod setting;
+mod table;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use pg_raw_parse::Node;
-use pg_raw_parse::nodes::{CopyStmt, DefElem, DiscardMode, RangeVar, TransactionStmtKind};
+use pg_raw_parse::nodes::{
+    CopyStmt, DefElem, DiscardMode, ObjectType, RangeVar, TransactionStmtKind,
+};
 
 use self::from::Join;
 use self::scope::{Columnar, Cte, Env, Item, Part, QueryId, Scope, ScopeId};
 use self::setting::{Stay, is_off};
 use crate::catalog::{Catalog, FunctionId, Path};
 use crate::facts::{
-    ChannelUse, Columns, CommandUse, Copy, Effect, Facts, Kind, NotUnderstood, RelationUse,
-    Transaction,
+    ChannelUse, Columns, CommandUse, Copy, Effect, Facts, Kind, NotUnderstood, ObjectKind,
+    RelationUse, Transaction,
 };
 use crate::lex::{self, token};
 use crate::nodes::{address, children};
@@ -55,6 +61,7 @@ pub(crate) fn facts(
         casts: BTreeSet::new(),
         types: BTreeSet::new(),
         any_type: false,
+        making: None,
     };
     walk.statement(statement)?;
     while let Some(task) = walk.tasks.pop() {
@@ -75,10 +82,11 @@ pub(crate) fn facts(
             || walk.facts.opaque.is_some()
             || walk.names_follow_a_setting();
     }
-    // Of other opaque commands nothing below the top was looked at.
-    if walk.facts.opaque.is_none_or(|command| command == "call") {
-        walk.check_that_all_was_seen(statement, nodes_max)?;
+    if let Kind::Command(_) = walk.facts.kind {
+        // Of what a rule or a function will do, some time.
+        walk.facts.restricted = None;
     }
+    walk.check_that_all_was_seen(statement, nodes_max)?;
     Ok(walk.facts)
 }
 
@@ -106,6 +114,8 @@ struct Walk<'w> {
     types: BTreeSet<u32>,
     /// They can't be told: parameters, ranges.
     any_type: bool,
+    /// The schema that CREATE SCHEMA makes and fills.
+    making: Option<String>,
 }
 
 enum Task<'w> {
@@ -296,7 +306,13 @@ impl<'w> Walk<'w> {
             }
             Node::CreateTableAsStmt(create) => {
                 let into = create.into().ok_or(NotUnderstood::Construct("CREATE TABLE AS"))?;
-                self.created(into)?;
+                let (kind, name) = match create.objtype {
+                    ObjectType::OBJECT_MATVIEW => {
+                        (ObjectKind::MaterializedView, "create materialized view")
+                    }
+                    _ => (ObjectKind::Table, "create table as"),
+                };
+                self.created(into, kind, name)?;
                 self.statement(create.query())?;
                 self.facts.writes = true;
                 Kind::CreateTableAs
@@ -394,7 +410,7 @@ impl<'w> Walk<'w> {
                 let call = call.funccall().ok_or(NotUnderstood::Construct("CALL"))?;
                 self.see(call);
                 let names = self.names(call.funcname().iter())?;
-                let (schema, name) = from::qualified(&names)?;
+                let (schema, name) = self.qualified(&names)?;
                 // Arguments that only give something out may be written or not.
                 let procedures: Vec<_> =
                     self.catalog.find_functions(schema, name, None, self.path).collect();
@@ -405,35 +421,14 @@ impl<'w> Walk<'w> {
                 self.casts.extend(self.catalog.implicit_casts());
                 let scope = self.empty_scope(Env::default());
                 self.expressions(call.args().iter(), scope);
-                self.facts.opaque = Some("call");
                 self.facts.writes = true;
+                // What a procedure does is what a function does, but it can end transactions.
+                self.facts.changes_names = true;
                 Kind::Command("call")
             }
-            Node::VacuumStmt(vacuum) => {
-                let mut name = if vacuum.is_vacuumcmd { "vacuum" } else { "analyze" };
-                for option in vacuum.options() {
-                    self.see_all(option)?;
-                    if option.defname() == Some("full") && !is_off(option) {
-                        name = "vacuum full";
-                    }
-                }
-                for relation in vacuum.rels() {
-                    self.see(relation);
-                    for column in relation.va_cols() {
-                        self.see(column);
-                    }
-                    self.named_relation(Node::from(relation.relation()))?.maintain = true;
-                }
-                self.facts.writes = true;
-                self.facts.outside_transaction = vacuum.is_vacuumcmd;
-                Kind::Command(name)
-            }
             node => {
-                let name = command(node).ok_or(NotUnderstood::Construct("command"))?;
-                self.facts.opaque = Some(name);
                 self.facts.writes = true;
-                self.facts.outside_transaction = OUTSIDE_TRANSACTION.contains(&name);
-                Kind::Command(name)
+                Kind::Command(self.command(node)?)
             }
         };
         Ok(())
@@ -520,10 +515,7 @@ impl<'w> Walk<'w> {
         if let Some(alias) = range.alias() {
             self.see_all(alias)?;
         }
-        if let Some(database) = range.catalogname() {
-            // The snapshot does not know the name of its own database; nobody writes it.
-            return Err(NotUnderstood::OtherDatabase(database.to_owned()));
-        }
+        self.own_database(range.catalogname())?;
         let name = range.relname().unwrap_or_default();
         let resolved = self
             .catalog
@@ -535,6 +527,28 @@ impl<'w> Walk<'w> {
         relation.twice = resolved.twice;
         self.facts.relations.push(relation);
         Ok(self.facts.relations.len() - 1)
+    }
+
+    fn own_database(&self, database: Option<&str>) -> Walked {
+        match database {
+            Some(other) if other != &*self.path.database => {
+                Err(NotUnderstood::OtherDatabase(other.to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A name of one to three parts, without its database.
+    fn qualified<'n>(&self, names: &[&'n str]) -> Walked<(Option<&'n str>, &'n str)> {
+        match names {
+            [name] => Ok((None, name)),
+            [schema, name] => Ok((Some(schema), name)),
+            [database, schema, name] => {
+                self.own_database(Some(database))?;
+                Ok((Some(schema), name))
+            }
+            _ => Err(NotUnderstood::Construct("name")),
+        }
     }
 
     fn column_number(&self, number: usize, name: &str) -> Walked<u16> {
@@ -554,12 +568,16 @@ impl<'w> Walk<'w> {
     }
 
     /// The relation that SELECT INTO or CREATE TABLE AS makes.
-    fn created(&mut self, into: &'w pg_raw_parse::nodes::IntoClause) -> Walked {
+    fn created(
+        &mut self,
+        into: &'w pg_raw_parse::nodes::IntoClause,
+        kind: ObjectKind,
+        name: &'static str,
+    ) -> Walked {
         self.see_all(into)?;
         let range = into.rel().ok_or(NotUnderstood::Construct("INTO"))?;
-        let mut relation = RelationUse::new(None, self.name_at(range)?);
-        relation.create = true;
-        self.facts.relations.push(relation);
+        let object = self.new_relation(range, kind)?;
+        self.does(name, Effect::Create, object);
         self.facts.writes = true;
         Ok(())
     }
@@ -568,7 +586,8 @@ impl<'w> Walk<'w> {
     fn name_at(&self, range: &RangeVar) -> Walked<Range<usize>> {
         let lost = NotUnderstood::Construct("name of a relation");
         let start = usize::try_from(range.location).map_err(|_| lost.clone())?;
-        let parts = 1 + usize::from(range.schemaname().is_some());
+        let qualifiers = [range.catalogname(), range.schemaname()];
+        let parts = 1 + qualifiers.into_iter().flatten().count();
         let (mut position, mut end, mut names) = (start, start, 0);
         while names < parts {
             let next = token(self.text, position).ok().flatten().ok_or_else(|| lost.clone())?;
@@ -579,114 +598,30 @@ impl<'w> Walk<'w> {
                     names += 1;
                     end = next.end;
                 }
-                // U&"…" may go on with UESCAPE.
+                lex::Kind::QuotedName { unicode: true } => {
+                    names += 1;
+                    end = self.end_of_escape(next.end);
+                    position = end;
+                }
                 _ => return Err(lost),
             }
         }
         Ok(start..end)
     }
-}
-
-/// Commands that take effect at once or refuse to run in a transaction block.
-const OUTSIDE_TRANSACTION: [&str; 10] = [
-    "alter database",
-    "alter system",
-    "checkpoint",
-    "cluster",
-    "create database",
-    "create tablespace",
-    "drop database",
-    "drop tablespace",
-    "load",
-    "reindex",
-];
-
-/// PostgreSQL's own name for a command whose parts aren't looked into.
-fn command(node: Node<'_>) -> Option<&'static str> {
-    Some(match node {
-        Node::DoStmt(_) => "do",
-        Node::ClusterStmt(_) => "cluster",
-        Node::ReindexStmt(_) => "reindex",
-        Node::CheckPointStmt(_) => "checkpoint",
-        Node::LoadStmt(_) => "load",
-        Node::CommentStmt(_) => "comment",
-        Node::SecLabelStmt(_) => "security label",
-        Node::ConstraintsSetStmt(_) => "set constraints",
-        Node::CreateStmt(_) => "create table",
-        Node::ViewStmt(_) => "create view",
-        Node::IndexStmt(_) => "create index",
-        Node::CreateSeqStmt(_) => "create sequence",
-        Node::AlterSeqStmt(_) => "alter sequence",
-        Node::CreateSchemaStmt(_) => "create schema",
-        Node::CreateFunctionStmt(_) => "create function",
-        Node::AlterFunctionStmt(_) => "alter function",
-        Node::CreateTrigStmt(_) => "create trigger",
-        Node::CreateEventTrigStmt(_) => "create event trigger",
-        Node::AlterEventTrigStmt(_) => "alter event trigger",
-        Node::RuleStmt(_) => "create rule",
-        Node::CreatePolicyStmt(_) => "create policy",
-        Node::AlterPolicyStmt(_) => "alter policy",
-        Node::CreateExtensionStmt(_) => "create extension",
-        Node::AlterExtensionStmt(_) | Node::AlterExtensionContentsStmt(_) => "alter extension",
-        Node::CreatePLangStmt(_) => "create language",
-        Node::CreateAmStmt(_) => "create access method",
-        Node::CreateCastStmt(_) => "create cast",
-        Node::CreateConversionStmt(_) => "create conversion",
-        Node::CreateTransformStmt(_) => "create transform",
-        Node::CreateOpClassStmt(_) => "create operator class",
-        Node::CreateOpFamilyStmt(_) => "create operator family",
-        Node::AlterOpFamilyStmt(_) => "alter operator family",
-        Node::AlterOperatorStmt(_) => "alter operator",
-        Node::DefineStmt(_) => "define",
-        Node::CreateDomainStmt(_) => "create domain",
-        Node::AlterDomainStmt(_) => "alter domain",
-        Node::CompositeTypeStmt(_) | Node::CreateEnumStmt(_) | Node::CreateRangeStmt(_) => {
-            "create type"
+    /// Behind `U&"…"` may come `UESCAPE '…'`, which belongs to it.
+    fn end_of_escape(&self, end: usize) -> usize {
+        let mut position = end;
+        let mut escape = false;
+        while let Ok(Some(next)) = token(self.text, position) {
+            position = next.end;
+            let word = self.text.get(next.start..next.end).unwrap_or_default();
+            match next.kind {
+                lex::Kind::Space | lex::Kind::Comment => {}
+                lex::Kind::Word if !escape && word.eq_ignore_ascii_case("uescape") => escape = true,
+                _ if escape => return next.end,
+                _ => break,
+            }
         }
-        Node::AlterEnumStmt(_) | Node::AlterTypeStmt(_) => "alter type",
-        Node::CreateStatsStmt(_) => "create statistics",
-        Node::AlterStatsStmt(_) => "alter statistics",
-        Node::AlterTableStmt(_) => "alter table",
-        Node::AlterTableMoveAllStmt(_) => "alter table all in tablespace",
-        Node::RenameStmt(_) => "rename",
-        Node::AlterObjectSchemaStmt(_) => "set schema",
-        Node::AlterObjectDependsStmt(_) => "depends on extension",
-        Node::AlterOwnerStmt(_) => "owner to",
-        Node::AlterCollationStmt(_) => "alter collation",
-        Node::AlterTSDictionaryStmt(_) => "alter text search dictionary",
-        Node::AlterTSConfigurationStmt(_) => "alter text search configuration",
-        Node::DropStmt(_) => "drop",
-        Node::DropOwnedStmt(_) => "drop owned",
-        Node::ReassignOwnedStmt(_) => "reassign owned",
-        Node::GrantStmt(_) => "grant",
-        Node::GrantRoleStmt(_) => "grant role",
-        Node::AlterDefaultPrivilegesStmt(_) => "alter default privileges",
-        Node::CreateRoleStmt(_) => "create role",
-        Node::AlterRoleStmt(_) | Node::AlterRoleSetStmt(_) => "alter role",
-        Node::DropRoleStmt(_) => "drop role",
-        Node::CreatedbStmt(_) => "create database",
-        Node::AlterDatabaseStmt(_)
-        | Node::AlterDatabaseSetStmt(_)
-        | Node::AlterDatabaseRefreshCollStmt(_) => "alter database",
-        Node::DropdbStmt(_) => "drop database",
-        Node::AlterSystemStmt(_) => "alter system",
-        Node::CreateTableSpaceStmt(_) => "create tablespace",
-        Node::AlterTableSpaceOptionsStmt(_) => "alter tablespace",
-        Node::DropTableSpaceStmt(_) => "drop tablespace",
-        Node::CreateFdwStmt(_) => "create foreign data wrapper",
-        Node::AlterFdwStmt(_) => "alter foreign data wrapper",
-        Node::CreateForeignServerStmt(_) => "create server",
-        Node::AlterForeignServerStmt(_) => "alter server",
-        Node::CreateUserMappingStmt(_) => "create user mapping",
-        Node::AlterUserMappingStmt(_) => "alter user mapping",
-        Node::DropUserMappingStmt(_) => "drop user mapping",
-        Node::ImportForeignSchemaStmt(_) => "import foreign schema",
-        Node::CreatePublicationStmt(_) => "create publication",
-        Node::AlterPublicationStmt(_) => "alter publication",
-        Node::CreateSubscriptionStmt(_) => "create subscription",
-        Node::AlterSubscriptionStmt(_) => "alter subscription",
-        Node::DropSubscriptionStmt(_) => "drop subscription",
-        Node::RefreshMatViewStmt(_) => "refresh materialized view",
-        _ => return None,
-    })
+        end
+    }
 }

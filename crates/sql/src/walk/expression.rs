@@ -5,7 +5,6 @@ use pg_raw_parse::nodes::{
     A_Expr, A_Expr_Kind, BoolExprType, FuncCall, SetOperation, SubLinkType, TypeName,
 };
 
-use super::from::qualified;
 use super::scope::{Env, QueryId, ScopeId};
 use super::{Mode, Task, Walk, Walked};
 use crate::catalog::FunctionId;
@@ -42,7 +41,7 @@ impl<'w> Walk<'w> {
             Node::SubLink(link) => {
                 if link.sub_link_type != SubLinkType::EXISTS_SUBLINK {
                     let names = self.names(link.oper_name().iter())?;
-                    match qualified(&names) {
+                    match self.qualified(&names) {
                         Ok((schema, name)) => self.operator(schema, name, false),
                         Err(_) => self.operator(None, "=", false),
                     }
@@ -78,7 +77,7 @@ impl<'w> Walk<'w> {
             }
             Node::SortBy(sort) => {
                 let names = self.names(sort.use_op().iter())?;
-                if let Ok((schema, name)) = qualified(&names) {
+                if let Ok((schema, name)) = self.qualified(&names) {
                     self.operator(schema, name, false);
                 }
                 self.comparison();
@@ -215,7 +214,7 @@ impl<'w> Walk<'w> {
         let candidates = self.candidates(call)?;
         let names = self.names(call.funcname().iter())?;
         if candidates.is_empty() {
-            let (schema, name) = qualified(&names)?;
+            let (schema, name) = self.qualified(&names)?;
             // `date(x)` may be a cast, and `column(row)` is a column.
             let types = self.catalog.find_types(schema, name, self.path);
             let row = call.args().get(0).filter(|_| call.args().len() == 1);
@@ -265,7 +264,7 @@ impl<'w> Walk<'w> {
         let unread = NotUnderstood::Construct("name of a relation in a text");
         let names = names_in(text).ok_or(unread)?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let (schema, name) = qualified(&names)?;
+        let (schema, name) = self.qualified(&names)?;
         if let Some(found) = self.catalog.find_relation(schema, name, self.path) {
             self.facts.named.insert(found.relation);
         }
@@ -302,7 +301,7 @@ impl<'w> Walk<'w> {
                 self.operator(None, name, false);
             }
         } else {
-            let (schema, name) = qualified(&names)?;
+            let (schema, name) = self.qualified(&names)?;
             self.operator(schema, name, prefix);
         }
         self.expressions([operation.lexpr(), operation.rexpr()], scope);
@@ -349,7 +348,7 @@ impl<'w> Walk<'w> {
     pub(super) fn cast_to(&mut self, type_name: &'w TypeName) -> Walked {
         self.see_all(type_name)?;
         let names: Vec<&str> = type_name.names().iter().filter_map(|name| name.sval()).collect();
-        let (schema, name) = qualified(&names)?;
+        let (schema, name) = self.qualified(&names)?;
         for oid in self.catalog.find_types(schema, name, self.path) {
             self.casts_to(oid);
         }

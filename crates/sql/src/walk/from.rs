@@ -115,7 +115,7 @@ impl<'w> Walk<'w> {
             }
             Node::RangeTableSample(sample) => {
                 let names = self.names(sample.method().iter())?;
-                let (schema, name) = qualified(&names)?;
+                let (schema, name) = self.qualified(&names)?;
                 let handlers = self.catalog.find_functions(schema, name, 1, self.path);
                 let handlers: Vec<_> = handlers.filter(|id| !self.is_system(*id)).collect();
                 self.note_functions(handlers);
@@ -415,7 +415,7 @@ impl<'w> Walk<'w> {
         for name in call.funcname() {
             names.push(name.as_str().ok_or(NotUnderstood::Construct("name of a function"))?);
         }
-        let (schema, name) = qualified(&names)?;
+        let (schema, name) = self.qualified(&names)?;
         let mut arguments = call.args().len();
         if call.agg_within_group {
             arguments += call.agg_order().len();
@@ -430,9 +430,13 @@ impl<'w> Walk<'w> {
         Ok(found)
     }
 
-    pub(super) fn names(&mut self, nodes: impl Iterator<Item = Node<'w>>) -> Walked<Vec<&'w str>> {
+    pub(super) fn names(
+        &mut self,
+        nodes: impl Iterator<Item = impl Into<Node<'w>>>,
+    ) -> Walked<Vec<&'w str>> {
         let mut names = Vec::with_capacity(2);
         for node in nodes {
+            let node: Node<'w> = node.into();
             self.see(node);
             names.push(node.as_str().ok_or(NotUnderstood::Construct("name"))?);
         }
@@ -444,23 +448,14 @@ impl<'w> Walk<'w> {
 /// what such a function gives depends on what it is given.
 const POLYMORPHIC: [u32; 6] = [2283, 2776, 3500, 2249, 5077, 5079];
 
-pub(super) fn qualified<'n>(names: &[&'n str]) -> Walked<(Option<&'n str>, &'n str)> {
-    match names {
-        [name] => Ok((None, name)),
-        [schema, name] => Ok((Some(schema), name)),
-        [database, ..] => Err(NotUnderstood::OtherDatabase((*database).to_owned())),
-        [] => Err(NotUnderstood::Construct("name")),
-    }
-}
-
-fn columns_named<'w, 'n>(names: impl Iterator<Item = &'n &'w str>) -> Vec<Column<'w>>
+pub(super) fn columns_named<'w, 'n>(names: impl Iterator<Item = &'n &'w str>) -> Vec<Column<'w>>
 where
     'w: 'n,
 {
     names.map(|name| Column { name, reads: Reads::Nothing }).collect()
 }
 
-fn item<'w>(name: Option<&'w str>, columns: Vec<Column<'w>>, open: bool) -> Item<'w> {
+pub(super) fn item<'w>(name: Option<&'w str>, columns: Vec<Column<'w>>, open: bool) -> Item<'w> {
     Item {
         name,
         schema: None,

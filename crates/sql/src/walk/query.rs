@@ -10,7 +10,7 @@ use pg_raw_parse::nodes::{
 
 use super::scope::{Columnar, Cte, Env, Item, QueryId, ScopeId};
 use super::{Mode, Task, Walk, Walked};
-use crate::facts::{Columns, NotUnderstood};
+use crate::facts::{Columns, NotUnderstood, ObjectKind};
 
 /// What of a query comes after its FROM, or after a subquery.
 pub(super) enum Step<'w> {
@@ -165,7 +165,7 @@ impl<'w> Walk<'w> {
     fn select(&mut self, select: &'w SelectStmt, env: Env, query: QueryId) -> Walked {
         let (env, with) = self.with(select.with_clause(), env)?;
         if let Some(into) = select.into_clause() {
-            self.created(into)?;
+            self.created(into, ObjectKind::Table, "select into")?;
         }
         if select.op != SetOperation::SETOP_NONE {
             let (Some(left), Some(right)) = (select.larg(), select.rarg()) else {
@@ -315,7 +315,7 @@ impl<'w> Walk<'w> {
         let range = range.ok_or(NotUnderstood::Construct("target"))?;
         let relation = self.relation_use(range)?;
         let item = self.relation_item(range, relation)?;
-        let scope = self.empty_scope(Env { outer: None, ctes: env.ctes });
+        let scope = self.empty_scope(env);
         self.scope_mut(scope)?.items.push(item);
         self.facts.writes = true;
         self.casts.extend(self.catalog.assignment_casts());
@@ -364,7 +364,7 @@ impl<'w> Walk<'w> {
         self.returning(insert.returning_clause(), scope, relation, query)?;
         if let Some(conflict) = insert.on_conflict_clause() {
             self.see(conflict);
-            let conflicting = self.empty_scope(Env { outer: None, ctes: env.ctes });
+            let conflicting = self.empty_scope(env);
             let target = self.scope(scope)?.items.first().cloned();
             let target = target.ok_or(NotUnderstood::Unvisited)?;
             // The row that was to be inserted. PostgreSQL wants the right to read a column of it
@@ -392,9 +392,8 @@ impl<'w> Walk<'w> {
                     self.expressions([element.expr()], scope);
                 }
                 self.expressions([infer.where_clause()], scope);
-                if infer.conname().is_some() {
-                    // The columns of a constraint aren't in the snapshot: any of them.
-                    self.read_row(&target, false);
+                if let Some(name) = infer.conname() {
+                    self.arbiter(relation, name, &target)?;
                 }
             }
             if !conflict.target_list().is_empty() {
@@ -405,10 +404,24 @@ impl<'w> Walk<'w> {
             self.expressions([conflict.where_clause()], conflicting);
         }
         if !matches!(insert.select_stmt(), Node::None) {
-            let env = Env { outer: None, ctes: env.ctes };
             self.tasks.push(Task::Query(insert.select_stmt(), env, rows));
         }
         self.tasks.extend(with);
+        Ok(())
+    }
+
+    /// ON CONFLICT ON CONSTRAINT reads its columns; those of one that isn't known may be any.
+    fn arbiter(&mut self, relation: usize, name: &str, target: &Item<'w>) -> Walked {
+        let used = self.use_mut(relation)?.relation;
+        let constraints = used.and_then(|id| self.catalog.relation(id)).map(|r| &r.constraints);
+        let found = constraints.into_iter().flatten().find(|c| &*c.name == name);
+        match found.filter(|constraint| !constraint.columns.is_empty()) {
+            Some(constraint) => {
+                let read = self.use_mut(relation)?.read.get_or_insert_default();
+                read.numbers.extend(&constraint.columns);
+            }
+            None => self.read_row(target, false),
+        }
         Ok(())
     }
 

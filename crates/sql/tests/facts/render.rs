@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use sql::Statement;
 use sql::catalog::{Catalog, RelationId};
-use sql::facts::{Columns, Facts, RelationUse};
+use sql::facts::{Columns, CommandUse, Facts, RelationUse};
 
 pub(crate) fn statement(statement: &Statement, text: &str, catalog: &Catalog) -> String {
     match &statement.facts {
@@ -34,6 +34,9 @@ fn facts(facts: &Facts, text: &str, catalog: &Catalog) -> String {
     for used in &facts.relations {
         relation(&mut lines, used, text, catalog);
     }
+    for used in &facts.commands {
+        command(&mut lines, used, catalog);
+    }
     for id in &facts.named {
         writeln!(lines, "  names {}", name(*id, catalog)).unwrap();
     }
@@ -60,16 +63,50 @@ fn facts(facts: &Facts, text: &str, catalog: &Catalog) -> String {
     lines
 }
 
+fn command(lines: &mut String, used: &CommandUse, catalog: &Catalog) {
+    let effect = format!("{:?}", used.effect).to_lowercase();
+    let named_only = if used.named_only { ", by its own name only" } else { "" };
+    let cascade = if used.cascade { ", cascade" } else { "" };
+    let Some(object) = &used.object else {
+        writeln!(lines, "  {effect} {:?}{named_only}{cascade}", used.name).unwrap();
+        return;
+    };
+    let schema = object.schema.as_ref().map(|schema| format!("{schema}.")).unwrap_or_default();
+    let mut about = format!("{} {schema}{}", object.kind.name(), object.name);
+    if let Some(id) = object.relation {
+        let itself = name(id, catalog);
+        if itself != format!("{schema}{}", object.name) {
+            write!(about, " on {itself}").unwrap();
+        }
+        if !object.columns.is_empty() {
+            let columns = Columns { numbers: object.columns.clone(), ..Columns::default() };
+            about += &self::columns(id, &columns, catalog);
+        }
+    }
+    if !object.new_columns.is_empty() {
+        write!(about, " new ({})", object.new_columns.join(", ")).unwrap();
+    }
+    if object.twice {
+        about += ", path has another schema";
+    }
+    writeln!(lines, "  {effect} {:?}{named_only}: {about}{cascade}", used.name).unwrap();
+}
+
 fn relation(lines: &mut String, used: &RelationUse, text: &str, catalog: &Catalog) {
     let place = &text[used.place.clone()];
     let Some(id) = used.relation else {
-        writeln!(lines, "  makes {place}").unwrap();
+        let at = used.place.start;
+        let twice = if used.twice { ", path has another schema" } else { "" };
+        writeln!(lines, "  makes {place} at {at}{twice}").unwrap();
         return;
     };
     let mut words = Vec::new();
-    for (verb, columns) in
-        [("read", &used.read), ("insert", &used.insert), ("update", &used.update)]
-    {
+    for (verb, columns) in [
+        ("read", &used.read),
+        ("insert", &used.insert),
+        ("update", &used.update),
+        ("reference", &used.reference),
+    ] {
         if let Some(columns) = columns {
             words.push(format!("{verb}{}", self::columns(id, columns, catalog)));
         }
@@ -81,6 +118,8 @@ fn relation(lines: &mut String, used: &RelationUse, text: &str, catalog: &Catalo
         (used.lock == Some(false), "lock access share"),
         (used.lock == Some(true), "lock"),
         (used.maintain, "maintain"),
+        (used.like, "like"),
+        (used.command, "by the command"),
         (used.only, "only"),
         (used.twice, "named twice in the path"),
     ] {

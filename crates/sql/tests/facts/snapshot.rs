@@ -12,6 +12,8 @@ use sql::catalog::{Builder, Catalog, Read};
 /// - `operator NAME FUNCTION`, `prefix NAME FUNCTION`
 /// - `cast TYPE FUNCTION i|a|e`
 /// - `reads VIEW TABLE COLUMN`
+/// - `index NAME TABLE`, `statistics NAME TABLE`
+/// - `constraint TABLE NAME KIND (NUMBER, …)`
 pub(crate) fn snapshot() -> Catalog {
     let mut rows = Rows::default();
     for schema in ["pg_catalog", "app", "public", "pg_temp_3"] {
@@ -166,6 +168,26 @@ impl Rows {
                     self.push(Read::Code, &["rule", &rule, &view, "1", ""]);
                 }
                 self.push(Read::Depends, &["2618", &rule, &table, words[2]]);
+            }
+            "index" => {
+                let (name, table) = rest.split_once(' ').unwrap();
+                let (oid, schema, bare) = self.place("relation", name);
+                self.push(Read::Relations, &[&oid, &schema, bare, "i", "f", "f", "f", "f"]);
+                let table = self.oid(&format!("relation {table}")).to_string();
+                self.push(Read::Indexes, &[&oid, &table]);
+            }
+            "statistics" => {
+                let (name, table) = rest.split_once(' ').unwrap();
+                let (_, schema, bare) = self.place("statistics", name);
+                let table = self.oid(&format!("relation {table}")).to_string();
+                self.push(Read::Statistics, &[&schema, bare, &table]);
+            }
+            "constraint" => {
+                let (words, columns) = rest.split_once(" (").unwrap();
+                let words: Vec<&str> = words.split(' ').collect();
+                let table = self.oid(&format!("relation {}", words[0])).to_string();
+                let columns = columns.trim_end_matches(')').replace(", ", "\u{1f}");
+                self.push(Read::Constraints, &[&table, words[1], words[2], &columns]);
             }
             kind => panic!("{kind}"),
         }

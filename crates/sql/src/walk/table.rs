@@ -1,0 +1,695 @@
+//! Commands about relations: tables with their columns, constraints and partitions, views, indexes,
+//! sequences, statistics, and what stands on a table: triggers, rules, policies.
+
+use pg_raw_parse::Node;
+use pg_raw_parse::nodes::{
+    AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDef, ConstrType, Constraint,
+    CreateStatsStmt, CreateStmt, CreateTrigStmt, DefElem, IndexElem, IndexStmt, PartitionBoundSpec,
+    PartitionSpec, RangeVar, RuleStmt, ViewStmt,
+};
+
+use super::from::{columns_named, item};
+use super::object::{kind_of, list, named_on};
+use super::scope::{Env, Item, ScopeId};
+use super::{Mode, Task, Walk, Walked};
+use crate::facts::{ChannelUse, Columns, Effect, NotUnderstood, Object, ObjectKind};
+
+/// The relation that columns and constraints are written for.
+#[derive(Clone, Copy)]
+struct Host<'w> {
+    range: Option<&'w RangeVar>,
+    /// Its columns are in sight here.
+    scope: ScopeId,
+    /// Its use, if it is there already.
+    number: Option<usize>,
+}
+
+impl<'w> Walk<'w> {
+    pub(super) fn create_table(&mut self, create: &'w CreateStmt) -> Walked<&'static str> {
+        let range = create.relation().ok_or(NotUnderstood::Construct("name of a relation"))?;
+        let object = self.new_relation(range, ObjectKind::Table)?;
+        let name = self.creates(object);
+
+        let mut columns: Vec<&'w str> = Vec::new();
+        for parent in create.inh_relations() {
+            let Node::RangeVar(parent) = parent else {
+                return Err(NotUnderstood::Construct("INHERITS"));
+            };
+            let (_, number, object) = self.target_there(Some(parent))?;
+            columns.extend(self.names_of_columns(number));
+            self.alters(object);
+        }
+        if let Some(type_name) = create.of_typename() {
+            self.mentions(Some(type_name))?;
+            let names: Vec<&str> = type_name.names().iter().filter_map(|n| n.sval()).collect();
+            let (schema, name) = self.qualified(&names)?;
+            for oid in self.catalog.find_types(schema, name, self.path) {
+                let row = self.catalog.row_of(oid).and_then(|id| self.catalog.relation(id));
+                columns.extend(row.into_iter().flat_map(|row| &row.columns).map(|c| &*c.name));
+            }
+        }
+        for element in create.table_elts() {
+            match element {
+                Node::ColumnDef(column) => columns.extend(column.colname()),
+                Node::TableLikeClause(like) => {
+                    self.see(like);
+                    let there = NotUnderstood::Construct("LIKE");
+                    let number = self.relation_use(like.relation().ok_or(there)?)?;
+                    if let Some(used) = self.facts.relations.get_mut(number) {
+                        used.like = true;
+                    }
+                    columns.extend(self.names_of_columns(number));
+                }
+                Node::Constraint(_) => {}
+                _ => return Err(NotUnderstood::Construct("CREATE TABLE")),
+            }
+        }
+        let scope = self.scope_of_new(range.relname(), &columns)?;
+        let host = Host { range: Some(range), scope, number: None };
+        for element in create.table_elts() {
+            match element {
+                Node::ColumnDef(column) => self.column(column, host)?,
+                Node::Constraint(constraint) => self.constraint(constraint, host, None)?,
+                _ => {}
+            }
+        }
+        // The grammar leaves them among the elements: the server's analysis takes them out.
+        if !create.constraints().is_empty() || !create.nnconstraints().is_empty() {
+            return Err(NotUnderstood::Construct("CREATE TABLE"));
+        }
+        if let Some(bound) = create.partbound() {
+            self.bound(bound)?;
+        }
+        if let Some(key) = create.partspec() {
+            self.partition_key(key, host)?;
+        }
+        self.see_texts(create.options().iter())?;
+        Ok(name)
+    }
+
+    fn names_of_columns(&self, number: usize) -> Vec<&'w str> {
+        let relation = self.facts.relations.get(number).and_then(|used| used.relation);
+        let columns = relation.and_then(|id| self.catalog.relation(id)).map(|r| &r.columns);
+        columns.into_iter().flatten().map(|column| &*column.name).collect()
+    }
+
+    /// The columns of something new; there may be others, and nothing is read of it yet.
+    pub(super) fn scope_of_new(
+        &mut self,
+        name: Option<&'w str>,
+        columns: &[&'w str],
+    ) -> Walked<ScopeId> {
+        let scope = self.empty_scope(Env::default());
+        let item = item(name, columns_named(columns.iter()), true);
+        self.scope_mut(scope)?.items.push(item);
+        Ok(scope)
+    }
+
+    fn column(&mut self, column: &'w ColumnDef, host: Host<'w>) -> Walked {
+        self.see(column);
+        if let Some(type_name) = column.type_name() {
+            self.cast_to(type_name)?;
+        }
+        if let Some(collate) = column.coll_clause() {
+            self.see_all(collate)?;
+        }
+        if let Some(sequence) = column.identity_sequence() {
+            self.see_all(sequence)?;
+        }
+        self.see_texts(column.fdwoptions().iter())?;
+        self.casts.extend(self.catalog.assignment_casts());
+        self.expressions([column.raw_default(), column.cooked_default()], host.scope);
+        for constraint in column.constraints() {
+            let Node::Constraint(constraint) = constraint else {
+                return Err(NotUnderstood::Construct("constraint"));
+            };
+            self.constraint(constraint, host, column.colname())?;
+        }
+        Ok(())
+    }
+
+    /// `of` is the column that it is written behind.
+    fn constraint(
+        &mut self,
+        constraint: &'w Constraint,
+        host: Host<'w>,
+        of: Option<&'w str>,
+    ) -> Walked {
+        self.see(constraint);
+        self.expressions([constraint.raw_expr(), constraint.where_clause()], host.scope);
+        for keys in [constraint.keys(), constraint.including(), constraint.fk_attrs()] {
+            self.keys(keys.iter(), host)?;
+        }
+        if !constraint.keys().is_empty() {
+            self.comparison();
+        }
+        self.see_texts(constraint.fk_del_set_cols().iter())?;
+        self.see_texts(constraint.old_conpfeqop().iter())?;
+        for exclusion in constraint.exclusions() {
+            let Node::NodeList(pair) = exclusion else {
+                return Err(NotUnderstood::Construct("EXCLUDE"));
+            };
+            let (Some(Node::IndexElem(element)), Some(operator)) = (pair.get(0), pair.get(1))
+            else {
+                return Err(NotUnderstood::Construct("EXCLUDE"));
+            };
+            self.key(element, host)?;
+            let names = self.names_of(operator)?;
+            let (schema, name) = self.qualified(&names)?;
+            self.operator(schema, name, false);
+        }
+        match constraint.contype {
+            ConstrType::CONSTR_IDENTITY => self.sequence_options(constraint.options().iter())?,
+            _ => self.see_texts(constraint.options().iter())?,
+        }
+        // A constraint that is added looks at the rows that are there.
+        if let Some(name) = of {
+            self.take_column(name, host);
+        }
+        if let Some(referenced) = constraint.pktable() {
+            self.foreign_key(constraint, referenced, host)?;
+        }
+        Ok(())
+    }
+
+    fn foreign_key(
+        &mut self,
+        constraint: &'w Constraint,
+        referenced: &'w RangeVar,
+        host: Host<'w>,
+    ) -> Walked {
+        self.see_texts(constraint.pk_attrs().iter())?;
+        self.operator(None, "=", false);
+        let itself = host.number.is_none()
+            && host.range.is_some_and(|range| {
+                range.relname() == referenced.relname()
+                    && (referenced.schemaname().is_none()
+                        || referenced.schemaname() == range.schemaname())
+            });
+        if itself {
+            return self.see_all(referenced);
+        }
+        let number = self.relation_use(referenced)?;
+        let mut columns = Columns::default();
+        for name in constraint.pk_attrs() {
+            let name = name.as_str().unwrap_or_default();
+            columns.numbers.insert(self.column_number(number, name)?);
+        }
+        if constraint.pk_attrs().is_empty() {
+            let relation = self.facts.relations.get(number).and_then(|used| used.relation);
+            let relation = relation.and_then(|id| self.catalog.relation(id));
+            let key = relation.and_then(|r| r.constraints.iter().find(|c| c.primary_key));
+            match key {
+                Some(key) => columns.numbers.extend(&key.columns),
+                None => columns.numbers.extend(self.stored_columns(number)),
+            }
+        }
+        if let Some(used) = self.facts.relations.get_mut(number) {
+            used.reference = Some(columns);
+        }
+        Ok(())
+    }
+
+    /// Columns by name that a key is made of.
+    fn keys(&mut self, names: impl Iterator<Item = Node<'w>>, host: Host<'w>) -> Walked {
+        for name in names {
+            self.see(name);
+            let name = name.as_str().ok_or(NotUnderstood::Construct("name of a column"))?;
+            self.take_column(name, host);
+        }
+        Ok(())
+    }
+
+    /// Notes that the command takes a column of its own relation; one that it adds isn't there.
+    fn take_column(&mut self, name: &str, host: Host<'w>) {
+        if let Some(number) = host.number
+            && let Ok(column) = self.column_number(number, name)
+            && let Some(columns) = self.read_of(number)
+        {
+            columns.numbers.insert(column);
+        }
+    }
+
+    fn key(&mut self, element: &'w IndexElem, host: Host<'w>) -> Walked {
+        self.see(element);
+        for list in [element.collation(), element.opclass(), element.opclassopts()] {
+            self.see_texts(list.iter())?;
+        }
+        if let Some(name) = element.name() {
+            self.take_column(name, host);
+        }
+        self.expressions([element.expr()], host.scope);
+        self.comparison();
+        Ok(())
+    }
+
+    fn partition_key(&mut self, key: &'w PartitionSpec, host: Host<'w>) -> Walked {
+        self.see(key);
+        for element in key.part_params().iter() {
+            self.see(element);
+            self.see_texts(element.collation().iter())?;
+            self.see_texts(element.opclass().iter())?;
+            self.expressions([element.expr()], host.scope);
+        }
+        self.comparison();
+        Ok(())
+    }
+
+    fn bound(&mut self, bound: &'w PartitionBoundSpec) -> Walked {
+        self.see(bound);
+        let scope = self.empty_scope(Env::default());
+        for datum in bound.listdatums().iter().chain(bound.lowerdatums()).chain(bound.upperdatums())
+        {
+            match datum {
+                Node::PartitionRangeDatum(datum) => {
+                    self.see(datum);
+                    self.expressions([datum.value()], scope);
+                }
+                // MINVALUE and MAXVALUE; the server takes no other name there.
+                Node::ColumnRef(_) => self.see_all(datum)?,
+                datum => self.expressions([datum], scope),
+            }
+        }
+        Ok(())
+    }
+
+    /// Options of CREATE and ALTER SEQUENCE, and of GENERATED AS IDENTITY.
+    pub(super) fn sequence_options(&mut self, options: impl Iterator<Item = Node<'w>>) -> Walked {
+        for option in options {
+            self.see_all(option)?;
+            let Node::DefElem(option) = option else {
+                return Err(NotUnderstood::Construct("option"));
+            };
+            match option.defname() {
+                Some("owned_by") => {
+                    let names = self.names_of(option.arg())?;
+                    let Some((column, relation)) = names.split_last() else { continue };
+                    if relation.is_empty() {
+                        // OWNED BY NONE.
+                        continue;
+                    }
+                    let (schema, name) = self.qualified(relation)?;
+                    let found = self
+                        .catalog
+                        .find_relation(schema, name, self.path)
+                        .ok_or_else(|| NotUnderstood::NoSuchRelation(name.to_owned()))?;
+                    let mut object = self.object_of(found.relation)?;
+                    object.twice = found.twice;
+                    self.about_column(&mut object, column, false)?;
+                    self.alters(object);
+                }
+                Some("sequence_name") => {
+                    let object =
+                        self.new_named(ObjectKind::Sequence, list(option.arg()).into_iter())?;
+                    self.creates(object);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn create_view(&mut self, view: &'w ViewStmt) -> Walked<&'static str> {
+        let range = view.view().ok_or(NotUnderstood::Construct("name of a relation"))?;
+        let object = self.new_relation(range, ObjectKind::View)?;
+        if view.replace {
+            self.replaces(&object)?;
+        }
+        let name = self.creates(object);
+        self.see_texts(view.aliases().iter())?;
+        self.see_texts(view.options().iter())?;
+        self.nested_query(view.query(), Env::default());
+        Ok(name)
+    }
+
+    /// OR REPLACE: what stands there already is altered.
+    fn replaces(&mut self, made: &Object) -> Walked {
+        let found = self.catalog.find_relation(made.schema.as_deref(), &made.name, self.path);
+        if let Some(found) = found {
+            let object = self.object_of(found.relation)?;
+            self.alters(object);
+        }
+        Ok(())
+    }
+
+    pub(super) fn nested_query(&mut self, query: Node<'w>, env: Env) {
+        let result = self.new_query();
+        self.tasks.push(Task::Query(query, env, result));
+        self.casts.extend(self.catalog.implicit_casts());
+    }
+
+    pub(super) fn create_index(&mut self, index: &'w IndexStmt) -> Walked<&'static str> {
+        let (range, number, table) = self.target_there(index.relation())?;
+        let scope = self.scope_of_target(range, number)?;
+        let host = Host { range: Some(range), scope, number: Some(number) };
+        let keys = index.index_params().iter().map(Node::from);
+        for element in keys.chain(index.index_including_params()) {
+            let Node::IndexElem(element) = element else {
+                return Err(NotUnderstood::Construct("CREATE INDEX"));
+            };
+            self.key(element, host)?;
+        }
+        self.see_texts(index.options().iter())?;
+        self.see_texts(index.exclude_op_names().iter())?;
+        self.expressions([index.where_clause()], scope);
+        self.facts.outside_transaction |= index.concurrent;
+        // It comes into the schema of its table.
+        let mut object = Object::new(
+            ObjectKind::Index,
+            table.schema.clone(),
+            index.idxname().unwrap_or_default(),
+        );
+        object.relation = table.relation;
+        object.twice = table.twice;
+        Ok(self.creates(object))
+    }
+
+    pub(super) fn create_statistics(
+        &mut self,
+        statistics: &'w CreateStatsStmt,
+    ) -> Walked<&'static str> {
+        let mut object = if statistics.defnames().is_empty() {
+            Object::new(ObjectKind::Statistics, None, "")
+        } else {
+            self.new_named(ObjectKind::Statistics, statistics.defnames().iter())?
+        };
+        self.see_texts(statistics.stat_types().iter())?;
+        for relation in statistics.relations() {
+            let (range, number, table) = self.target_there(Some(relation))?;
+            let scope = self.scope_of_target(range, number)?;
+            object.relation = table.relation;
+            // Without a name it comes into the schema of its table.
+            object.schema = object.schema.or(table.schema);
+            let host = Host { range: Some(range), scope, number: Some(number) };
+            for element in statistics.exprs() {
+                let Node::StatsElem(element) = element else {
+                    return Err(NotUnderstood::Construct("CREATE STATISTICS"));
+                };
+                self.see(element);
+                if let Some(name) = element.name() {
+                    self.take_column(name, host);
+                }
+                self.expressions([element.expr()], scope);
+            }
+        }
+        Ok(self.creates(object))
+    }
+
+    pub(super) fn create_trigger(&mut self, trigger: &'w CreateTrigStmt) -> Walked<&'static str> {
+        let (range, number, table) = self.target_there(trigger.relation())?;
+        self.calls_later(trigger.funcname().iter(), Some(0))?;
+        self.see_texts(trigger.args().iter())?;
+        for name in trigger.columns() {
+            self.see(name);
+            self.column_number(number, name.as_str().unwrap_or_default())?;
+        }
+        self.see_texts(trigger.transition_rels().iter())?;
+        if let Some(other) = trigger.constrrel() {
+            let number = self.relation_use(other)?;
+            if let Some(used) = self.facts.relations.get_mut(number) {
+                used.reference = Some(Columns::default());
+            }
+        }
+        let scope = self.scope_of_rows(range, number, true)?;
+        self.expressions([trigger.when_clause()], scope);
+        let object = named_on(ObjectKind::Trigger, trigger.trigname().unwrap_or_default(), &table);
+        Ok(self.creates(object))
+    }
+
+    /// OLD and NEW in sight.
+    fn scope_of_rows(
+        &mut self,
+        range: &'w RangeVar,
+        number: usize,
+        qualified_only: bool,
+    ) -> Walked<ScopeId> {
+        let row = self.relation_item(range, number)?;
+        let scope = self.empty_scope(Env::default());
+        let items = ["old", "new"].map(|name| Item {
+            name: Some(name),
+            schema: None,
+            qualified_only,
+            ..row.clone()
+        });
+        self.scope_mut(scope)?.items.extend(items);
+        Ok(scope)
+    }
+
+    pub(super) fn create_rule(&mut self, rule: &'w RuleStmt) -> Walked<&'static str> {
+        let (range, number, table) = self.target_there(rule.relation())?;
+        let scope = self.scope_of_rows(range, number, false)?;
+        self.tasks.push(Task::Expression(rule.where_clause(), scope, Mode::Plain));
+        for action in rule.actions() {
+            match action {
+                Node::NotifyStmt(notify) => {
+                    self.see(notify);
+                    let channel = notify.conditionname().unwrap_or_default().to_owned();
+                    self.facts.channels.push(ChannelUse::Notify(channel));
+                }
+                action => self.nested_query(action, Env { outer: Some(scope), ctes: None }),
+            }
+        }
+        let object = named_on(ObjectKind::Rule, rule.rulename().unwrap_or_default(), &table);
+        Ok(self.creates(object))
+    }
+
+    pub(super) fn alter_table(&mut self, alter: &'w AlterTableStmt) -> Walked<&'static str> {
+        let kind = kind_of(alter.objtype)?;
+        let (number, object) = self.target_of_command(alter.relation(), kind, alter.missing_ok)?;
+        let mut commands = Vec::new();
+        for command in alter.cmds() {
+            let Node::AlterTableCmd(command) = command else {
+                return Err(NotUnderstood::Construct("ALTER TABLE"));
+            };
+            commands.push(command);
+        }
+        // Columns that it adds are in sight for what it adds beside them.
+        let added = commands.iter().filter_map(|command| match command.def() {
+            Node::ColumnDef(column) if command.subtype == AlterTableType::AT_AddColumn => {
+                column.colname()
+            }
+            _ => None,
+        });
+        let added: Vec<&'w str> = added.collect();
+        let scope = match (alter.relation(), number) {
+            (Some(range), Some(number)) => {
+                let scope = self.scope_of_target(range, number)?;
+                if !added.is_empty()
+                    && let Some(item) = self.scope_mut(scope)?.items.pop()
+                {
+                    let mut columns = self.columns_of(&item);
+                    columns.extend(columns_named(added.iter()));
+                    let item = Item { columns: Some(columns.into()), ..item };
+                    self.scope_mut(scope)?.items.push(item);
+                }
+                scope
+            }
+            _ => self.scope_of_new(None, &added)?,
+        };
+        let host = Host { range: alter.relation(), scope, number };
+        for command in &commands {
+            self.alter(command, &object, host)?;
+        }
+        Ok(object.kind.alter())
+    }
+
+    fn alter(&mut self, command: &'w AlterTableCmd, object: &Object, host: Host<'w>) -> Walked {
+        use AlterTableType as Type;
+        self.see(command);
+        let mut object = object.clone();
+        let name = command.name().unwrap_or_default();
+        // Names are of columns or of something else; of columns they are looked up.
+        let mut effect = Effect::Alter;
+        match command.subtype {
+            Type::AT_AddColumn | Type::AT_AddColumnToView => {
+                let Node::ColumnDef(column) = command.def() else { return Err(unknown()) };
+                object.new_columns.extend(column.colname().map(str::to_owned));
+                self.column(column, host)?;
+            }
+            Type::AT_ColumnDefault => {
+                self.column_of(&mut object, command, host)?;
+                self.casts.extend(self.catalog.assignment_casts());
+                self.expressions([command.def()], host.scope);
+                if matches!(command.def(), Node::None) {
+                    effect = Effect::Drop;
+                }
+            }
+            Type::AT_SetExpression => {
+                self.column_of(&mut object, command, host)?;
+                self.expressions([command.def()], host.scope);
+            }
+            Type::AT_SetNotNull => {
+                self.column_of(&mut object, command, host)?;
+                self.take_column(name, host);
+            }
+            Type::AT_DropNotNull | Type::AT_DropExpression | Type::AT_DropIdentity => {
+                self.column_of(&mut object, command, host)?;
+                effect = Effect::Drop;
+            }
+            Type::AT_DropColumn => {
+                self.column_of(&mut object, command, host)?;
+                effect = Effect::Drop;
+            }
+            Type::AT_SetStatistics => {
+                // Of an index the column may go by its number.
+                if command.name().is_some() && object.kind != ObjectKind::Index {
+                    self.column_of(&mut object, command, host)?;
+                }
+                self.see_all(command.def())?;
+            }
+            Type::AT_SetOptions
+            | Type::AT_ResetOptions
+            | Type::AT_SetStorage
+            | Type::AT_SetCompression
+            | Type::AT_AlterColumnGenericOptions => {
+                self.column_of(&mut object, command, host)?;
+                self.see_all(command.def())?;
+            }
+            Type::AT_AddIdentity => {
+                self.column_of(&mut object, command, host)?;
+                let Node::Constraint(constraint) = command.def() else { return Err(unknown()) };
+                self.constraint(constraint, host, None)?;
+            }
+            Type::AT_SetIdentity => {
+                self.column_of(&mut object, command, host)?;
+                self.sequence_options(list(command.def()).into_iter())?;
+            }
+            Type::AT_AlterColumnType => {
+                self.column_of(&mut object, command, host)?;
+                self.take_column(name, host);
+                let Node::ColumnDef(column) = command.def() else { return Err(unknown()) };
+                // What stands in USING is kept where a default would be.
+                self.column(column, host)?;
+            }
+            Type::AT_AddConstraint => {
+                let Node::Constraint(constraint) = command.def() else { return Err(unknown()) };
+                self.constraint(constraint, host, None)?;
+            }
+            Type::AT_AlterConstraint => {
+                self.see_all(command.def())?;
+                if let Node::ATAlterConstraint(constraint) = command.def() {
+                    let name = constraint.conname().unwrap_or_default();
+                    self.about_constraint(&mut object, name);
+                }
+            }
+            Type::AT_ValidateConstraint => {
+                self.about_constraint(&mut object, name);
+                // It looks at the rows that are there.
+                if let Some(columns) = host.number.and_then(|number| self.read_of(number)) {
+                    columns.numbers.extend(&object.columns);
+                }
+            }
+            Type::AT_DropConstraint => {
+                self.about_constraint(&mut object, name);
+                effect = Effect::Drop;
+            }
+            Type::AT_ChangeOwner => {
+                self.role(command.newowner());
+                self.does_only("alter owner", Effect::Alter, object);
+                return Ok(());
+            }
+            Type::AT_EnableTrig
+            | Type::AT_EnableAlwaysTrig
+            | Type::AT_EnableReplicaTrig
+            | Type::AT_EnableTrigAll
+            | Type::AT_EnableTrigUser => {
+                self.does(
+                    "enable trigger",
+                    Effect::Alter,
+                    named_on(ObjectKind::Trigger, name, &object),
+                );
+                return Ok(());
+            }
+            Type::AT_DisableTrig | Type::AT_DisableTrigAll | Type::AT_DisableTrigUser => {
+                self.does(
+                    "disable trigger",
+                    Effect::Alter,
+                    named_on(ObjectKind::Trigger, name, &object),
+                );
+                return Ok(());
+            }
+            Type::AT_EnableRule | Type::AT_EnableAlwaysRule | Type::AT_EnableReplicaRule => {
+                self.does("enable rule", Effect::Alter, named_on(ObjectKind::Rule, name, &object));
+                return Ok(());
+            }
+            Type::AT_DisableRule => {
+                self.does("disable rule", Effect::Alter, named_on(ObjectKind::Rule, name, &object));
+                return Ok(());
+            }
+            Type::AT_EnableRowSecurity => {
+                self.does_only("enable row level security", Effect::Alter, object);
+                return Ok(());
+            }
+            Type::AT_DisableRowSecurity => {
+                self.does_only("disable row level security", Effect::Alter, object);
+                return Ok(());
+            }
+            Type::AT_ForceRowSecurity => {
+                self.does_only("force row level security", Effect::Alter, object);
+                return Ok(());
+            }
+            Type::AT_NoForceRowSecurity => {
+                self.does_only("no force row level security", Effect::Alter, object);
+                return Ok(());
+            }
+            Type::AT_AddInherit | Type::AT_DropInherit => {
+                let Node::RangeVar(parent) = command.def() else { return Err(unknown()) };
+                let (_, _, parent) = self.target_there(Some(parent))?;
+                self.alters(parent);
+            }
+            Type::AT_AttachPartition
+            | Type::AT_DetachPartition
+            | Type::AT_DetachPartitionFinalize => {
+                let Node::PartitionCmd(partition) = command.def() else { return Err(unknown()) };
+                self.see(partition);
+                let (_, _, child) = self.target_there(partition.name())?;
+                self.alters(child);
+                if let Some(bound) = partition.bound() {
+                    self.bound(bound)?;
+                }
+                self.facts.outside_transaction |= partition.concurrent;
+            }
+            Type::AT_AddOf | Type::AT_ReplicaIdentity => self.see_all(command.def())?,
+            Type::AT_SetRelOptions
+            | Type::AT_ResetRelOptions
+            | Type::AT_ReplaceRelOptions
+            | Type::AT_GenericOptions => self.see_all(command.def())?,
+            Type::AT_ClusterOn
+            | Type::AT_DropCluster
+            | Type::AT_SetLogged
+            | Type::AT_SetUnLogged
+            | Type::AT_DropOids
+            | Type::AT_SetAccessMethod
+            | Type::AT_SetTableSpace
+            | Type::AT_DropOf => {}
+            // What only the server itself makes of a command.
+            _ => return Err(unknown()),
+        }
+        let name = object.kind.alter();
+        self.does(name, effect, object);
+        if effect == Effect::Drop {
+            self.cascades(command.behavior);
+        }
+        Ok(())
+    }
+
+    fn column_of(&self, object: &mut Object, command: &AlterTableCmd, host: Host<'w>) -> Walked {
+        let name = command.name().unwrap_or_default();
+        // It may be one that is added beside it.
+        let items = &self.scope(host.scope)?.items;
+        let in_sight = items.iter().any(|item| self.column_in(item, name).is_some());
+        self.about_column(object, name, in_sight || command.missing_ok)
+    }
+
+    /// One named option of many.
+    pub(super) fn option<'o>(
+        mut options: impl Iterator<Item = &'o DefElem>,
+        name: &str,
+    ) -> Option<&'o DefElem> {
+        options.find(|option| option.defname() == Some(name))
+    }
+}
+
+fn unknown() -> NotUnderstood {
+    NotUnderstood::Construct("ALTER TABLE")
+}
