@@ -12,6 +12,7 @@ use super::from::{columns_named, item};
 use super::object::{kind_of, list, named_on};
 use super::scope::{Env, Item, ScopeId};
 use super::{Mode, Task, Walk, Walked};
+use crate::catalog::ConstraintKind;
 use crate::facts::{ChannelUse, Columns, Effect, NotUnderstood, Object, ObjectKind};
 
 /// The relation that columns and constraints are written for.
@@ -198,7 +199,8 @@ impl<'w> Walk<'w> {
         if constraint.pk_attrs().is_empty() {
             let relation = self.facts.relations.get(number).and_then(|used| used.relation);
             let relation = relation.and_then(|id| self.catalog.relation(id));
-            let key = relation.and_then(|r| r.constraints.iter().find(|c| c.primary_key));
+            let key = relation
+                .and_then(|r| r.constraints.iter().find(|c| c.kind == ConstraintKind::Primary));
             match key {
                 Some(key) => columns.numbers.extend(&key.columns),
                 None => columns.numbers.extend(self.stored_columns(number)),

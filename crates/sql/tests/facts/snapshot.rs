@@ -172,9 +172,9 @@ impl Rows {
             "index" => {
                 let (name, table) = rest.split_once(' ').unwrap();
                 let (oid, schema, bare) = self.place("relation", name);
-                self.push(Read::Relations, &[&oid, &schema, bare, "i", "f", "f", "f", "f"]);
+                self.push(Read::Relations, &[&oid, &schema, bare, "i", "10", "f", "f"]);
                 let table = self.oid(&format!("relation {table}")).to_string();
-                self.push(Read::Indexes, &[&oid, &table]);
+                self.push(Read::Indexes, &[&oid, &table, "f", "1", "1", ""]);
             }
             "statistics" => {
                 let (name, table) = rest.split_once(' ').unwrap();
@@ -186,8 +186,11 @@ impl Rows {
                 let (words, columns) = rest.split_once(" (").unwrap();
                 let words: Vec<&str> = words.split(' ').collect();
                 let table = self.oid(&format!("relation {}", words[0])).to_string();
-                let columns = columns.trim_end_matches(')').replace(", ", "\u{1f}");
-                self.push(Read::Constraints, &[&table, words[1], words[2], &columns]);
+                let columns = columns.trim_end_matches(')');
+                self.push(
+                    Read::Constraints,
+                    &[words[1], &table, words[2], "0", columns, "0", "", " ", " "],
+                );
             }
             kind => panic!("{kind}"),
         }
