@@ -49,9 +49,11 @@ fn sources() -> Vec<PathBuf> {
 /// A crate below knows bytes and rules; sockets, clocks and the loop are the gateway's.
 #[test]
 fn crates_below_have_no_event_loop() {
-    for package in ["wire", "identity", "sql"] {
+    for package in ["wire", "identity", "sql", "policy"] {
         assert_free_of(package, &["tokio", "mio", "socket2", "gateway", "api", "gatepost"]);
     }
+    assert_free_of("sql", &["policy"]);
+    assert_free_of("policy", &["wire", "identity", "audit", "access"]);
 }
 
 #[test]

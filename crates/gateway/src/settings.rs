@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use policy::Policies;
+
 use crate::secret::Secret;
 use crate::tls::{ListenerTls, UpstreamTls};
 
@@ -22,6 +24,9 @@ pub struct Settings {
     pub tls: Option<ListenerTls>,
     pub plaintext: Plaintext,
     pub bounds: Bounds,
+    /// Who may do what. `None`: the file has no policies, so whoever has proven an identity may do
+    /// what the connection's own credential may.
+    pub policies: Option<Arc<Policies>>,
     /// Names whose values are kept out of records, besides those that everybody knows.
     pub secret_names: Vec<String>,
 }

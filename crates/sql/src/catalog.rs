@@ -28,6 +28,20 @@ pub struct RelationId(u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FunctionId(u32);
 
+impl RelationId {
+    /// Its place among [`Catalog::relations`], for tables beside the snapshot.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl FunctionId {
+    /// Its place among [`Catalog::functions`], for tables beside the snapshot.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Catalog {
     schemas: Vec<Schema>,
@@ -171,6 +185,8 @@ pub struct Function {
     pub class: Option<Class>,
     /// What the defaults of its arguments call.
     pub default_calls: Vec<FunctionId>,
+    /// The extension that it belongs to.
+    pub extension: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -355,8 +371,18 @@ impl Catalog {
         self.functions.get(id.0 as usize)
     }
 
-    pub fn functions(&self) -> impl Iterator<Item = &Function> {
+    pub fn functions(&self) -> impl ExactSizeIterator<Item = &Function> {
         self.functions.iter()
+    }
+
+    pub fn relations(&self) -> impl ExactSizeIterator<Item = &Relation> {
+        self.relations.iter()
+    }
+
+    /// A type by its whole name, `int4` rather than `integer`.
+    pub fn type_named(&self, schema: &str, name: &str) -> Option<u32> {
+        let schema = self.schema(*self.schema_by_name.get(schema)?)?;
+        schema.types.get(name).copied()
     }
 
     /// Whether the schema is one of the server's own.

@@ -358,7 +358,7 @@ impl RelationUse {
 }
 
 impl Facts {
-    pub(crate) fn new(kind: Kind) -> Self {
+    pub fn new(kind: Kind) -> Self {
         Self {
             kind,
             relations: Vec::new(),

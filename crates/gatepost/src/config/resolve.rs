@@ -63,6 +63,7 @@ impl Resolver<'_> {
                     Plaintext::Everywhere => settings::Plaintext::Everywhere,
                 },
                 bounds: bounds?,
+                policies: None,
                 secret_names: file.journal.secrets,
             },
             journal: journal?,

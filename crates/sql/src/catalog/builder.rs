@@ -566,6 +566,7 @@ impl Builder {
             outputs,
             class,
             default_calls: Vec::new(),
+            extension: extension.map(Into::into),
         });
         Some(())
     }

@@ -1,0 +1,159 @@
+//! What whoever may do anything may do as well: functions without effect, and reading what
+//! describes the schema. Each relation of the system was looked at by itself: those that hold data
+//! of tables, secrets, what others do, or the state of the server are not here.
+
+use sql::catalog::{Catalog, Column, Function, Relation};
+use sql::functions::Class;
+
+/// Sizes, places of tablespaces: psql's `\dt+`, `\l+` and `\db+` ask for them.
+const FUNCTIONS: [&str; 7] = [
+    "pg_database_size",
+    "pg_indexes_size",
+    "pg_relation_size",
+    "pg_table_size",
+    "pg_tablespace_location",
+    "pg_tablespace_size",
+    "pg_total_relation_size",
+];
+
+/// Relations of `pg_catalog`, and the columns of each that are left out.
+///
+/// Not here, among others: pg_authid and pg_shadow (passwords), pg_statistic, pg_stats and the
+/// data of extended statistics, pg_largeobject (data), pg_user_mapping (passwords), pg_stat_* and
+/// pg_locks (what others do), pg_prepared_statements and pg_cursors (texts that Gatepost made),
+/// pg_db_role_setting (settings of others, where applications keep secrets), pg_file_settings and
+/// pg_hba_file_rules (files), pg_prepared_xacts, pg_replication_*.
+const RELATIONS: &[(&str, &[&str])] = &[
+    ("pg_aggregate", &[]),
+    ("pg_am", &[]),
+    ("pg_amop", &[]),
+    ("pg_amproc", &[]),
+    ("pg_attrdef", &[]),
+    // The value that rows have which are older than the column.
+    ("pg_attribute", &["attmissingval"]),
+    ("pg_auth_members", &[]),
+    ("pg_available_extension_versions", &[]),
+    ("pg_available_extensions", &[]),
+    ("pg_cast", &[]),
+    ("pg_class", &[]),
+    ("pg_collation", &[]),
+    ("pg_constraint", &[]),
+    ("pg_conversion", &[]),
+    ("pg_database", &[]),
+    ("pg_default_acl", &[]),
+    ("pg_depend", &[]),
+    ("pg_description", &[]),
+    ("pg_enum", &[]),
+    ("pg_event_trigger", &[]),
+    ("pg_extension", &[]),
+    ("pg_foreign_data_wrapper", &[]),
+    ("pg_foreign_server", &[]),
+    ("pg_foreign_table", &[]),
+    ("pg_group", &[]),
+    ("pg_index", &[]),
+    ("pg_indexes", &[]),
+    ("pg_inherits", &[]),
+    ("pg_init_privs", &[]),
+    ("pg_language", &[]),
+    ("pg_largeobject_metadata", &[]),
+    ("pg_matviews", &[]),
+    ("pg_namespace", &[]),
+    ("pg_opclass", &[]),
+    ("pg_operator", &[]),
+    ("pg_opfamily", &[]),
+    ("pg_parameter_acl", &[]),
+    ("pg_partitioned_table", &[]),
+    ("pg_policies", &[]),
+    ("pg_policy", &[]),
+    ("pg_proc", &[]),
+    ("pg_publication", &[]),
+    ("pg_publication_namespace", &[]),
+    ("pg_publication_rel", &[]),
+    ("pg_publication_tables", &[]),
+    ("pg_range", &[]),
+    ("pg_rewrite", &[]),
+    ("pg_roles", &["rolconfig"]),
+    ("pg_rules", &[]),
+    ("pg_seclabel", &[]),
+    ("pg_seclabels", &[]),
+    ("pg_sequence", &[]),
+    ("pg_sequences", &["last_value"]),
+    ("pg_settings", &[]),
+    ("pg_shdepend", &[]),
+    ("pg_shdescription", &[]),
+    ("pg_shseclabel", &[]),
+    ("pg_statistic_ext", &[]),
+    ("pg_subscription", &["subconninfo"]),
+    ("pg_subscription_rel", &[]),
+    ("pg_tables", &[]),
+    ("pg_tablespace", &[]),
+    ("pg_timezone_abbrevs", &[]),
+    ("pg_timezone_names", &[]),
+    ("pg_transform", &[]),
+    ("pg_trigger", &[]),
+    ("pg_ts_config", &[]),
+    ("pg_ts_config_map", &[]),
+    ("pg_ts_dict", &[]),
+    ("pg_ts_parser", &[]),
+    ("pg_ts_template", &[]),
+    ("pg_type", &[]),
+    ("pg_user", &["useconfig"]),
+    ("pg_user_mappings", &["umoptions"]),
+    ("pg_views", &[]),
+];
+
+/// Of information_schema, what is left out: passwords of foreign servers.
+const NOT_OF_INFORMATION_SCHEMA: [&str; 2] = ["_pg_user_mappings", "user_mapping_options"];
+
+/// Whether the function may be called by whoever may do anything.
+pub(crate) fn may_call(function: &Function, catalog: &Catalog) -> bool {
+    match function.class {
+        Some(Class::Pure | Class::Describes) => true,
+        Some(Class::State) => {
+            catalog.schema_name(function.schema) == "pg_catalog"
+                && FUNCTIONS.contains(&&*function.name)
+        }
+        _ => false,
+    }
+}
+
+/// Whether only its own name allows the function: it runs text, reaches further than its caller,
+/// or is one of the system's that nobody has looked at.
+pub(crate) fn needs_its_name(function: &Function, catalog: &Catalog) -> bool {
+    match function.class {
+        Some(Class::Named | Class::Outside | Class::Uncallable) => true,
+        Some(Class::Pure | Class::Describes | Class::State | Class::Session) => {
+            // Changes settings, whatever they are.
+            &*function.name == "set_config"
+        }
+        None => function.security_definer || catalog.is_system(function.schema),
+    }
+}
+
+/// The columns of a system relation that whoever may do anything may read: by name, whether one
+/// is left out. `None` for all other relations.
+pub(crate) fn readable(relation: &Relation, catalog: &Catalog) -> Option<&'static [&'static str]> {
+    match catalog.schema_name(relation.schema) {
+        "pg_catalog" => RELATIONS
+            .binary_search_by(|(name, _)| (*name).cmp(&relation.name))
+            .ok()
+            .and_then(|at| RELATIONS.get(at))
+            .map(|(_, left_out)| *left_out),
+        "information_schema" if !NOT_OF_INFORMATION_SCHEMA.contains(&&*relation.name) => Some(&[]),
+        _ => None,
+    }
+}
+
+pub(crate) fn leaves_out(left_out: &[&str], column: &Column) -> bool {
+    left_out.contains(&&*column.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relations_are_in_order() {
+        assert!(RELATIONS.is_sorted_by(|(a, _), (b, _)| a < b));
+    }
+}

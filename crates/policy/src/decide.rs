@@ -1,0 +1,717 @@
+//! Judging one statement: its facts are cut into parts, each part is asked of every rule that means
+//! it, and the answers are put together: refuse beats hold beats allow.
+
+use std::collections::BTreeSet;
+
+use sql::catalog::{FunctionId, FunctionKind, Relation, RelationId};
+use sql::facts::{ChannelUse, Columns, Copy, Facts, Kind, RelationUse, SettingUse, Transaction};
+
+use crate::builtin;
+use crate::object::{quoted, spelled};
+use crate::rule::{Context, Effect, Rule};
+use crate::scope::{Covered, Match, Scope, is_view};
+use crate::setting::{self, Built};
+use crate::verb::Verb;
+use crate::verdict::{Check, Code, Hold, Missing, Refused, RuleRef, Then, Verdict};
+
+/// Of what is missing, so much is said.
+const MISSING_MAX: usize = 20;
+
+impl Scope {
+    /// The verdict on one statement.
+    pub fn decide(&self, facts: &Facts, context: Context) -> Verdict {
+        if let Some(rule) = self.in_force().grants_everything() {
+            return Verdict::Allow { by: rule.clone(), before: Vec::new(), after: Vec::new() };
+        }
+        let mut judgement = Judgement::new(self, facts, context);
+        judgement.statement();
+        judgement.verdict()
+    }
+
+    /// The verdict on a FunctionCall message: it names a function by its number, and no rule does.
+    pub fn decide_function_call(&self) -> Verdict {
+        match self.in_force().grants_everything() {
+            Some(rule) => {
+                Verdict::Allow { by: rule.clone(), before: Vec::new(), after: Vec::new() }
+            }
+            None => Verdict::Refuse(Refused {
+                code: Code::NotAllowed,
+                sentence: "Calls by FunctionCall messages pass only where everything is allowed."
+                    .to_owned(),
+                rule: None,
+                missing: vec![Missing { verb: "everything".to_owned(), object: String::new() }],
+                ask: Vec::new(),
+            }),
+        }
+    }
+
+    /// The verdict on a text without facts: `why` is what could not be read, as the end of a
+    /// sentence.
+    pub fn decide_unread(&self, why: &str) -> Verdict {
+        match self.in_force().grants_everything() {
+            Some(rule) => {
+                Verdict::Allow { by: rule.clone(), before: Vec::new(), after: Vec::new() }
+            }
+            None => Verdict::Refuse(Refused {
+                code: Code::NotUnderstood,
+                sentence: format!("What this statement does can't be told: {why}."),
+                rule: None,
+                missing: Vec::new(),
+                ask: Vec::new(),
+            }),
+        }
+    }
+
+    /// The verdict on a setting that a client brings when it connects.
+    pub fn decide_setting(&self, name: &str, value: &str) -> Verdict {
+        let mut facts = Facts::new(Kind::Set);
+        facts.settings.push(SettingUse {
+            // A server reads both in `options`.
+            name: name.replace('-', "_"),
+            value: Some(vec![value.to_owned()]),
+            local: false,
+            change: true,
+        });
+        self.decide(&facts, Context::default())
+    }
+}
+
+/// What is found about one part.
+#[derive(Default)]
+struct Answer {
+    /// The rule that refuses it.
+    refused: Option<usize>,
+    granted: Option<usize>,
+    built_in: bool,
+    /// Holds grant what nothing else does.
+    granted_by_hold: bool,
+    holds: Vec<usize>,
+    /// Rules whose conditions only the database can answer.
+    asked: Vec<usize>,
+}
+
+impl Answer {
+    fn is_granted(&self) -> bool {
+        self.granted.is_some() || self.built_in || self.granted_by_hold
+    }
+}
+
+/// What of a relation a verb needs.
+#[derive(Clone, Copy)]
+enum Need<'n> {
+    Columns(&'n Columns),
+    /// Not about columns.
+    Whole,
+    /// As PostgreSQL has it where no column is named: any will do.
+    Any,
+}
+
+struct Judgement<'j> {
+    scope: &'j Scope,
+    facts: &'j Facts,
+    context: Context,
+    refused: Option<(usize, Missing)>,
+    missing: Vec<(Missing, Want)>,
+    /// Why a setting may not be, if that is what is missing.
+    setting: Option<String>,
+    holds: Vec<usize>,
+    asked: Vec<(usize, Vec<(RelationId, Verb)>)>,
+    by: Option<usize>,
+}
+
+/// What is missing, for those who look who else would give it.
+enum Want {
+    Relation(RelationId, Verb),
+    Function(FunctionId),
+    Command(String),
+    Setting(String),
+    Channel(String),
+}
+
+impl<'j> Judgement<'j> {
+    fn new(scope: &'j Scope, facts: &'j Facts, context: Context) -> Self {
+        Self {
+            scope,
+            facts,
+            context,
+            refused: None,
+            missing: Vec::new(),
+            setting: None,
+            holds: Vec::new(),
+            asked: Vec::new(),
+            by: None,
+        }
+    }
+
+    fn statement(&mut self) {
+        for used in &self.facts.relations {
+            self.relation_use(used);
+        }
+        for id in &self.facts.functions {
+            self.function(*id);
+        }
+        for used in &self.facts.settings {
+            self.setting(used);
+        }
+        for used in &self.facts.channels {
+            match used {
+                ChannelUse::Listen(name) => self.channel(Verb::Listen, name),
+                ChannelUse::Notify(name) => self.channel(Verb::Notify, name),
+                ChannelUse::Unlisten(_) => {}
+            }
+        }
+        let command = match self.facts.kind {
+            Kind::Copy(Copy::FromFile) => Some("copy from file"),
+            Kind::Copy(Copy::ToFile) => Some("copy to file"),
+            Kind::Copy(Copy::FromProgram) => Some("copy from program"),
+            Kind::Copy(Copy::ToProgram) => Some("copy to program"),
+            Kind::Transaction(Transaction::TwoPhase) => Some("prepare transaction"),
+            Kind::Command("call") => None,
+            Kind::Command(name) => Some(name),
+            _ => self.facts.opaque.filter(|command| *command != "call"),
+        };
+        if let Some(command) = command {
+            self.command(command);
+        }
+    }
+
+    fn relation_use(&mut self, used: &RelationUse) {
+        if used.create {
+            self.command("create table");
+        }
+        let Some(id) = used.relation else { return };
+        let mut found = Vec::new();
+        self.verbs_on(id, used, &mut found);
+        if !used.only {
+            let apart = self.scope.cover(id).map_or(&[][..], |cover| &cover.apart);
+            for child in apart {
+                let mut below = used.clone();
+                for columns in [&mut below.read, &mut below.insert, &mut below.update] {
+                    *columns = columns.take().map(|columns| self.of_child(id, *child, &columns));
+                }
+                self.verbs_on(*child, &below, &mut found);
+            }
+        }
+    }
+
+    fn verbs_on(
+        &mut self,
+        id: RelationId,
+        used: &RelationUse,
+        found: &mut Vec<(RelationId, Verb)>,
+    ) {
+        let columns =
+            [(Verb::Read, &used.read), (Verb::Insert, &used.insert), (Verb::Update, &used.update)];
+        for (verb, columns) in columns {
+            if let Some(columns) = columns {
+                self.relation(verb, id, need(columns));
+                found.push((id, verb));
+            }
+        }
+        for (said, verb) in [
+            (used.delete, Verb::Delete),
+            (used.truncate, Verb::Truncate),
+            (used.lock == Some(true), Verb::Lock),
+        ] {
+            if said {
+                self.relation(verb, id, Need::Whole);
+                found.push((id, verb));
+            }
+        }
+        if used.lock == Some(false) {
+            self.relation(Verb::Read, id, Need::Any);
+        }
+        if used.lock_rows {
+            self.lock_rows(id);
+        }
+    }
+
+    /// The columns of a child that have the names of a parent's.
+    fn of_child(&self, parent: RelationId, child: RelationId, columns: &Columns) -> Columns {
+        let catalog = self.scope.catalog();
+        let (Some(parent), Some(child)) = (catalog.relation(parent), catalog.relation(child))
+        else {
+            return columns.clone();
+        };
+        let names = parent.columns.iter().filter(|column| columns.numbers.contains(&column.number));
+        let numbers = names.filter_map(|column| child.column(&column.name)).map(|it| it.number);
+        // A row of the parent is not the child's whole row.
+        let numbers: BTreeSet<u16> = if columns.whole_row {
+            let all = parent.columns.iter().filter_map(|column| child.column(&column.name));
+            all.map(|column| column.number).collect()
+        } else {
+            numbers.collect()
+        };
+        Columns { numbers, system: columns.system, whole_row: false }
+    }
+
+    fn relation(&mut self, verb: Verb, id: RelationId, need: Need<'_>) {
+        let answer = self.ask_relation(verb, id, need);
+        self.take(answer, &[(id, verb)], |it| {
+            (it.relation_missing(verb, id, need), Want::Relation(id, verb))
+        });
+    }
+
+    fn lock_rows(&mut self, id: RelationId) {
+        let update = self.ask_relation(Verb::Update, id, Need::Any);
+        let delete = self.ask_relation(Verb::Delete, id, Need::Whole);
+        let clear = |answer: &Answer| answer.refused.is_none() && answer.is_granted();
+        let freely = |answer: &Answer| clear(answer) && answer.holds.is_empty();
+        let mut answer = match () {
+            () if freely(&update) => update,
+            () if freely(&delete) => delete,
+            () if clear(&update) || update.refused.is_some() => update,
+            () => delete,
+        };
+        // It changes no row.
+        answer.asked.clear();
+        self.take(answer, &[], |it| {
+            let mut missing = it.relation_missing(Verb::Update, id, Need::Any);
+            missing.verb = "update or delete (it locks rows)".to_owned();
+            (missing, Want::Relation(id, Verb::Update))
+        });
+    }
+
+    fn ask_relation(&self, verb: Verb, id: RelationId, need: Need<'_>) -> Answer {
+        let mut answer = Answer::default();
+        let catalog = self.scope.catalog();
+        let (Some(relation), Some(cover)) = (catalog.relation(id), self.scope.cover(id)) else {
+            return answer;
+        };
+        let mut meant: Vec<(&Match, &Rule)> = Vec::with_capacity(cover.matches.len());
+        for of in &cover.matches {
+            let Some(rule) = self.scope.rules().get(of.rule) else { continue };
+            let about = rule.everything || rule.verbs.has(verb);
+            if about && rule.applies(self.facts, self.context) {
+                meant.push((of, &**rule));
+            }
+        }
+        for (of, rule) in &meant {
+            if touches(of, need) {
+                answer.note(of.rule, rule);
+            }
+        }
+        // What refuses does not grant, and a wildcard not everything that it means.
+        meant.retain(|(of, rule)| {
+            rule.effect != Effect::Refuse && self.reaches(verb, id, relation, of)
+        });
+        let (allows, holds): (Vec<_>, Vec<_>) =
+            meant.iter().partition(|(_, rule)| rule.effect == Effect::Allow);
+        answer.granted = granting(&allows, need, relation);
+        if answer.granted.is_none() && verb == Verb::Read {
+            answer.built_in = self.is_built_in(relation, need);
+        }
+        if !answer.is_granted() && !holds.is_empty() && granting(&meant, need, relation).is_some() {
+            answer.grant_by_hold(self.scope.rules());
+        }
+        answer
+    }
+
+    /// Whether a rule that means the relation grants the verb on it. Reading a view by a wildcard
+    /// needs all that is beneath, writing to one its own name.
+    fn reaches(&self, verb: Verb, id: RelationId, relation: &Relation, of: &Match) -> bool {
+        if !is_view(relation) {
+            return true;
+        }
+        match verb {
+            Verb::Read if of.named && !relation.security_invoker => true,
+            Verb::Read => self.is_everything(of) || self.scope.beneath_may_be_read(id),
+            Verb::Insert | Verb::Update | Verb::Delete => of.named,
+            _ => true,
+        }
+    }
+
+    fn is_everything(&self, of: &Match) -> bool {
+        self.scope.rules().get(of.rule).is_some_and(|rule| rule.everything)
+    }
+
+    fn is_built_in(&self, relation: &Relation, need: Need<'_>) -> bool {
+        let Some(left_out) = builtin::readable(relation, self.scope.catalog()) else {
+            return false;
+        };
+        if left_out.is_empty() {
+            return true;
+        }
+        match need {
+            Need::Whole => false,
+            Need::Any => true,
+            Need::Columns(columns) => relation.columns.iter().all(|column| {
+                let read = columns.whole_row || columns.numbers.contains(&column.number);
+                !read || !builtin::leaves_out(left_out, column)
+            }),
+        }
+    }
+
+    fn function(&mut self, id: FunctionId) {
+        let catalog = self.scope.catalog();
+        let Some(function) = catalog.function(id) else {
+            return self
+                .lack(Missing { verb: "use".into(), object: String::new() }, Want::Function(id));
+        };
+        let may_call = builtin::may_call(function, catalog);
+        if may_call && !self.scope.restricts_functions() {
+            return;
+        }
+        let verb = if function.kind == FunctionKind::Procedure { Verb::Call } else { Verb::Use };
+        let needs_name = builtin::needs_its_name(function, catalog);
+        let mut answer = Answer { built_in: may_call, ..Answer::default() };
+        let mut held = false;
+        for of in self.scope.function(id) {
+            let Some(rule) = self.scope.rules().get(of.rule) else { continue };
+            let about = rule.everything || rule.verbs.has(verb);
+            if !about || !rule.applies(self.facts, self.context) {
+                continue;
+            }
+            answer.note(of.rule, rule);
+            let grants = of.named || !needs_name;
+            match rule.effect {
+                Effect::Allow if grants => answer.granted = answer.granted.or(Some(of.rule)),
+                Effect::Hold => held |= grants,
+                Effect::Allow | Effect::Refuse => {}
+            }
+        }
+        if !answer.is_granted() && held {
+            answer.grant_by_hold(self.scope.rules());
+        }
+        self.take(answer, &[], |it| {
+            let object = spelled(it.scope.catalog(), function.schema, &function.name);
+            (Missing { verb: verb.name().to_owned(), object }, Want::Function(id))
+        });
+    }
+
+    fn setting(&mut self, used: &SettingUse) {
+        if !used.change || used.name.is_empty() {
+            return;
+        }
+        let name = used.name.to_lowercase();
+        let limits = self.scope.in_force().limits();
+        let built = setting::built(&name, used.value.as_deref(), limits);
+        let by_name = matches!(built, Built::Pinned(_));
+        let mut answer = Answer { built_in: built == Built::In, ..Answer::default() };
+        let mut held = false;
+        for (at, rule) in self.scope.rules().iter().enumerate() {
+            if !rule.everything {
+                let of = rule.settings.of.iter().filter(|pattern| pattern.covers(&name));
+                let named = of.map(|pattern| pattern.names(&name)).max();
+                let left_out = rule.settings.except.iter().any(|pattern| pattern.covers(&name));
+                let Some(named) = named.filter(|_| !left_out) else { continue };
+                if by_name && !named && rule.effect != Effect::Refuse {
+                    continue;
+                }
+            }
+            if !rule.applies(self.facts, self.context) {
+                continue;
+            }
+            answer.note(at, rule);
+            // What changes how text is read can't be allowed where it is read.
+            let grants = !matches!(built, Built::Reading(_) | Built::Looser(_));
+            match rule.effect {
+                Effect::Allow if grants => answer.granted = answer.granted.or(Some(at)),
+                Effect::Hold => held |= grants,
+                Effect::Allow | Effect::Refuse => {}
+            }
+        }
+        if !answer.is_granted() && held {
+            answer.grant_by_hold(self.scope.rules());
+        }
+        if answer.refused.is_none() && !answer.is_granted() {
+            self.setting = match built {
+                Built::In | Built::Asked => None,
+                Built::Pinned(value) | Built::Reading(value) => {
+                    Some(format!("The setting {name} stays at {value:?} here."))
+                }
+                Built::Looser(cap) => Some(format!(
+                    "The limits in force let {name} be at most {} ms.",
+                    cap.as_millis()
+                )),
+            };
+        }
+        self.take(answer, &[], |_| {
+            (Missing { verb: "set".to_owned(), object: name.clone() }, Want::Setting(name))
+        });
+    }
+
+    fn channel(&mut self, verb: Verb, name: &str) {
+        let mut answer = Answer { built_in: verb == Verb::Listen, ..Answer::default() };
+        let mut held = false;
+        for (at, rule) in self.scope.rules().iter().enumerate() {
+            let about = rule.verbs.has(verb)
+                && rule.channels.of.iter().any(|pattern| pattern.covers(name))
+                && !rule.channels.except.iter().any(|pattern| pattern.covers(name));
+            if !(rule.everything || about) || !rule.applies(self.facts, self.context) {
+                continue;
+            }
+            answer.note(at, rule);
+            match rule.effect {
+                Effect::Allow => answer.granted = answer.granted.or(Some(at)),
+                Effect::Hold => held = true,
+                Effect::Refuse => {}
+            }
+        }
+        if !answer.is_granted() && held {
+            answer.grant_by_hold(self.scope.rules());
+        }
+        self.take(answer, &[], |_| {
+            let missing = Missing { verb: verb.name().to_owned(), object: quoted(name) };
+            (missing, Want::Channel(name.to_owned()))
+        });
+    }
+
+    fn command(&mut self, name: &str) {
+        let mut answer = Answer::default();
+        let mut held = false;
+        for (at, rule) in self.scope.rules().iter().enumerate() {
+            let about = rule.everything || rule.names_command(name) && rule.objects.is_all();
+            if !about || !rule.applies(self.facts, self.context) {
+                continue;
+            }
+            answer.note(at, rule);
+            match rule.effect {
+                Effect::Allow => answer.granted = answer.granted.or(Some(at)),
+                Effect::Hold => held = true,
+                Effect::Refuse => {}
+            }
+        }
+        if !answer.is_granted() && held {
+            answer.grant_by_hold(self.scope.rules());
+        }
+        self.take(answer, &[], |_| {
+            let missing = Missing { verb: name.to_owned(), object: String::new() };
+            (missing, Want::Command(name.to_owned()))
+        });
+    }
+
+    /// Puts the answer about one part to those about the others.
+    fn take(
+        &mut self,
+        answer: Answer,
+        on: &[(RelationId, Verb)],
+        missing: impl FnOnce(&Self) -> (Missing, Want),
+    ) {
+        if let Some(rule) = answer.refused {
+            if self.refused.is_none() {
+                self.refused = Some((rule, missing(self).0));
+            }
+            return;
+        }
+        if !answer.is_granted() {
+            let (missing, want) = missing(self);
+            return self.lack(missing, want);
+        }
+        self.by = self.by.or(answer.granted);
+        // EXPLAIN is never held, and changes nothing.
+        if matches!(self.facts.kind, Kind::Explain { analyze: false }) {
+            return;
+        }
+        for rule in answer.holds {
+            if !self.holds.contains(&rule) {
+                self.holds.push(rule);
+            }
+        }
+        for rule in answer.asked {
+            match self.asked.iter_mut().find(|(own, _)| *own == rule) {
+                Some((_, all)) => all.extend(on),
+                None => self.asked.push((rule, on.to_vec())),
+            }
+        }
+    }
+
+    fn lack(&mut self, missing: Missing, want: Want) {
+        let said = self.missing.iter().any(|(own, _)| *own == missing);
+        if !said && self.missing.len() < MISSING_MAX {
+            self.missing.push((missing, want));
+        }
+    }
+
+    fn verdict(mut self) -> Verdict {
+        let name = |at: usize| {
+            self.scope.rules().get(at).map_or_else(RuleRef::built_in, |rule| rule.name.clone())
+        };
+        if let Some((rule, missing)) = self.refused {
+            let rule = name(rule);
+            return Verdict::Refuse(Refused {
+                code: Code::Refused,
+                sentence: format!("{missing} is refused by {rule}."),
+                rule: Some(rule),
+                missing: vec![missing],
+                ask: Vec::new(),
+            });
+        }
+        if !self.missing.is_empty() {
+            let ask = self.others();
+            let setting = self.setting.take();
+            let missing: Vec<Missing> = self.missing.into_iter().map(|(it, _)| it).collect();
+            let list = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return Verdict::Refuse(Refused {
+                code: if setting.is_some() { Code::Pinned } else { Code::NotAllowed },
+                sentence: setting.unwrap_or_else(|| format!("No policy in force allows {list}.")),
+                rule: None,
+                missing,
+                ask,
+            });
+        }
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for (at, on) in &self.asked {
+            let Some(rule) = self.scope.rules().get(*at) else { continue };
+            let check = Check {
+                rule: rule.name.clone(),
+                conditions: rule.asked.clone(),
+                then: if rule.effect == Effect::Hold { Then::Hold } else { Then::Refuse },
+                on: on.clone(),
+            };
+            let is_after = rule.asked.iter().any(|condition| condition.is_after());
+            if is_after { after.push(check) } else { before.push(check) }
+        }
+        let all: Vec<Hold> = self
+            .holds
+            .iter()
+            .filter_map(|at| self.scope.rules().get(*at))
+            .map(|rule| Hold { rule: rule.name.clone(), need: rule.need })
+            .collect();
+        if let Some(first) = all.first() {
+            return Verdict::Hold { by: first.rule.clone(), all, before, after };
+        }
+        Verdict::Allow { by: self.by.map_or_else(RuleRef::built_in, name), before, after }
+    }
+
+    /// The policies that would give all that is missing, were they asked for.
+    fn others(&self) -> Vec<std::sync::Arc<str>> {
+        let mut names: Vec<std::sync::Arc<str>> = Vec::new();
+        for rule in self.scope.in_force().askable() {
+            let gives = rule.effect != Effect::Refuse
+                && self.missing.iter().any(|(_, want)| self.would_give(rule, want));
+            if gives && !names.contains(&rule.name.policy) {
+                names.push(rule.name.policy.clone());
+            }
+        }
+        names
+    }
+
+    fn would_give(&self, rule: &Rule, want: &Want) -> bool {
+        if rule.everything {
+            return true;
+        }
+        match want {
+            Want::Relation(id, verb) => {
+                rule.verbs.has(*verb) && !self.scope.match_one(rule, *id).is_empty()
+            }
+            Want::Function(id) => {
+                let function = self.scope.catalog().function(*id);
+                function.is_some_and(|it| self.scope.function_match(rule, it).is_some())
+            }
+            Want::Command(name) => rule.names_command(name),
+            Want::Setting(name) => rule.settings.of.iter().any(|pattern| pattern.covers(name)),
+            Want::Channel(name) => rule.channels.of.iter().any(|pattern| pattern.covers(name)),
+        }
+    }
+
+    fn relation_missing(&self, verb: Verb, id: RelationId, need: Need<'_>) -> Missing {
+        let catalog = self.scope.catalog();
+        let verb_name = verb.name().to_owned();
+        let Some(relation) = catalog.relation(id) else {
+            return Missing { verb: verb_name, object: String::new() };
+        };
+        let mut object = spelled(catalog, relation.schema, &relation.name);
+        if let Need::Columns(columns) = need {
+            let matches = self.scope.cover(id).map_or(&[][..], |cover| &cover.matches);
+            let left_out = builtin::readable(relation, catalog).filter(|_| verb == Verb::Read);
+            let granted = |column: &sql::catalog::Column| {
+                left_out.is_some_and(|left_out| !builtin::leaves_out(left_out, column))
+                    || matches.iter().any(|of| {
+                        let rule = self.scope.rules().get(of.rule);
+                        rule.is_some_and(|rule| {
+                            rule.effect != Effect::Refuse
+                                && rule.verbs.has(verb)
+                                && self.reaches(verb, id, relation, of)
+                                && of.columns.has(column.number)
+                        })
+                    })
+            };
+            let names: Vec<String> = relation
+                .columns
+                .iter()
+                .filter(|column| {
+                    (columns.whole_row || columns.numbers.contains(&column.number))
+                        && !granted(column)
+                })
+                .map(|column| quoted(&column.name))
+                .collect();
+            if !names.is_empty() && names.len() < relation.columns.len() {
+                object = format!("{object}({})", names.join(", "));
+            } else if names.is_empty() && columns.system {
+                object = format!("{object} (system columns: the whole table)");
+            }
+        }
+        Missing { verb: verb_name, object }
+    }
+}
+
+impl Answer {
+    /// What a rule that means the part does to it, besides granting it.
+    fn note(&mut self, at: usize, rule: &Rule) {
+        match rule.effect {
+            Effect::Allow => {}
+            Effect::Refuse if rule.asked.is_empty() => self.refused = self.refused.or(Some(at)),
+            Effect::Hold if rule.asked.is_empty() => self.holds.push(at),
+            Effect::Refuse | Effect::Hold => self.asked.push(at),
+        }
+    }
+
+    /// What only holds grant is held, whatever their conditions.
+    fn grant_by_hold(&mut self, rules: &[std::sync::Arc<Rule>]) {
+        self.granted_by_hold = true;
+        for at in std::mem::take(&mut self.asked) {
+            let holds = rules.get(at).is_some_and(|rule| rule.effect == Effect::Hold);
+            if holds { self.holds.push(at) } else { self.asked.push(at) }
+        }
+    }
+}
+
+fn need(columns: &Columns) -> Need<'_> {
+    let none = columns.numbers.is_empty() && !columns.system && !columns.whole_row;
+    if none { Need::Any } else { Need::Columns(columns) }
+}
+
+/// The rule that grants all that is needed, or the first of several that do together.
+fn granting(matches: &[(&Match, &Rule)], need: Need<'_>, relation: &Relation) -> Option<usize> {
+    if let Some((of, _)) = matches.iter().find(|(of, _)| covers(of, need, relation)) {
+        return Some(of.rule);
+    }
+    let Need::Columns(columns) = need else { return None };
+    if columns.system {
+        return None;
+    }
+    let together = |number: u16| matches.iter().any(|(of, _)| of.columns.has(number));
+    let all = match columns.whole_row {
+        true => relation.columns.iter().all(|column| together(column.number)),
+        false => columns.numbers.iter().all(|number| together(*number)),
+    };
+    matches.first().filter(|_| all).map(|(of, _)| of.rule)
+}
+
+/// Whether one rule's meaning holds all that is needed.
+fn covers(of: &Match, need: Need<'_>, relation: &Relation) -> bool {
+    match (need, &of.columns) {
+        (Need::Whole, _) => of.whole,
+        (Need::Any, Covered::All) => true,
+        (Need::Any, Covered::These(numbers)) => !numbers.is_empty(),
+        (Need::Columns(_), Covered::All) => true,
+        (Need::Columns(columns), Covered::These(numbers)) => {
+            !columns.system
+                && columns.numbers.is_subset(numbers)
+                && (!columns.whole_row || of.columns.has_all(relation))
+        }
+    }
+}
+
+/// Whether one rule's meaning holds any of what is needed.
+fn touches(of: &Match, need: Need<'_>) -> bool {
+    match (need, &of.columns) {
+        (Need::Whole, _) => of.whole,
+        (_, Covered::All) => true,
+        (Need::Any, Covered::These(_)) => false,
+        (Need::Columns(columns), Covered::These(numbers)) => {
+            columns.whole_row || !columns.numbers.is_disjoint(numbers)
+        }
+    }
+}

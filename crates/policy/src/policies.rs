@@ -1,0 +1,287 @@
+//! All policies of a file, and what of them is in force for whoever connects.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sql::catalog::Catalog;
+
+use crate::limits::{self, Limits};
+use crate::mask;
+use crate::rule::{Approvers, Effect, Rule, read_need};
+use crate::scope::Scope;
+use crate::verdict::RuleRef;
+use crate::who::{Subject, Who};
+use crate::written::{self, Approval, Problem};
+
+/// All policies of a file. Made once per reload.
+#[derive(Debug, Default)]
+pub struct Policies {
+    generation: u64,
+    policies: Vec<Policy>,
+}
+
+#[derive(Debug)]
+struct Policy {
+    name: Arc<str>,
+    who: Who,
+    to: Vec<String>,
+    access: Option<Access>,
+    rules: Vec<Arc<Rule>>,
+    limits: Limits,
+}
+
+#[derive(Debug)]
+struct Access {
+    window: Option<Duration>,
+    asks: bool,
+}
+
+/// What opens when an identity connects.
+#[derive(Clone, Debug)]
+pub enum Opened {
+    Open(InForce),
+    /// Nothing opens by itself; these can be asked for.
+    Ask(Vec<Arc<str>>),
+    /// No policy lets this identity in here.
+    Closed,
+}
+
+/// The policies in force for one session.
+#[derive(Clone, Debug)]
+pub struct InForce(Arc<Force>);
+
+#[derive(Debug)]
+struct Force {
+    id: InForceId,
+    names: Vec<Arc<str>>,
+    rules: Vec<Arc<Rule>>,
+    /// Rules that others would bring, were they asked for.
+    askable: Vec<Arc<Rule>>,
+    limits: Limits,
+    window: Option<Duration>,
+}
+
+/// Two that are equal have the same policies in force, of the same file as it was read once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InForceId {
+    generation: u64,
+    policies: Arc<[u32]>,
+}
+
+impl Policies {
+    /// Reads all of them, and says everything that is wrong.
+    pub fn new(written: Vec<written::Policy>) -> Result<Self, Vec<Problem>> {
+        // Only tells one reading from another, so that no cache mixes them.
+        static GENERATION: AtomicU64 = AtomicU64::new(1);
+        let mut problems = Vec::new();
+        let mut policies: Vec<Policy> = Vec::new();
+        for policy in &written {
+            let read = Policy::read(policy, &mut problems);
+            if policies.iter().any(|other| other.name == read.name) {
+                let message = format!("there are two policies named `{}`", read.name);
+                problems.push(Problem::new(policy.name.place, message));
+            }
+            policies.push(read);
+        }
+        if problems.is_empty() {
+            Ok(Self { generation: GENERATION.fetch_add(1, Ordering::Relaxed), policies })
+        } else {
+            problems.sort();
+            problems.dedup();
+            Err(problems)
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+    }
+
+    /// What opens when `who` connects: every matching policy with `approval: none`, and with it
+    /// every matching one without `access`.
+    pub fn open(&self, who: &Subject<'_>, connection: &str) -> Opened {
+        let matching =
+            || self.policies.iter().enumerate().filter(|(_, policy)| policy.means(who, connection));
+        let asking = || {
+            let asks = |policy: &Policy| policy.access.as_ref().is_some_and(|access| access.asks);
+            matching().map(|(_, policy)| policy).filter(move |policy| asks(policy))
+        };
+        let opens = |policy: &Policy| policy.access.as_ref().is_some_and(|access| !access.asks);
+        if !matching().any(|(_, policy)| opens(policy)) {
+            let names: Vec<_> = asking().map(|policy| policy.name.clone()).collect();
+            return if names.is_empty() { Opened::Closed } else { Opened::Ask(names) };
+        }
+        let mut force = Force {
+            id: InForceId { generation: self.generation, policies: Arc::new([]) },
+            names: Vec::new(),
+            rules: Vec::new(),
+            askable: asking().flat_map(|policy| policy.rules.iter().cloned()).collect(),
+            limits: Limits::default(),
+            window: None,
+        };
+        let mut numbers = Vec::new();
+        for (number, policy) in matching() {
+            let window = match &policy.access {
+                Some(access) if access.asks => continue,
+                Some(access) => access.window,
+                None => None,
+            };
+            numbers.push(u32::try_from(number).unwrap_or(u32::MAX));
+            force.names.push(policy.name.clone());
+            force.rules.extend(policy.rules.iter().cloned());
+            force.limits.join(&policy.limits);
+            force.window = [force.window, window].into_iter().flatten().min();
+        }
+        force.id.policies = numbers.into();
+        Opened::Open(InForce(Arc::new(force)))
+    }
+}
+
+impl InForce {
+    pub fn id(&self) -> &InForceId {
+        &self.0.id
+    }
+
+    /// The names of the policies, in the order of the file.
+    pub fn policies(&self) -> &[Arc<str>] {
+        &self.0.names
+    }
+
+    /// What the policies come to under one snapshot. Made once for both, and shared.
+    pub fn scope(&self, catalog: &Arc<Catalog>) -> Scope {
+        Scope::new(self.clone(), catalog.clone())
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// A policy grants everything, and nothing refuses, holds or has conditions: what a statement
+    /// is doesn't matter then, and text that can't be read passes.
+    pub fn grants_everything(&self) -> Option<&RuleRef> {
+        let rules = || self.0.rules.iter();
+        if rules().any(|rule| rule.effect != Effect::Allow) {
+            return None;
+        }
+        rules().find(|rule| rule.everything && !rule.has_conditions()).map(|rule| &rule.name)
+    }
+
+    /// The longest that a session may last.
+    pub fn window(&self) -> Option<Duration> {
+        self.0.window
+    }
+
+    pub(crate) fn rules(&self) -> &[Arc<Rule>] {
+        &self.0.rules
+    }
+
+    pub(crate) fn askable(&self) -> &[Arc<Rule>] {
+        &self.0.askable
+    }
+}
+
+impl Policy {
+    fn read(written: &written::Policy, problems: &mut Vec<Problem>) -> Self {
+        let name: Arc<str> = written.name.text.trim().into();
+        if name.is_empty() {
+            problems.push(Problem::new(written.name.place, "a policy needs a name"));
+        }
+        if written.who.is_empty() {
+            let message = format!("policy `{name}` means nobody; give it `who`");
+            problems.push(Problem::new(written.name.place, message));
+        }
+        if written.to.is_empty() {
+            let message = format!("policy `{name}` is about no connection; give it `to`");
+            problems.push(Problem::new(written.name.place, message));
+        }
+        let mut to = Vec::new();
+        for text in &written.to {
+            match text.split() {
+                Ok(parts) => to.extend(parts.into_iter().map(|part| part.text)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let mut approvers = None;
+        let access = written.access.as_ref().map(|access| {
+            let (read, by) = Access::read(access, problems);
+            approvers = by;
+            read
+        });
+        let mut rules = Vec::new();
+        for (effect, written) in [
+            (Effect::Allow, &written.allow),
+            (Effect::Hold, &written.hold),
+            (Effect::Refuse, &written.refuse),
+        ] {
+            for rule in written {
+                let read = Rule::read(rule, effect, &name, approvers.as_ref(), problems);
+                rules.extend(read.map(Arc::new));
+            }
+        }
+        mask::read(written, problems);
+        let limits = Limits::read(
+            &written.limits,
+            |key, value| RuleRef {
+                policy: name.clone(),
+                rule: format!("{}: {}", key.text, value.text).into(),
+                line: key.place.line,
+            },
+            problems,
+        );
+        Self { name, who: Who::read(&written.who, problems), to, access, rules, limits }
+    }
+
+    fn means(&self, who: &Subject<'_>, connection: &str) -> bool {
+        self.to.iter().any(|to| to == "*" || to == connection) && self.who.means(who)
+    }
+}
+
+impl Access {
+    fn read(written: &written::Access, problems: &mut Vec<Problem>) -> (Self, Option<Approvers>) {
+        let mut time = |text: &Option<written::Text>| {
+            let text = text.as_ref()?;
+            match limits::duration(&text.text) {
+                Ok(duration) => Some(duration),
+                Err(message) => {
+                    problems.push(Problem::new(text.place, message));
+                    None
+                }
+            }
+        };
+        let (window, longest) = (time(&written.window), time(&written.longest));
+        if let (Some(window), Some(longest), Some(text)) = (window, longest, &written.window)
+            && window > longest
+        {
+            let message = "`window` is longer than `longest`";
+            problems.push(Problem::new(text.place, message));
+        }
+        if let Some(reason) = &written.reason
+            && !["required", "optional"].contains(&&*reason.text)
+        {
+            let message = "`reason` is `required` or `optional`";
+            problems.push(Problem::new(reason.place, message));
+        }
+        let (asks, approvers) = match &written.approval {
+            Some(Approval::Word(word)) if word.text == "none" => (false, None),
+            Some(Approval::Word(word)) => {
+                let message = "`approval` is `none`, or who approves: `{ by: group:dba, need: 1 }`";
+                problems.push(Problem::new(word.place, message));
+                (true, None)
+            }
+            Some(Approval::By { place, by, need }) => {
+                if by.is_empty() {
+                    let message = "`approval` needs `by`: who approves";
+                    problems.push(Problem::new(*place, message));
+                }
+                let need = need.as_ref().map_or(1, |need| read_need(need, problems));
+                (true, Some(Approvers { by: Who::read(by, problems), need }))
+            }
+            None => {
+                let message = "`access` needs `approval`: `none`, or who approves";
+                problems.push(Problem::new(written.place, message));
+                (true, None)
+            }
+        };
+        (Self { window, asks }, approvers)
+    }
+}

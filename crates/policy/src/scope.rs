@@ -1,0 +1,449 @@
+//! What the policies in force come to under one snapshot of the catalog: for each relation and
+//! function the rules that mean it. Worked out when first asked, kept, and shared by sessions.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+
+use sql::catalog::{Catalog, FunctionId, Relation, RelationId, RelationKind, ViewRead};
+
+use crate::builtin;
+use crate::policies::InForce;
+use crate::rule::{Effect, Rule};
+use crate::verb::Verb;
+
+/// The policies in force, for one snapshot.
+#[derive(Clone, Debug)]
+pub struct Scope(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    force: InForce,
+    catalog: Arc<Catalog>,
+    relations: Box<[OnceLock<Cover>]>,
+    functions: Box<[OnceLock<Box<[FunctionMatch]>>]>,
+    /// Some rule that isn't an `allow` is about functions.
+    restricts_functions: bool,
+}
+
+/// The rules that mean a relation.
+#[derive(Debug, Default)]
+pub(crate) struct Cover {
+    /// In the order of the rules.
+    pub(crate) matches: Vec<Match>,
+    /// Its children that other rules mean than itself: what is done with the one is done with the
+    /// others.
+    pub(crate) apart: Vec<RelationId>,
+    /// Of a view: whether all beneath it may be read.
+    beneath: OnceLock<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Match {
+    /// Its place among the rules in force.
+    pub(crate) rule: usize,
+    pub(crate) columns: Covered,
+    /// Not only some columns: what is about the whole is meant too.
+    pub(crate) whole: bool,
+    /// By its own name, not a wildcard.
+    pub(crate) named: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Covered {
+    /// All, the system's too.
+    All,
+    These(BTreeSet<u16>),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FunctionMatch {
+    pub(crate) rule: usize,
+    pub(crate) named: bool,
+}
+
+impl Scope {
+    pub(crate) fn new(force: InForce, catalog: Arc<Catalog>) -> Self {
+        let relations = (0..catalog.relations().len()).map(|_| OnceLock::new()).collect();
+        let functions = (0..catalog.functions().len()).map(|_| OnceLock::new()).collect();
+        let restricts_functions = force.rules().iter().any(|rule| {
+            rule.effect != Effect::Allow
+                && (rule.everything || rule.verbs.has(Verb::Use) || rule.verbs.has(Verb::Call))
+        });
+        Self(Arc::new(Inner { force, catalog, relations, functions, restricts_functions }))
+    }
+
+    pub fn in_force(&self) -> &InForce {
+        &self.0.force
+    }
+
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.0.catalog
+    }
+
+    pub(crate) fn rules(&self) -> &[Arc<Rule>] {
+        self.0.force.rules()
+    }
+
+    pub(crate) fn restricts_functions(&self) -> bool {
+        self.0.restricts_functions
+    }
+
+    /// `None` for a relation that is not of this snapshot.
+    pub(crate) fn cover(&self, id: RelationId) -> Option<&Cover> {
+        let relation = self.0.catalog.relation(id)?;
+        let slot = self.0.relations.get(id.index())?;
+        Some(slot.get_or_init(|| self.work_out(id, relation)))
+    }
+
+    fn work_out(&self, id: RelationId, relation: &Relation) -> Cover {
+        let matches = self.matches(id, relation);
+        let mut apart = Vec::new();
+        for child in self.descendants(relation) {
+            let Some(below) = self.0.catalog.relation(child) else { continue };
+            if !self.same_rules(relation, &matches, below, &self.matches(child, below)) {
+                apart.push(child);
+            }
+        }
+        Cover { matches, apart, beneath: OnceLock::new() }
+    }
+
+    fn matches(&self, id: RelationId, relation: &Relation) -> Vec<Match> {
+        let kin = self.kin(id);
+        let mut matches = Vec::new();
+        for (at, rule) in self.rules().iter().enumerate() {
+            matches.extend(self.matches_of(at, rule, relation, &kin));
+        }
+        matches
+    }
+
+    /// What one rule, wherever it stands, means of a relation.
+    pub(crate) fn match_one(&self, rule: &Rule, id: RelationId) -> Vec<Match> {
+        let Some(relation) = self.0.catalog.relation(id) else { return Vec::new() };
+        self.matches_of(0, rule, relation, &self.kin(id)).collect()
+    }
+
+    /// Of a view, what it means by its own name and what by wildcards are two things.
+    fn matches_of(
+        &self,
+        at: usize,
+        rule: &Rule,
+        relation: &Relation,
+        kin: &[&Relation],
+    ) -> impl Iterator<Item = Match> {
+        let apart: &[Option<bool>] =
+            if is_view(relation) { &[Some(true), Some(false)] } else { &[None] };
+        let everything = rule.everything.then_some(Match {
+            rule: at,
+            columns: Covered::All,
+            whole: true,
+            named: true,
+        });
+        let apart = if everything.is_some() { &[] } else { apart };
+        let found = apart.iter().filter_map(|named| self.match_of(at, rule, relation, kin, *named));
+        everything.into_iter().chain(found.collect::<Vec<_>>())
+    }
+
+    fn match_of(
+        &self,
+        at: usize,
+        rule: &Rule,
+        relation: &Relation,
+        kin: &[&Relation],
+        by_name: Option<bool>,
+    ) -> Option<Match> {
+        let catalog = &self.0.catalog;
+        let (mut all, mut these, mut named) = (false, BTreeSet::new(), false);
+        let mut whole = false;
+        for one in kin {
+            let schema = catalog.schema_name(one.schema);
+            for pattern in &rule.relations.of {
+                let own_name = !pattern.name.is_any();
+                if !pattern.covers(schema, &one.name) || by_name.is_some_and(|it| it != own_name) {
+                    continue;
+                }
+                named |= own_name;
+                match &pattern.columns {
+                    None => {
+                        whole = true;
+                        // Of a child the columns that its parent has.
+                        all |= relation
+                            .columns
+                            .iter()
+                            .all(|column| one.column(&column.name).is_some());
+                        these.extend(numbers(relation, |name| one.column(name).is_some()));
+                    }
+                    Some(names) => these.extend(numbers(relation, |name| {
+                        one.column(name).is_some() && names.iter().any(|own| **own == *name)
+                    })),
+                }
+            }
+        }
+        for one in kin {
+            let schema = catalog.schema_name(one.schema);
+            for pattern in &rule.relations.except {
+                if !pattern.covers(schema, &one.name) {
+                    continue;
+                }
+                let out = match &pattern.columns {
+                    None => {
+                        whole = false;
+                        numbers(relation, |name| one.column(name).is_some())
+                    }
+                    Some(names) => numbers(relation, |name| {
+                        one.column(name).is_some() && names.iter().any(|own| **own == *name)
+                    }),
+                };
+                if !out.is_empty() || pattern.columns.is_none() {
+                    all = false;
+                    these.retain(|number| !out.contains(number));
+                }
+            }
+        }
+        if !all && !whole && these.is_empty() {
+            return None;
+        }
+        let columns = if all { Covered::All } else { Covered::These(these) };
+        Some(Match { rule: at, columns, whole, named })
+    }
+
+    /// The relation and those that it inherits from.
+    fn kin(&self, id: RelationId) -> Vec<&Relation> {
+        let mut seen = BTreeSet::from([id]);
+        let mut open = vec![id];
+        let mut kin = Vec::new();
+        while let Some(relation) = open.pop().and_then(|id| self.0.catalog.relation(id)) {
+            kin.push(relation);
+            open.extend(relation.parents.iter().filter(|parent| seen.insert(**parent)));
+        }
+        kin
+    }
+
+    fn descendants(&self, relation: &Relation) -> Vec<RelationId> {
+        let mut seen: BTreeSet<RelationId> = relation.children.iter().copied().collect();
+        let mut open = relation.children.clone();
+        let mut all = Vec::new();
+        while let Some(id) = open.pop() {
+            all.push(id);
+            let Some(child) = self.0.catalog.relation(id) else { continue };
+            open.extend(child.children.iter().filter(|below| seen.insert(**below)));
+        }
+        all
+    }
+
+    /// Whether the rules mean of the child what they mean of the parent, as far as the parent has
+    /// it.
+    fn same_rules(
+        &self,
+        parent: &Relation,
+        of_parent: &[Match],
+        child: &Relation,
+        of_child: &[Match],
+    ) -> bool {
+        of_parent.len() == of_child.len()
+            && of_parent.iter().zip(of_child).all(|(own, below)| {
+                own.rule == below.rule
+                    && own.whole == below.whole
+                    && parent.columns.iter().all(|column| {
+                        let there = child.column(&column.name);
+                        there.is_some_and(|there| {
+                            own.columns.has(column.number) == below.columns.has(there.number)
+                        })
+                    })
+                    && (matches!(own.columns, Covered::All)
+                        == matches!(below.columns, Covered::All)
+                        || child.columns.len() > parent.columns.len())
+            })
+    }
+
+    pub(crate) fn function(&self, id: FunctionId) -> &[FunctionMatch] {
+        let catalog = &self.0.catalog;
+        let (Some(function), Some(slot)) = (catalog.function(id), self.0.functions.get(id.index()))
+        else {
+            return &[];
+        };
+        slot.get_or_init(|| {
+            let rules = self.rules().iter().enumerate();
+            let matches = rules.filter_map(|(at, rule)| {
+                let named = self.function_match(rule, function)?;
+                Some(FunctionMatch { rule: at, named })
+            });
+            matches.collect()
+        })
+    }
+
+    /// Whether the rule means the function, and if so whether by its own name.
+    pub(crate) fn function_match(
+        &self,
+        rule: &Rule,
+        function: &sql::catalog::Function,
+    ) -> Option<bool> {
+        if rule.everything {
+            return Some(true);
+        }
+        let catalog = &self.0.catalog;
+        let wide = rule.effect == Effect::Refuse;
+        let covers = |of: &[crate::object::FunctionPattern], wide| {
+            of.iter().filter_map(|it| it.covers(function, catalog, wide)).max()
+        };
+        let named = covers(&rule.functions.of, wide)?;
+        covers(&rule.functions.except, true).is_none().then_some(named)
+    }
+
+    /// Whether everything beneath a view may be read, so that a wildcard can mean it.
+    pub(crate) fn beneath_may_be_read(&self, view: RelationId) -> bool {
+        let Some(cover) = self.cover(view) else { return false };
+        *cover.beneath.get_or_init(|| self.look_beneath(view))
+    }
+
+    fn look_beneath(&self, view: RelationId) -> bool {
+        let mut seen = BTreeSet::from([view]);
+        let mut open = vec![view];
+        while let Some(view) = open.pop().and_then(|id| self.0.catalog.relation(id)) {
+            for read in &view.reads {
+                match read {
+                    ViewRead::Function(function) => {
+                        if !self.may_always_call(*function) {
+                            return false;
+                        }
+                    }
+                    ViewRead::Column(below, number) => {
+                        match self.may_always_read(*below, *number) {
+                            Always::Yes => {}
+                            Always::IfBeneath => {
+                                if seen.insert(*below) {
+                                    open.push(*below);
+                                }
+                            }
+                            Always::No => return false,
+                        }
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Without conditions, and with nothing that could refuse or hold it.
+    fn may_always_read(&self, id: RelationId, number: u16) -> Always {
+        let (Some(relation), Some(cover)) = (self.0.catalog.relation(id), self.cover(id)) else {
+            return Always::No;
+        };
+        let meant = |of: &Match| match number {
+            0 => of.columns.has_all(relation),
+            number => of.columns.has(number),
+        };
+        let view = is_view(relation);
+        let (mut by_name, mut by_wildcard) = (false, false);
+        for of in &cover.matches {
+            let Some(rule) = self.rules().get(of.rule) else { return Always::No };
+            if !rule.everything && !rule.verbs.has(Verb::Read) {
+                continue;
+            }
+            if rule.effect != Effect::Allow {
+                let touched = number == 0 || of.columns.has(number);
+                if touched {
+                    return Always::No;
+                }
+            } else if meant(of) && !rule.has_conditions() {
+                by_name |= of.named;
+                by_wildcard |= !of.named;
+            }
+        }
+        if let Some(left_out) = builtin::readable(relation, &self.0.catalog) {
+            let column = relation.columns.iter().find(|column| column.number == number);
+            by_name |= match column {
+                Some(column) => !builtin::leaves_out(left_out, column),
+                None => left_out.is_empty(),
+            };
+        }
+        // What is apart has rules of its own, and a view reads it through its parent.
+        if cover.apart.iter().any(|child| {
+            let child_column = relation
+                .columns
+                .iter()
+                .find(|column| column.number == number)
+                .and_then(|column| self.0.catalog.relation(*child)?.column(&column.name))
+                .map_or(0, |column| column.number);
+            !matches!(self.may_always_read_alone(*child, child_column), Always::Yes)
+        }) {
+            return Always::No;
+        }
+        match (by_name, by_wildcard) {
+            (true, _) if view && relation.security_invoker => Always::IfBeneath,
+            (true, _) => Always::Yes,
+            (false, true) if view => Always::IfBeneath,
+            (false, true) => Always::Yes,
+            (false, false) => Always::No,
+        }
+    }
+
+    /// The same for one of those that are apart, whose own children are in the list beside it.
+    fn may_always_read_alone(&self, id: RelationId, number: u16) -> Always {
+        let (Some(relation), Some(cover)) = (self.0.catalog.relation(id), self.cover(id)) else {
+            return Always::No;
+        };
+        let mut allowed = false;
+        for of in &cover.matches {
+            let Some(rule) = self.rules().get(of.rule) else { return Always::No };
+            if !rule.everything && !rule.verbs.has(Verb::Read) {
+                continue;
+            }
+            if rule.effect != Effect::Allow {
+                return Always::No;
+            }
+            let meant = match number {
+                0 => of.columns.has_all(relation),
+                number => of.columns.has(number),
+            };
+            allowed |= meant && !rule.has_conditions();
+        }
+        if allowed { Always::Yes } else { Always::No }
+    }
+
+    fn may_always_call(&self, id: FunctionId) -> bool {
+        let Some(function) = self.0.catalog.function(id) else { return false };
+        let mut allowed = builtin::may_call(function, &self.0.catalog);
+        let needs_name = builtin::needs_its_name(function, &self.0.catalog);
+        for of in self.function(id) {
+            let Some(rule) = self.rules().get(of.rule) else { return false };
+            if !rule.everything && !rule.verbs.has(Verb::Use) {
+                continue;
+            }
+            if rule.effect != Effect::Allow {
+                return false;
+            }
+            allowed |= !rule.has_conditions() && (of.named || !needs_name);
+        }
+        allowed
+    }
+}
+
+enum Always {
+    Yes,
+    /// A view, and not by its own name.
+    IfBeneath,
+    No,
+}
+
+impl Covered {
+    pub(crate) fn has(&self, number: u16) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(numbers) => numbers.contains(&number),
+        }
+    }
+
+    pub(crate) fn has_all(&self, relation: &Relation) -> bool {
+        relation.columns.iter().all(|column| self.has(column.number))
+    }
+}
+
+/// Whether it shows what others hold.
+pub(crate) fn is_view(relation: &Relation) -> bool {
+    matches!(relation.kind, RelationKind::View | RelationKind::Materialized)
+}
+
+fn numbers(relation: &Relation, meant: impl Fn(&str) -> bool) -> BTreeSet<u16> {
+    let columns = relation.columns.iter().filter(|column| meant(&column.name));
+    columns.map(|column| column.number).collect()
+}

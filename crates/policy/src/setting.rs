@@ -1,0 +1,282 @@
+//! Settings: which may be set by whoever may do anything, to which values, and which have one
+//! value here. See "Settings" in `docs/reference.md`.
+
+use std::time::Duration;
+
+use crate::limits::Limits;
+
+/// What is built in about setting one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Built {
+    /// Anyone may.
+    In,
+    /// A rule has to name it, a wildcard will do.
+    Asked,
+    /// A rule has to name it by its whole name.
+    Pinned(&'static str),
+    /// It changes how text is read: only where everything is granted and text isn't read.
+    Reading(&'static str),
+    /// It would be looser than the limits in force.
+    Looser(Duration),
+}
+
+/// Whatever their value is, nothing that matters follows from it.
+const HARMLESS: &[&str] = &[
+    "application_name",
+    "bytea_output",
+    "check_function_bodies",
+    "constraint_exclusion",
+    "cpu_index_tuple_cost",
+    "cpu_operator_cost",
+    "cpu_tuple_cost",
+    "cursor_tuple_fraction",
+    "datestyle",
+    "default_text_search_config",
+    "default_transaction_deferrable",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "effective_cache_size",
+    "extra_float_digits",
+    "geqo",
+    "idle_session_timeout",
+    "intervalstyle",
+    "jit",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "lock_timeout",
+    "parallel_setup_cost",
+    "parallel_tuple_cost",
+    "plan_cache_mode",
+    "quote_all_identifiers",
+    "random_page_cost",
+    "restrict_nonsystem_relation_kind",
+    "row_security",
+    "search_path",
+    "seq_page_cost",
+    "synchronize_seqscans",
+    "timezone",
+    "timezone_abbreviations",
+    "transaction_deferrable",
+    "transaction_isolation",
+    "transaction_read_only",
+    "transaction_timeout",
+    "xml option",
+    "xmlbinary",
+    "xmloption",
+];
+
+/// Families of such.
+const HARMLESS_FAMILIES: [&str; 4] = ["enable_", "geqo_", "jit_", "tcp_"];
+
+/// One value, and what it is.
+const PINNED: &[(&str, &str)] = &[
+    ("array_nulls", "on"),
+    ("createrole_self_grant", ""),
+    ("debug_print_parse", "off"),
+    ("debug_print_plan", "off"),
+    ("debug_print_rewritten", "off"),
+    ("default_table_access_method", "heap"),
+    ("exit_on_error", "off"),
+    ("ignore_system_indexes", "off"),
+    ("local_preload_libraries", ""),
+    ("role", "none"),
+    ("session_authorization", "default"),
+    ("session_preload_libraries", ""),
+    ("session_replication_role", "origin"),
+    ("synchronous_commit", "on"),
+    ("transform_null_equals", "off"),
+];
+
+/// The same, and what is read would be something else.
+const READING: &[(&str, &str)] = &[
+    ("backslash_quote", "safe_encoding"),
+    ("escape_string_warning", "on"),
+    ("standard_conforming_strings", "on"),
+];
+
+/// Encodings in which a byte of ASCII is that letter and never a part of another.
+const ENCODINGS: &[&str] = &[
+    "abc",
+    "alt",
+    "euccn",
+    "eucjis2004",
+    "eucjp",
+    "euckr",
+    "euctw",
+    "iso88591",
+    "iso885910",
+    "iso885913",
+    "iso885914",
+    "iso885915",
+    "iso885916",
+    "iso88592",
+    "iso88593",
+    "iso88594",
+    "iso88595",
+    "iso88596",
+    "iso88597",
+    "iso88598",
+    "iso88599",
+    "koi8",
+    "koi8r",
+    "koi8u",
+    "latin1",
+    "latin10",
+    "latin2",
+    "latin3",
+    "latin4",
+    "latin5",
+    "latin6",
+    "latin7",
+    "latin8",
+    "latin9",
+    "muleinternal",
+    "sqlascii",
+    "tcvn",
+    "tcvn5712",
+    "unicode",
+    "utf8",
+    "vscii",
+    "win",
+    "win1250",
+    "win1251",
+    "win1252",
+    "win1253",
+    "win1254",
+    "win1255",
+    "win1256",
+    "win1257",
+    "win1258",
+    "win866",
+    "win874",
+];
+
+/// What is built in about setting `name`, in lower case, to `values`; `None` for its default.
+pub(crate) fn built(name: &str, values: Option<&[String]>, limits: &Limits) -> Built {
+    let pinned = |list: &'static [(&str, &str)]| list.iter().find(|(own, _)| *own == name);
+    if let Some((_, value)) = pinned(PINNED) {
+        return if is_value(values, value) { Built::In } else { Built::Pinned(value) };
+    }
+    if let Some((_, value)) = pinned(READING) {
+        return if is_value(values, value) { Built::In } else { Built::Reading(value) };
+    }
+    match name {
+        "client_encoding" | "names" => match one(values) {
+            Some(Some(name)) if !is_safe_encoding(name) => Built::Reading("an ASCII-safe encoding"),
+            None if values.is_some() => Built::Reading("an ASCII-safe encoding"),
+            _ => Built::In,
+        },
+        "client_min_messages" => match one(values) {
+            Some(Some(level)) => {
+                let level = level.to_ascii_lowercase();
+                let loud = ["notice", "warning", "error", "fatal", "panic"];
+                if loud.contains(&&*level) { Built::In } else { Built::Pinned("notice") }
+            }
+            _ if values.is_none() => Built::In,
+            _ => Built::Pinned("notice"),
+        },
+        "statement_timeout" => capped(values, limits.statement_time.as_ref().map(|it| it.value)),
+        "idle_in_transaction_session_timeout" => {
+            capped(values, limits.idle_in_transaction.as_ref().map(|it| it.value))
+        }
+        name if HARMLESS.contains(&name) => Built::In,
+        name if HARMLESS_FAMILIES.iter().any(|family| name.starts_with(family)) => Built::In,
+        _ => Built::Asked,
+    }
+}
+
+/// The only value, if there is one: `None` for none or several, `Some(None)` for the default.
+fn one(values: Option<&[String]>) -> Option<Option<&str>> {
+    match values {
+        None => Some(None),
+        Some([value]) => Some(Some(value)),
+        Some(_) => None,
+    }
+}
+
+fn is_value(values: Option<&[String]>, pinned: &str) -> bool {
+    let Some(Some(value)) = one(values) else { return values.is_none() };
+    let value = value.to_ascii_lowercase();
+    // PostgreSQL takes any beginning of a boolean word that is not of two.
+    match pinned {
+        "on" => matches!(&*value, "on" | "t" | "tr" | "tru" | "true" | "y" | "ye" | "yes" | "1"),
+        "off" => {
+            let words = ["of", "off", "f", "fa", "fal", "fals", "false", "n", "no", "0"];
+            words.contains(&&*value)
+        }
+        pinned => value == pinned,
+    }
+}
+
+fn is_safe_encoding(name: &str) -> bool {
+    let name: String =
+        name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    ENCODINGS.contains(&&*name)
+}
+
+/// Zero is no timeout, which is the limit: whoever counts is not the server.
+fn capped(values: Option<&[String]>, cap: Option<Duration>) -> Built {
+    let Some(cap) = cap else { return Built::In };
+    match one(values) {
+        Some(None) => Built::In,
+        Some(Some(value)) => match milliseconds(value) {
+            Some(millis) if millis <= cap.as_millis() as f64 => Built::In,
+            _ => Built::Looser(cap),
+        },
+        None => Built::Looser(cap),
+    }
+}
+
+/// As PostgreSQL reads a time: a number, and milliseconds where there is no unit.
+fn milliseconds(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let end = text.find(|c: char| !matches!(c, '0'..='9' | '.' | '-' | '+')).unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(end)?;
+    let factor = match unit.trim() {
+        "us" => 0.001,
+        "" | "ms" => 1.0,
+        "s" => 1_000.0,
+        "min" => 60_000.0,
+        "h" => 3_600_000.0,
+        "d" => 86_400_000.0,
+        _ => return None,
+    };
+    let number: f64 = number.parse().ok()?;
+    Some(number * factor).filter(|millis| millis.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limit;
+    use crate::verdict::RuleRef;
+
+    fn set(name: &str, value: &str) -> Built {
+        let limit = Limit { value: Duration::from_secs(30), by: RuleRef::built_in() };
+        let limits = Limits { statement_time: Some(limit), ..Limits::default() };
+        built(name, Some(&[value.to_owned()]), &limits)
+    }
+
+    #[test]
+    fn values_and_their_near_twins() {
+        for (name, good, bad) in [
+            ("standard_conforming_strings", "on", "off"),
+            ("standard_conforming_strings", "TRUE", "f"),
+            ("backslash_quote", "safe_encoding", "on"),
+            ("client_encoding", "utf-8", "SJIS"),
+            ("client_encoding", "LATIN1", "gbk"),
+            ("client_min_messages", "warning", "debug1"),
+            ("client_min_messages", "NOTICE", "log"),
+            ("role", "none", "postgres"),
+            ("session_replication_role", "origin", "replica"),
+            ("statement_timeout", "30s", "31s"),
+            ("statement_timeout", "0", "30001"),
+            ("statement_timeout", "30000", "0.6min"),
+            ("statement_timeout", "-1", "soon"),
+        ] {
+            assert_eq!(set(name, good), Built::In, "{name} = {good}");
+            assert_ne!(set(name, bad), Built::In, "{name} = {bad}");
+        }
+    }
+}

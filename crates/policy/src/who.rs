@@ -1,0 +1,205 @@
+//! Whom a policy means: groups, identities, issuers, claims.
+
+use std::collections::BTreeMap;
+
+use crate::written::{self, Problem, Text};
+
+/// Who asks: all that `who:` can be matched against.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The name of a local identity.
+    pub name: Option<&'a str>,
+    pub issuer: &'a str,
+    pub subject: &'a str,
+    pub groups: &'a [String],
+    pub claims: &'a BTreeMap<String, String>,
+}
+
+/// Any of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Who(Vec<Vec<Vec<Term>>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Term {
+    Anyone,
+    Group(String),
+    Identity(String),
+    Foreign { issuer: String, subject: String },
+    Issuer(String),
+    Claim(String, String),
+}
+
+impl Who {
+    pub(crate) fn read(written: &[written::Who], problems: &mut Vec<Problem>) -> Self {
+        let mut any = Vec::new();
+        for who in written {
+            match who {
+                written::Who::One(text) => match text.split() {
+                    Ok(parts) => {
+                        for part in parts {
+                            match term(&part) {
+                                Ok(term) => any.push(vec![vec![term]]),
+                                Err(problem) => problems.push(problem),
+                            }
+                        }
+                    }
+                    Err(problem) => problems.push(problem),
+                },
+                written::Who::All(entries, place) => {
+                    if entries.is_empty() {
+                        problems.push(Problem::new(*place, "an empty map names nobody"));
+                    }
+                    let mut all = Vec::new();
+                    for (key, values) in entries {
+                        let mut terms = Vec::new();
+                        for value in values {
+                            match keyed(&key.text, &value.text) {
+                                Some(term) => terms.push(term),
+                                None => problems.push(wrong(key, &key.text)),
+                            }
+                        }
+                        if values.is_empty() {
+                            let message =
+                                format!("`{}` is an empty list and means nobody", key.text);
+                            problems.push(Problem::new(key.place, message));
+                        }
+                        all.push(terms);
+                    }
+                    any.push(all);
+                }
+            }
+        }
+        Self(any)
+    }
+
+    pub(crate) fn means(&self, who: &Subject<'_>) -> bool {
+        self.0.iter().any(|all| {
+            !all.is_empty() && all.iter().all(|terms| terms.iter().any(|term| term.means(who)))
+        })
+    }
+}
+
+impl Term {
+    fn means(&self, who: &Subject<'_>) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Group(group) => who.groups.iter().any(|own| own == group),
+            Self::Identity(name) => who.name == Some(name),
+            Self::Foreign { issuer, subject } => who.issuer == issuer && who.subject == subject,
+            Self::Issuer(issuer) => who.issuer == issuer,
+            Self::Claim(name, value) => who.claims.get(name).is_some_and(|own| own == value),
+        }
+    }
+}
+
+fn term(text: &Text) -> Result<Term, Problem> {
+    if text.text == "*" {
+        return Ok(Term::Anyone);
+    }
+    text.text
+        .split_once(':')
+        .and_then(|(key, value)| keyed(key.trim_end(), value.trim_start()))
+        .ok_or_else(|| wrong(text, &text.text))
+}
+
+fn keyed(key: &str, value: &str) -> Option<Term> {
+    if value.is_empty() {
+        return None;
+    }
+    let value = value.to_owned();
+    Some(match key {
+        "group" => Term::Group(value),
+        "issuer" => Term::Issuer(value),
+        // An issuer is a URL and a subject may be anything, so the last `|` could be its own.
+        "identity" => match value.split_once('|') {
+            Some((issuer, subject)) => {
+                Term::Foreign { issuer: issuer.to_owned(), subject: subject.to_owned() }
+            }
+            None => Term::Identity(value),
+        },
+        _ => match key.strip_prefix("claim.") {
+            Some(claim) if !claim.is_empty() => Term::Claim(claim.to_owned(), value),
+            _ => return None,
+        },
+    })
+}
+
+fn wrong(at: &Text, said: &str) -> Problem {
+    Problem::new(
+        at.place,
+        format!(
+            "`{said}` names nobody; write `group:NAME`, `identity:NAME`, \
+             `identity:ISSUER|SUBJECT`, `issuer:URL`, `claim.NAME:VALUE` or `\"*\"`"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn means(written: &[written::Who], name: Option<&str>, groups: &[&str], env: &str) -> bool {
+        let mut problems = Vec::new();
+        let who = Who::read(written, &mut problems);
+        assert_eq!(problems, []);
+        let groups: Vec<String> = groups.iter().map(|it| (*it).to_owned()).collect();
+        let claims = BTreeMap::from([("env".to_owned(), env.to_owned())]);
+        let issuer = if name.is_some() { "gatepost" } else { "https://idp" };
+        let subject = name.unwrap_or("a|b");
+        who.means(&Subject { name, issuer, subject, groups: &groups, claims: &claims })
+    }
+
+    fn one(text: &str) -> written::Who {
+        written::Who::One(Text { text: text.to_owned(), ..Text::default() })
+    }
+
+    #[test]
+    fn everyone_has_a_near_twin() {
+        for (text, name, groups, meant) in [
+            ("*", None, &[][..], true),
+            ("group:dba", Some("anna"), &["dba"][..], true),
+            ("group:dba", Some("dba"), &["dbas"][..], false),
+            ("group: ops, group:dba", Some("anna"), &["dba"][..], true),
+            ("identity:anna", Some("anna"), &[][..], true),
+            ("identity:anna", Some("Anna"), &[][..], false),
+            // Another issuer's subject is not the local identity of that name.
+            ("identity:a", None, &[][..], false),
+            ("identity:https://idp|a|b", None, &[][..], true),
+            ("identity:https://idp|a", None, &[][..], false),
+            ("issuer:https://idp", None, &[][..], true),
+            ("issuer:https://idp", Some("anna"), &[][..], false),
+            ("claim.env:production", Some("anna"), &[][..], true),
+            ("claim.env:prod", Some("anna"), &[][..], false),
+            ("claim.other:production", Some("anna"), &[][..], false),
+        ] {
+            assert_eq!(means(&[one(text)], name, groups, "production"), meant, "{text}");
+        }
+    }
+
+    #[test]
+    fn all_of_a_map_and_any_of_a_list() {
+        let text = |it: &str| Text { text: it.to_owned(), ..Text::default() };
+        let map = written::Who::All(
+            vec![
+                (text("group"), vec![text("ops"), text("dba")]),
+                (text("claim.env"), vec![text("production")]),
+            ],
+            written::Place::default(),
+        );
+        let map = [map];
+        assert!(means(&map, None, &["dba"], "production"));
+        assert!(!means(&map, None, &["dba"], "staging"));
+        assert!(!means(&map, None, &["other"], "production"));
+        let [map] = map;
+        assert!(means(&[map, one("identity:anna")], Some("anna"), &[], "staging"));
+    }
+
+    #[test]
+    fn what_names_nobody_is_said() {
+        for wrong in ["anna", "group:", "groups:x", "claim.:x", "claim:x", "", "user:x"] {
+            let mut problems = Vec::new();
+            Who::read(&[one(wrong)], &mut problems);
+            assert_eq!(problems.len(), 1, "{wrong}");
+        }
+    }
+}
