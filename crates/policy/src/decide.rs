@@ -3,14 +3,17 @@
 
 use std::collections::BTreeSet;
 
-use sql::catalog::{FunctionId, FunctionKind, Relation, RelationId};
-use sql::facts::{ChannelUse, Columns, Copy, Facts, Kind, RelationUse, SettingUse, Transaction};
+use sql::catalog::{FunctionId, FunctionKind, Relation, RelationId, ViewRead};
+use sql::facts::{
+    ChannelUse, Columns, CommandUse, Copy, Effect as Does, Facts, Kind, Object, ObjectKind,
+    RelationUse, SettingName, SettingUse, Transaction,
+};
 
 use crate::builtin;
-use crate::object::{quoted, spelled};
+use crate::object::{CommandPattern, RelationPattern, Schemas, quoted, spelled};
 use crate::rule::{Context, Effect, Rule};
 use crate::scope::{Covered, Match, Scope, is_view};
-use crate::setting::{self, Built};
+use crate::setting::{self, Built, Value};
 use crate::verb::Verb;
 use crate::verdict::{Check, Code, Hold, Missing, Refused, RuleRef, Then, Verdict};
 
@@ -67,10 +70,11 @@ impl Scope {
         let mut facts = Facts::new(Kind::Set);
         facts.settings.push(SettingUse {
             // A server reads both in `options`.
-            name: name.replace('-', "_"),
+            name: SettingName::One(name.replace('-', "_")),
             value: Some(vec![value.to_owned()]),
             local: false,
             change: true,
+            stored: false,
         });
         self.decide(&facts, Context::default())
     }
@@ -123,7 +127,7 @@ struct Judgement<'j> {
 enum Want {
     Relation(RelationId, Verb),
     Function(FunctionId),
-    Command(String),
+    Command(CommandUse),
     Setting(String),
     Channel(String),
 }
@@ -160,25 +164,36 @@ impl<'j> Judgement<'j> {
                 ChannelUse::Unlisten(_) => {}
             }
         }
+        for used in &self.facts.commands {
+            self.command_use(used);
+        }
         let command = match self.facts.kind {
             Kind::Copy(Copy::FromFile) => Some("copy from file"),
             Kind::Copy(Copy::ToFile) => Some("copy to file"),
             Kind::Copy(Copy::FromProgram) => Some("copy from program"),
             Kind::Copy(Copy::ToProgram) => Some("copy to program"),
+            _ if !self.facts.commands.is_empty() => None,
+            // Of these the facts have said more, or there is nothing to say but the name.
             Kind::Transaction(Transaction::TwoPhase) => Some("prepare transaction"),
             Kind::Command("call") => None,
             Kind::Command(name) => Some(name),
-            _ => self.facts.opaque.filter(|command| *command != "call"),
+            Kind::CreateTableAs => Some("create table"),
+            _ => None,
         };
-        if let Some(command) = command {
-            self.command(command);
+        let code = self.facts.opaque.filter(|name| *name != "call" && Some(*name) != command);
+        let code = code.filter(|name| self.facts.commands.iter().all(|used| used.name != *name));
+        for name in [command, code].into_iter().flatten() {
+            self.command(&CommandUse {
+                name,
+                effect: Does::Other,
+                named_only: true,
+                object: None,
+                cascade: false,
+            });
         }
     }
 
     fn relation_use(&mut self, used: &RelationUse) {
-        if used.create {
-            self.command("create table");
-        }
         let Some(id) = used.relation else { return };
         let mut found = Vec::new();
         self.verbs_on(id, used, &mut found);
@@ -380,12 +395,27 @@ impl<'j> Judgement<'j> {
     }
 
     fn setting(&mut self, used: &SettingUse) {
-        if !used.change || used.name.is_empty() {
+        if !used.change || used.stored {
+            // What is stored is for the command that stores it.
             return;
         }
-        let name = used.name.to_lowercase();
+        let name = match &used.name {
+            SettingName::All => return,
+            SettingName::One(name) => name.to_lowercase(),
+            SettingName::Computed => "(a computed name)".to_owned(),
+        };
+        // Only statements of their own have a default for a value; others compute it.
+        let default = matches!(self.facts.kind, Kind::Set | Kind::Discard | Kind::Command(_));
+        let value = match &used.value {
+            Some(values) => Value::These(values),
+            None if default => Value::Default,
+            None => Value::Computed,
+        };
         let limits = self.scope.in_force().limits();
-        let built = setting::built(&name, used.value.as_deref(), limits);
+        let built = match used.name {
+            SettingName::Computed => Built::Reading("what it is"),
+            _ => setting::built(&name, value, limits),
+        };
         let by_name = matches!(built, Built::Pinned(_));
         let mut answer = Answer { built_in: built == Built::In, ..Answer::default() };
         let mut held = false;
@@ -457,28 +487,131 @@ impl<'j> Judgement<'j> {
         });
     }
 
-    fn command(&mut self, name: &str) {
+    fn command_use(&mut self, used: &CommandUse) {
+        self.command(used);
+        let relation = used.object.as_ref().and_then(|object| object.relation);
+        if used.cascade && used.effect == Does::Drop && !used.named_only {
+            match relation {
+                Some(id) => self.dependents(id),
+                // Columns and defaults of any table may depend on it.
+                None => self.command(&CommandUse { object: None, cascade: false, ..used.clone() }),
+            }
+        }
+    }
+
+    /// What goes with a relation by CASCADE: its children, views that read it, foreign keys that
+    /// mean it.
+    fn dependents(&mut self, dropped: RelationId) {
+        let catalog = self.scope.catalog();
+        let mut gone = BTreeSet::from([dropped]);
+        let mut open = vec![dropped];
+        while let Some(id) = open.pop() {
+            for below in catalog.relation(id).map_or(&[][..], |relation| &relation.children) {
+                if gone.insert(*below) {
+                    open.push(*below);
+                    self.relation(Verb::Drop, *below, Need::Whole);
+                }
+            }
+            for other in catalog.relations() {
+                let Some(other_id) = catalog.relation_by_oid(other.oid) else { continue };
+                let reads = other
+                    .reads
+                    .iter()
+                    .any(|read| matches!(read, ViewRead::Column(relation, _) if *relation == id));
+                if reads && gone.insert(other_id) {
+                    open.push(other_id);
+                    self.relation(Verb::Drop, other_id, Need::Whole);
+                }
+                let points = other
+                    .constraints
+                    .iter()
+                    .any(|it| it.references.as_ref().is_some_and(|(to, _)| *to == id));
+                if points && !gone.contains(&other_id) {
+                    self.relation(Verb::Alter, other_id, Need::Whole);
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, used: &CommandUse) {
         let mut answer = Answer::default();
         let mut held = false;
         for (at, rule) in self.scope.rules().iter().enumerate() {
-            let about = rule.everything || rule.names_command(name) && rule.objects.is_all();
-            if !about || !rule.applies(self.facts, self.context) {
+            if !self.means_command(rule, used) || !rule.applies(self.facts, self.context) {
                 continue;
             }
             answer.note(at, rule);
+            // Code that can't be read could do what another rule refuses.
+            let grants = !rule.everything || self.facts.opaque.is_none();
             match rule.effect {
-                Effect::Allow => answer.granted = answer.granted.or(Some(at)),
-                Effect::Hold => held = true,
-                Effect::Refuse => {}
+                Effect::Allow if grants => answer.granted = answer.granted.or(Some(at)),
+                Effect::Hold => held |= grants,
+                Effect::Allow | Effect::Refuse => {}
             }
         }
         if !answer.is_granted() && held {
             answer.grant_by_hold(self.scope.rules());
         }
-        self.take(answer, &[], |_| {
-            let missing = Missing { verb: name.to_owned(), object: String::new() };
-            (missing, Want::Command(name.to_owned()))
+        let on = used.object.as_ref().and_then(|object| object.relation);
+        let on: Vec<_> = on.into_iter().zip(verb_of(used.effect)).collect();
+        self.take(answer, &on, |_| {
+            let object = used.object.as_ref().map(object_spelled).unwrap_or_default();
+            let missing = Missing { verb: used.name.to_owned(), object };
+            (missing, Want::Command(used.clone()))
         });
+    }
+
+    /// Whether a rule is about the command and its object.
+    fn means_command(&self, rule: &Rule, used: &CommandUse) -> bool {
+        if rule.everything {
+            return true;
+        }
+        if rule.names_command(used.name) {
+            let covers = |pattern: &CommandPattern| match &used.object {
+                None => *pattern == CommandPattern::Any,
+                Some(object) => {
+                    pattern.covers(object.schema.as_deref(), &object.name)
+                        || self
+                            .on_relation(object)
+                            .is_some_and(|(schema, name)| pattern.covers(Some(schema), name))
+                }
+            };
+            if rule.objects.of.iter().any(covers) && !rule.objects.except.iter().any(covers) {
+                return true;
+            }
+        }
+        // Groups and wildcards never mean what reaches further than the tables.
+        let Some(verb) = verb_of(used.effect).filter(|verb| rule.verbs.has(*verb)) else {
+            return false;
+        };
+        if used.named_only && rule.effect != Effect::Refuse {
+            return false;
+        }
+        let Some(object) = &used.object else {
+            // All there are.
+            let all = |pattern: &RelationPattern| {
+                pattern.schemas == Schemas::Users && pattern.name.is_any()
+            };
+            return rule.relations.of.iter().any(all) && rule.relations.except.is_empty();
+        };
+        if let Some(id) = object.relation
+            && self.scope.match_one(rule, id).iter().any(|of| of.whole)
+        {
+            return true;
+        }
+        let Some(schema) = &object.schema else {
+            // IF EXISTS, and it doesn't.
+            return verb == Verb::Drop && object.relation.is_none() && is_grouped(object.kind);
+        };
+        let covers = |pattern: &RelationPattern| pattern.covers(schema, &object.name);
+        rule.relations.of.iter().any(covers) && !rule.relations.except.iter().any(covers)
+    }
+
+    /// The relation that an object is on, if it isn't that relation itself.
+    fn on_relation(&self, object: &Object) -> Option<(&'j str, &'j str)> {
+        let catalog: &'j sql::catalog::Catalog = self.scope.catalog();
+        let relation = catalog.relation(object.relation?)?;
+        Some((catalog.schema_name(relation.schema), &relation.name))
     }
 
     /// Puts the answer about one part to those about the others.
@@ -599,7 +732,7 @@ impl<'j> Judgement<'j> {
                 let function = self.scope.catalog().function(*id);
                 function.is_some_and(|it| self.scope.function_match(rule, it).is_some())
             }
-            Want::Command(name) => rule.names_command(name),
+            Want::Command(used) => self.means_command(rule, used),
             Want::Setting(name) => rule.settings.of.iter().any(|pattern| pattern.covers(name)),
             Want::Channel(name) => rule.channels.of.iter().any(|pattern| pattern.covers(name)),
         }
@@ -664,6 +797,40 @@ impl Answer {
             let holds = rules.get(at).is_some_and(|rule| rule.effect == Effect::Hold);
             if holds { self.holds.push(at) } else { self.asked.push(at) }
         }
+    }
+}
+
+fn verb_of(effect: Does) -> Option<Verb> {
+    match effect {
+        Does::Create => Some(Verb::Create),
+        Does::Alter => Some(Verb::Alter),
+        Does::Drop => Some(Verb::Drop),
+        Does::Comment => Some(Verb::Comment),
+        Does::Maintain => Some(Verb::Maintain),
+        Does::Other => None,
+    }
+}
+
+fn is_grouped(kind: ObjectKind) -> bool {
+    matches!(
+        kind,
+        ObjectKind::Table
+            | ObjectKind::View
+            | ObjectKind::MaterializedView
+            | ObjectKind::Index
+            | ObjectKind::Sequence
+            | ObjectKind::Type
+            | ObjectKind::Domain
+            | ObjectKind::Statistics
+    )
+}
+
+fn object_spelled(object: &Object) -> String {
+    match &object.schema {
+        Some(schema) if object.name.is_empty() => format!("{}.*", quoted(schema)),
+        Some(schema) => format!("{}.{}", quoted(schema), quoted(&object.name)),
+        None if object.name.is_empty() => String::new(),
+        None => quoted(&object.name),
     }
 }
 

@@ -92,7 +92,7 @@ fn relations(text: &Text, columns: bool, problems: &mut Vec<Problem>) {
 fn expression(text: &Text, problems: &mut Vec<Problem>) {
     let query = format!("SELECT ({}\n)", text.text);
     // Names mean nothing yet: what counts is that it is one statement.
-    let names = Names { search_path: &[], user: "", temporary: None };
+    let names = Names { search_path: &[], user: "", temporary: None, database: "" };
     let read = sql::statements(&query, &Catalog::default(), &names, &sql::parse::Limits::default());
     let one = read.is_ok_and(|statements| statements.len() == 1);
     if !one {

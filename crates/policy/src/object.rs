@@ -352,8 +352,7 @@ impl CommandPattern {
         }
     }
 
-    #[expect(dead_code, reason = "objects of commands are judged once the facts have them")]
-    /// Whether it means an object of that name; of one on a relation, its relation's name does.
+    /// Whether it means an object of that name.
     pub(crate) fn covers(&self, schema: Option<&str>, name: &str) -> bool {
         match self {
             Self::Any => schema.is_none_or(is_users),

@@ -20,6 +20,16 @@ pub(crate) enum Built {
     Looser(Duration),
 }
 
+/// What a setting is to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value<'v> {
+    /// What it had before the session changed it.
+    Default,
+    These(&'v [String]),
+    /// Nobody knows before it runs.
+    Computed,
+}
+
 /// Whatever their value is, nothing that matters follows from it.
 const HARMLESS: &[&str] = &[
     "application_name",
@@ -77,6 +87,7 @@ const PINNED: &[(&str, &str)] = &[
     ("debug_print_plan", "off"),
     ("debug_print_rewritten", "off"),
     ("default_table_access_method", "heap"),
+    ("escape_string_warning", "on"),
     ("exit_on_error", "off"),
     ("ignore_system_indexes", "off"),
     ("local_preload_libraries", ""),
@@ -89,11 +100,8 @@ const PINNED: &[(&str, &str)] = &[
 ];
 
 /// The same, and what is read would be something else.
-const READING: &[(&str, &str)] = &[
-    ("backslash_quote", "safe_encoding"),
-    ("escape_string_warning", "on"),
-    ("standard_conforming_strings", "on"),
-];
+const READING: &[(&str, &str)] =
+    &[("backslash_quote", "safe_encoding"), ("standard_conforming_strings", "on")];
 
 /// Encodings in which a byte of ASCII is that letter and never a part of another.
 const ENCODINGS: &[&str] = &[
@@ -152,33 +160,29 @@ const ENCODINGS: &[&str] = &[
     "win874",
 ];
 
-/// What is built in about setting `name`, in lower case, to `values`; `None` for its default.
-pub(crate) fn built(name: &str, values: Option<&[String]>, limits: &Limits) -> Built {
+/// What is built in about setting `name`, in lower case.
+pub(crate) fn built(name: &str, value: Value<'_>, limits: &Limits) -> Built {
     let pinned = |list: &'static [(&str, &str)]| list.iter().find(|(own, _)| *own == name);
-    if let Some((_, value)) = pinned(PINNED) {
-        return if is_value(values, value) { Built::In } else { Built::Pinned(value) };
+    if let Some((_, pinned)) = pinned(PINNED) {
+        return if is_value(value, pinned) { Built::In } else { Built::Pinned(pinned) };
     }
-    if let Some((_, value)) = pinned(READING) {
-        return if is_value(values, value) { Built::In } else { Built::Reading(value) };
+    if let Some((_, pinned)) = pinned(READING) {
+        return if is_value(value, pinned) { Built::In } else { Built::Reading(pinned) };
     }
     match name {
-        "client_encoding" | "names" => match one(values) {
-            Some(Some(name)) if !is_safe_encoding(name) => Built::Reading("an ASCII-safe encoding"),
-            None if values.is_some() => Built::Reading("an ASCII-safe encoding"),
-            _ => Built::In,
+        "client_encoding" | "names" => match value {
+            Value::Default => Built::In,
+            Value::These([name]) if is_safe_encoding(name) => Built::In,
+            _ => Built::Reading("an ASCII-safe encoding"),
         },
-        "client_min_messages" => match one(values) {
-            Some(Some(level)) => {
-                let level = level.to_ascii_lowercase();
-                let loud = ["notice", "warning", "error", "fatal", "panic"];
-                if loud.contains(&&*level) { Built::In } else { Built::Pinned("notice") }
-            }
-            _ if values.is_none() => Built::In,
+        "client_min_messages" => match value {
+            Value::Default => Built::In,
+            Value::These([level]) if is_loud(level) => Built::In,
             _ => Built::Pinned("notice"),
         },
-        "statement_timeout" => capped(values, limits.statement_time.as_ref().map(|it| it.value)),
+        "statement_timeout" => capped(value, limits.statement_time.as_ref().map(|it| it.value)),
         "idle_in_transaction_session_timeout" => {
-            capped(values, limits.idle_in_transaction.as_ref().map(|it| it.value))
+            capped(value, limits.idle_in_transaction.as_ref().map(|it| it.value))
         }
         name if HARMLESS.contains(&name) => Built::In,
         name if HARMLESS_FAMILIES.iter().any(|family| name.starts_with(family)) => Built::In,
@@ -186,18 +190,12 @@ pub(crate) fn built(name: &str, values: Option<&[String]>, limits: &Limits) -> B
     }
 }
 
-/// The only value, if there is one: `None` for none or several, `Some(None)` for the default.
-fn one(values: Option<&[String]>) -> Option<Option<&str>> {
-    match values {
-        None => Some(None),
-        Some([value]) => Some(Some(value)),
-        Some(_) => None,
-    }
-}
-
-fn is_value(values: Option<&[String]>, pinned: &str) -> bool {
-    let Some(Some(value)) = one(values) else { return values.is_none() };
-    let value = value.to_ascii_lowercase();
+fn is_value(value: Value<'_>, pinned: &str) -> bool {
+    let value = match value {
+        Value::Default => return true,
+        Value::These([value]) => value.to_ascii_lowercase(),
+        Value::These(_) | Value::Computed => return false,
+    };
     // PostgreSQL takes any beginning of a boolean word that is not of two.
     match pinned {
         "on" => matches!(&*value, "on" | "t" | "tr" | "tru" | "true" | "y" | "ye" | "yes" | "1"),
@@ -209,6 +207,11 @@ fn is_value(values: Option<&[String]>, pinned: &str) -> bool {
     }
 }
 
+fn is_loud(level: &str) -> bool {
+    let loud = ["notice", "warning", "error", "fatal", "panic"];
+    loud.contains(&&*level.to_ascii_lowercase())
+}
+
 fn is_safe_encoding(name: &str) -> bool {
     let name: String =
         name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
@@ -216,15 +219,16 @@ fn is_safe_encoding(name: &str) -> bool {
 }
 
 /// Zero is no timeout, which is the limit: whoever counts is not the server.
-fn capped(values: Option<&[String]>, cap: Option<Duration>) -> Built {
+fn capped(value: Value<'_>, cap: Option<Duration>) -> Built {
     let Some(cap) = cap else { return Built::In };
-    match one(values) {
-        Some(None) => Built::In,
-        Some(Some(value)) => match milliseconds(value) {
-            Some(millis) if millis <= cap.as_millis() as f64 => Built::In,
-            _ => Built::Looser(cap),
-        },
-        None => Built::Looser(cap),
+    match value {
+        Value::Default => Built::In,
+        Value::These([value])
+            if milliseconds(value).is_some_and(|millis| millis <= cap.as_millis() as f64) =>
+        {
+            Built::In
+        }
+        Value::These(_) | Value::Computed => Built::Looser(cap),
     }
 }
 
@@ -255,7 +259,7 @@ mod tests {
     fn set(name: &str, value: &str) -> Built {
         let limit = Limit { value: Duration::from_secs(30), by: RuleRef::built_in() };
         let limits = Limits { statement_time: Some(limit), ..Limits::default() };
-        built(name, Some(&[value.to_owned()]), &limits)
+        built(name, Value::These(&[value.to_owned()]), &limits)
     }
 
     #[test]
