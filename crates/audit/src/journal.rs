@@ -23,8 +23,9 @@ use crate::writer::{Active, Heads, Place, Previous, Writer};
 
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 
-/// A relaxed event that nobody waits for is written after this time, and durable one flush later.
-pub const RELAXED: Duration = Duration::from_millis(10);
+/// A relaxed event that nobody waits for is written after this time, and durable one flush later. A
+/// flush costs as much as the records of a hundred statements.
+pub const RELAXED: Duration = Duration::from_millis(50);
 
 pub(crate) const LOCK_NAME: &str = "lock";
 

@@ -22,7 +22,7 @@ pub const QUEUE_EVENTS_MAX: usize = 8 << 10;
 const EVENT_WEIGHT_MIN: usize = QUEUE_BYTES_MAX / QUEUE_EVENTS_MAX;
 
 /// So many relaxed bytes are written at once, however long they could still wait.
-const RELAXED_BYTES_MAX: usize = QUEUE_BYTES_MAX / 8;
+const RELAXED_BYTES_MAX: usize = QUEUE_BYTES_MAX / 4;
 
 /// How soon an appended event is on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,9 +282,11 @@ impl Queue {
 
     /// For the writer: sleeps until there is something to do, at the latest until `wake_at`.
     pub(crate) fn wait(&self, wake_at: Option<Instant>, into: &mut Pending) -> Work {
+        let mut now = Instant::now();
+        // Until then nothing relaxed is due: it need not wake us, and is seen when we wake.
+        let doze = now + self.relaxed;
         let mut staging = self.lock();
         loop {
-            let now = Instant::now();
             let due = staging.since.map(|since| since + self.relaxed);
             if staging.urgent || staging.closing || due.is_some_and(|due| due <= now) {
                 staging.asleep = Asleep::No;
@@ -298,8 +300,9 @@ impl Queue {
                 staging.asleep = Asleep::No;
                 return Work::Time;
             }
-            staging.asleep = if due.is_some() { Asleep::UntilTime } else { Asleep::UntilWork };
-            let until = [due, wake_at].into_iter().flatten().min();
+            let next = due.or(Some(doze).filter(|doze| *doze > now));
+            staging.asleep = if next.is_some() { Asleep::UntilTime } else { Asleep::UntilWork };
+            let until = [next, wake_at].into_iter().flatten().min();
             staging = match until {
                 None => self.work.wait(staging).unwrap_or_else(PoisonError::into_inner),
                 Some(until) => {
@@ -307,6 +310,7 @@ impl Queue {
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
+            now = Instant::now();
         }
     }
 
