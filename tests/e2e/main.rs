@@ -11,4 +11,5 @@ mod journal;
 mod lifecycle;
 mod observe;
 mod startup;
+mod status;
 mod transcript;

@@ -1,5 +1,7 @@
-//! What Gatepost says over HTTP: whether it is well, and what it counts. Thin over the gateway's
+//! What Gatepost says over HTTP: whether it is well, what is on, and what it counts. Thin over the gateway's
 //! handle: nothing is decided or kept here.
+
+pub mod status;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +16,11 @@ use gateway::Gateway;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+
+use crate::status::Status;
+
+/// Where a running gateway says which of its protections are on.
+pub const STATUS: &str = "/v1/status";
 
 /// A bound address, not yet served.
 pub struct Api {
@@ -39,6 +46,7 @@ impl Api {
         let routes = Router::new()
             .route("/healthz", get(health))
             .route("/metrics", get(metrics))
+            .route(STATUS, get(status))
             .with_state(self.facts);
         axum::serve(self.listener, routes).await
     }
@@ -64,6 +72,13 @@ async fn metrics(State(facts): State<Arc<Facts>>) -> Response {
             let format = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
             (format, as_prometheus_text(&text)).into_response()
         }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn status(State(facts): State<Arc<Facts>>) -> Response {
+    match serde_json::to_string(&Status::of(&facts.gateway)) {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }

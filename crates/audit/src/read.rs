@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::note::Head;
 use crate::segment::{Line, Segment, in_directory};
 
 /// How much of a segment is taken at once, unless a group is longer.
 const TAIL_BYTES: u64 = 8 << 20;
+
+/// Stands in every head, and hardly in anything else.
+const HEAD_MARK: &[u8] = b"\"event\":\"head\"";
 
 /// A record as it stands, and taken apart.
 #[derive(Clone, Debug)]
@@ -95,6 +99,27 @@ pub fn records(
         }
     }
     Ok(())
+}
+
+/// The newest head in a directory, which is what is known to be durable there. Blocks. Whether the
+/// signature is good is another question.
+pub fn newest_head(directory: &Path) -> io::Result<Option<Head>> {
+    for segment in in_directory(directory)?.iter().rev() {
+        let (mut lines, mut line) = (segment.lines()?, Vec::new());
+        let mut newest = None;
+        while let Line::Whole = lines.next(&mut line)? {
+            // Taking every line apart would take seconds.
+            if !line.windows(HEAD_MARK.len()).any(|bytes| bytes == HEAD_MARK) {
+                continue;
+            }
+            let head = Record::of(&line).filter(|record| record.event() == "head");
+            newest = head.and_then(|head| head.text("note")?.parse().ok()).or(newest);
+        }
+        if newest.is_some() {
+            return Ok(newest);
+        }
+    }
+    Ok(None)
 }
 
 fn read_segment(

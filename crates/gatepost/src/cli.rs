@@ -12,7 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, ConfigError};
 use crate::log::{self, Format};
-use crate::{demo, records, serve, token};
+use crate::{demo, records, serve, status, token};
 
 /// The gate that every query of an AI agent passes on its way to PostgreSQL.
 ///
@@ -59,6 +59,21 @@ Environment:
         /// Start on a journal that is damaged, and record that
         #[arg(long)]
         accept_damage: bool,
+    },
+    /// Say which protections are on, and what was recorded last
+    ///
+    /// Asks the running gateway, at the address that the file has for `http`. Without one it says
+    /// what the file and the journal say.
+    #[command(after_help = "\
+Example:
+  gatepost status orders -c gatepost.yaml
+
+Exit codes: 0 it is well, 1 the gateway does not answer, or nothing can be recorded.")]
+    Status {
+        /// Only of this connection
+        connection: Option<String>,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Make, list and revoke the tokens of local identities
     ///
@@ -305,6 +320,9 @@ fn run(command: Command) -> Result<(), Failure> {
             let loaded = config::load(&config.path)?;
             serve::run(&config.path, loaded, accept_damage)
                 .map_err(|error| Failure::Failed(error.to_string()))
+        }
+        Command::Status { connection, config } => {
+            status::run(&config::load(&config.path)?, connection.as_deref())
         }
         Command::Token(TokenCommand::Create { name, lifetime, state }) => {
             config::name(&name).map_err(Failure::Usage)?;

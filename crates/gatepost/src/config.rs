@@ -21,6 +21,7 @@ use serde_saphyr::{MergeKeyPolicy, NonFiniteFloatPolicy};
 pub use problem::ConfigError;
 pub(crate) use problem::nearest;
 pub use reference::{reference, schema};
+pub(crate) use values::write_duration;
 pub use values::{duration, name};
 
 /// A configuration of thousands of connections stays well below this.
@@ -31,7 +32,7 @@ pub struct Config {
     pub settings: Settings,
     /// At least one.
     pub listen: Vec<Address>,
-    /// Where `/healthz` and `/metrics` are served.
+    /// Where `/healthz`, `/metrics` and `/v1/status` are served.
     pub http: Option<SocketAddr>,
     /// The SQLite state file.
     pub state: PathBuf,

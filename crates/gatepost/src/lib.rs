@@ -10,4 +10,5 @@ mod journal;
 mod log;
 mod records;
 mod serve;
+mod status;
 mod token;

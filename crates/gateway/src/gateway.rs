@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use access::State;
 use arc_swap::ArcSwap;
-use audit::{Health, Journal};
+use audit::{Head, Health, Journal};
 use identity::scram::Salts;
 use prometheus_client::registry::Registry;
 use sql::secrets::Patterns;
@@ -142,6 +142,21 @@ impl Gateway {
     /// Whether the journal can be written. While it can't, nothing runs.
     pub fn journal_health(&self) -> Health {
         self.journal.health()
+    }
+
+    /// The newest head that is durable.
+    pub fn journal_head(&self) -> Option<Head> {
+        self.journal.head()
+    }
+
+    /// How many are open now.
+    pub fn sessions(&self) -> usize {
+        self.roster.present().len()
+    }
+
+    /// What new sessions go by.
+    pub fn read_settings<T>(&self, read: impl FnOnce(&Settings) -> T) -> T {
+        read(&self.installed().settings)
     }
 
     /// Serves everybody who arrives at `listeners`, on `threads` threads. Both sockets of a

@@ -33,7 +33,8 @@ pub(crate) struct File {
     #[serde(default)]
     pub(crate) plaintext: Plaintext,
 
-    /// Serves `/healthz` and `/metrics` on this address; without it there is no HTTP listener.
+    /// Serves `/healthz`, `/metrics` and `/v1/status` on this address; without it there is no HTTP
+    /// listener.
     #[serde(default, deserialize_with = "present")]
     pub(crate) http: Option<At<HttpAddress>>,
 
