@@ -118,9 +118,12 @@ impl<'w> Walk<'w> {
                 let schema = self.home_named(alter.newschema().unwrap_or_default());
                 let moved = Object { relation: None, schema: Some(schema), ..object.clone() };
                 let moved = Object { twice: false, ..moved };
+                // Where it comes to, it is new; an extension lives in none.
+                let lives_there = object.kind != ObjectKind::Extension;
                 let name = self.alters(object);
-                // Where it comes to, it is new.
-                self.creates(moved);
+                if lives_there {
+                    self.creates(moved);
+                }
                 name
             }
             Node::AlterOwnerStmt(alter) => {

@@ -39,6 +39,9 @@ impl<'w> Walk<'w> {
             let (_, number, object) = self.target_there(Some(parent))?;
             columns.extend(self.names_of_columns(number));
             self.alters(object);
+            if create.partbound().is_some() {
+                self.take_partition_key(number, None);
+            }
         }
         if let Some(type_name) = create.of_typename() {
             self.mentions(Some(type_name))?;
@@ -165,7 +168,7 @@ impl<'w> Walk<'w> {
         }
         // A constraint that is added looks at the rows that are there.
         if let Some(name) = of {
-            self.take_column(name, host);
+            self.take_column(name, host.number);
         }
         if let Some(referenced) = constraint.pktable() {
             self.foreign_key(constraint, referenced, host)?;
@@ -217,14 +220,14 @@ impl<'w> Walk<'w> {
         for name in names {
             self.see(name);
             let name = name.as_str().ok_or(NotUnderstood::Construct("name of a column"))?;
-            self.take_column(name, host);
+            self.take_column(name, host.number);
         }
         Ok(())
     }
 
     /// Notes that the command takes a column of its own relation; one that it adds isn't there.
-    fn take_column(&mut self, name: &str, host: Host<'w>) {
-        if let Some(number) = host.number
+    fn take_column(&mut self, name: &str, number: impl Into<Option<usize>>) {
+        if let Some(number) = number.into()
             && let Ok(column) = self.column_number(number, name)
             && let Some(columns) = self.read_of(number)
         {
@@ -238,7 +241,7 @@ impl<'w> Walk<'w> {
             self.see_texts(list.iter())?;
         }
         if let Some(name) = element.name() {
-            self.take_column(name, host);
+            self.take_column(name, host.number);
         }
         self.expressions([element.expr()], host.scope);
         self.comparison();
@@ -273,6 +276,24 @@ impl<'w> Walk<'w> {
             }
         }
         Ok(())
+    }
+
+    /// Rows are held against the bounds: those of the partition, and those that lie in the default
+    /// one. Where the key isn't known, it may be any columns.
+    fn take_partition_key(&mut self, parent: usize, child: Option<usize>) {
+        let relation = self.facts.relations.get(parent).and_then(|used| used.relation);
+        let Some(relation) = relation.and_then(|id| self.catalog.relation(id)) else { return };
+        let keys = relation.constraints.iter().filter(|c| c.kind == ConstraintKind::PartitionKey);
+        let key: Vec<u16> = keys.flat_map(|key| &key.columns).copied().collect();
+        let taken = relation
+            .columns
+            .iter()
+            .filter(|column| key.is_empty() || key.contains(&0) || key.contains(&column.number));
+        for column in taken {
+            for number in [Some(parent), child].into_iter().flatten() {
+                self.take_column(&column.name, number);
+            }
+        }
     }
 
     /// Options of CREATE and ALTER SEQUENCE, and of GENERATED AS IDENTITY.
@@ -389,7 +410,7 @@ impl<'w> Walk<'w> {
                 };
                 self.see(element);
                 if let Some(name) = element.name() {
-                    self.take_column(name, host);
+                    self.take_column(name, host.number);
                 }
                 self.expressions([element.expr()], scope);
             }
@@ -522,7 +543,7 @@ impl<'w> Walk<'w> {
             }
             Type::AT_SetNotNull => {
                 self.column_of(&mut object, command, host)?;
-                self.take_column(name, host);
+                self.take_column(name, host.number);
             }
             Type::AT_DropNotNull | Type::AT_DropExpression | Type::AT_DropIdentity => {
                 self.column_of(&mut object, command, host)?;
@@ -558,7 +579,7 @@ impl<'w> Walk<'w> {
             }
             Type::AT_AlterColumnType => {
                 self.column_of(&mut object, command, host)?;
-                self.take_column(name, host);
+                self.take_column(name, host.number);
                 let Node::ColumnDef(column) = command.def() else { return Err(unknown()) };
                 // What stands in USING is kept where a default would be.
                 self.column(column, host)?;
@@ -644,8 +665,11 @@ impl<'w> Walk<'w> {
             | Type::AT_DetachPartitionFinalize => {
                 let Node::PartitionCmd(partition) = command.def() else { return Err(unknown()) };
                 self.see(partition);
-                let (_, _, child) = self.target_there(partition.name())?;
+                let (_, child_number, child) = self.target_there(partition.name())?;
                 self.alters(child);
+                if let (Some(parent), Type::AT_AttachPartition) = (host.number, command.subtype) {
+                    self.take_partition_key(parent, Some(child_number));
+                }
                 if let Some(bound) = partition.bound() {
                     self.bound(bound)?;
                 }
