@@ -3,6 +3,7 @@
 
 mod file;
 mod place;
+mod policies;
 mod problem;
 mod reference;
 mod resolve;

@@ -287,8 +287,7 @@ impl Visit<'_> {
         let bytes_max = settings.bounds.login_message_bytes;
         let opened = observe::relay(line, connection, &startup, certificate, bytes_max).await?;
         // The database has proven it; the name means something there and nowhere else.
-        let identity =
-            Identity { issuer: format!("database:{}", connection.name), subject: user.to_owned() };
+        let identity = Identity::new(format!("database:{}", connection.name), user);
         let place = self.gateway.admission.session(&identity, &settings.bounds)?;
         let role = user.to_owned();
         Ok(Admitted { identity, connection: connection.clone(), opened, role, place })

@@ -1,12 +1,13 @@
 //! What the gateway runs by: connections, accounts, TLS and bounds, resolved at the edge so that
 //! nothing below re-checks a string. How a file spells them is the binary's business.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::Policies;
+use identity::Identity;
+use policy::{Policies, Subject};
 
 use crate::secret::Secret;
 use crate::tls::{ListenerTls, UpstreamTls};
@@ -24,11 +25,36 @@ pub struct Settings {
     pub tls: Option<ListenerTls>,
     pub plaintext: Plaintext,
     pub bounds: Bounds,
+    /// What policies can know of local identities, beside their names.
+    pub traits: HashMap<String, Traits>,
     /// Who may do what. `None`: the file has no policies, so whoever has proven an identity may do
     /// what the connection's own credential may.
     pub policies: Option<Arc<Policies>>,
     /// Names whose values are kept out of records, besides those that everybody knows.
     pub secret_names: Vec<String>,
+}
+
+impl Settings {
+    /// All that policies are asked about. Of a local identity the file says more, and says it anew
+    /// at each reload.
+    pub fn subject<'s>(&'s self, identity: &'s Identity) -> Subject<'s> {
+        let name = identity.local_name();
+        let traits = name.and_then(|name| self.traits.get(name));
+        Subject {
+            name,
+            issuer: &identity.issuer,
+            subject: &identity.subject,
+            groups: traits.map_or(&identity.groups, |traits| &traits.groups),
+            claims: traits.map_or(&identity.claims, |traits| &traits.claims),
+        }
+    }
+}
+
+/// What is known of a local identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traits {
+    pub groups: Vec<String>,
+    pub claims: BTreeMap<String, String>,
 }
 
 /// From where a client may connect without TLS. Unix sockets always may.

@@ -8,16 +8,36 @@ pub mod token;
 
 mod random;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 pub use random::NoRandomness;
 
 /// A proven subject. Two issuers can give the same name to different subjects, so a subject means
 /// nothing without its issuer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub struct Identity {
     pub issuer: String,
     pub subject: String,
+    /// What else is known of it. It says what the subject may do, not which one it is.
+    pub groups: Vec<String>,
+    pub claims: BTreeMap<String, String>,
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.issuer == other.issuer && self.subject == other.subject
+    }
+}
+
+impl Eq for Identity {}
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.issuer.hash(state);
+        self.subject.hash(state);
+    }
 }
 
 impl Identity {
@@ -26,7 +46,21 @@ impl Identity {
 
     /// An identity that Gatepost itself keeps, by its name.
     pub fn local(name: impl Into<String>) -> Self {
-        Identity { issuer: Self::LOCAL_ISSUER.to_owned(), subject: name.into() }
+        Self::new(Self::LOCAL_ISSUER, name)
+    }
+
+    pub fn new(issuer: impl Into<String>, subject: impl Into<String>) -> Self {
+        Identity {
+            issuer: issuer.into(),
+            subject: subject.into(),
+            groups: Vec::new(),
+            claims: BTreeMap::new(),
+        }
+    }
+
+    /// The name of an identity that Gatepost itself keeps.
+    pub fn local_name(&self) -> Option<&str> {
+        (self.issuer == Self::LOCAL_ISSUER).then_some(&*self.subject)
     }
 }
 
@@ -49,7 +83,7 @@ mod tests {
     #[test]
     fn identities_read_as_policies_spell_them() {
         assert_eq!(Identity::local("agent-7").to_string(), "agent-7");
-        let foreign = Identity { issuer: "https://idp".into(), subject: "agent-7".into() };
+        let foreign = Identity::new("https://idp", "agent-7");
         assert_eq!(foreign.to_string(), "https://idp|agent-7");
         let forged = Identity::local("https://idp|agent-7");
         assert_ne!(forged.to_string(), foreign.to_string());

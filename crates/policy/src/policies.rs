@@ -97,6 +97,11 @@ impl Policies {
         self.policies.is_empty()
     }
 
+    /// In the order of the file.
+    pub fn names(&self) -> Vec<&str> {
+        self.policies.iter().map(|policy| &*policy.name).collect()
+    }
+
     /// What opens when `who` connects: every matching policy with `approval: none`, and with it
     /// every matching one without `access`.
     pub fn open(&self, who: &Subject<'_>, connection: &str) -> Opened {

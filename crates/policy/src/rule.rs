@@ -51,13 +51,6 @@ impl<P> Default for Patterns<P> {
     }
 }
 
-impl Patterns<CommandPattern> {
-    /// Whether it is about whatever there is.
-    pub(crate) fn is_all(&self) -> bool {
-        self.of.contains(&CommandPattern::Any) && self.except.is_empty()
-    }
-}
-
 /// Conditions that the facts answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {

@@ -11,6 +11,7 @@ use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::policies::{PolicyFile, Texts};
 use super::shape::{At, Named, OneOrMany, present, text_of_scalars};
 use super::values;
 
@@ -54,10 +55,16 @@ pub(crate) struct File {
     /// other database of one server, and needs `login: database`.
     pub(crate) connections: At<Named<Connection>>,
 
-    /// Local identities whose secret comes from here, for CI. All others have tokens in the
-    /// state file: `gatepost token create`.
+    /// Local identities: what policies can know of them, and secrets for CI. Who has no secret
+    /// here has tokens in the state file: `gatepost token create`.
     #[serde(default)]
     pub(crate) identities: Named<Identity>,
+
+    /// Who may do what. Without this key there are only identity and recording: whoever has proven
+    /// an identity may do whatever the connection's own `user` may. With it, what no policy names
+    /// is refused. See `docs/policies.md`.
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) policies: Option<Vec<PolicyFile>>,
 }
 
 /// The certificate that clients see.
@@ -229,8 +236,16 @@ pub(crate) enum TlsMode {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "identity")]
 pub(crate) struct Identity {
-    /// What this identity gives as its password, by reference.
-    pub(crate) secret: At<Secret>,
+    /// What this identity gives as its password, by reference. Without it the identity has tokens
+    /// in the state file.
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) secret: Option<At<Secret>>,
+    /// The groups it is in.
+    #[serde(default)]
+    pub(crate) groups: Texts,
+    /// What else is known of it, by name.
+    #[serde(default)]
+    pub(crate) claims: Named<Texts>,
 }
 
 /// Where a secret is: exactly one of `env`, `file` and `command`. The secret itself never stands

@@ -10,12 +10,14 @@ use gateway::Address;
 use gateway::secret::{self, Source};
 use gateway::settings::{self, Bounds, Host, Settings};
 use gateway::tls;
+use policy::Policies;
 
 use super::file::{
     BoundsFile, Connection, Durability, DurationOrNone, DurationText, File, Identity, JournalFile,
     ListenAddress, ListenerTls, Login, PathText, Plaintext, Secret, TlsMode, UpstreamTls,
 };
 use super::place::Position;
+use super::policies::{self, PolicyFile};
 use super::problem::{Problem, Text};
 use super::shape::{At, Named, OneOrMany};
 use super::{Config, Journal, values};
@@ -32,6 +34,8 @@ pub(crate) fn resolve(file: File, text: &Text<'_>, base: &Path) -> Result<Config
     }
 }
 
+type Accounts = HashMap<String, secret::Secret>;
+type Traits = HashMap<String, settings::Traits>;
 type Connections = HashMap<String, Arc<settings::Connection>>;
 type AnyDatabase = Option<Arc<settings::Connection>>;
 
@@ -50,8 +54,9 @@ impl Resolver<'_> {
         let http = file.http.as_ref().map(|at| self.read(at, |it| values::http(&it.0)));
         let bounds = self.bounds(&file.bounds);
         let journal = self.journal(&file.journal);
-        let accounts = self.accounts(file.identities);
+        let (accounts, traits) = self.identities(file.identities);
         let (connections, any_database) = self.connections(file.connections);
+        let policies = file.policies.map(|it| self.policies(it, &connections, &any_database));
         Some(Config {
             settings: Settings {
                 connections,
@@ -63,7 +68,8 @@ impl Resolver<'_> {
                     Plaintext::Everywhere => settings::Plaintext::Everywhere,
                 },
                 bounds: bounds?,
-                policies: None,
+                traits,
+                policies: optional(policies)?,
                 secret_names: file.journal.secrets,
             },
             journal: journal?,
@@ -125,15 +131,80 @@ impl Resolver<'_> {
         })
     }
 
-    fn accounts(&mut self, written: Named<Identity>) -> HashMap<String, secret::Secret> {
-        let mut accounts = HashMap::new();
+    fn identities(&mut self, written: Named<Identity>) -> (Accounts, Traits) {
+        let (mut accounts, mut traits) = (HashMap::new(), HashMap::new());
         for (name, identity) in written.0 {
             self.read(&name, |name| values::name(name));
-            if let Some(source) = self.secret(&identity.secret, "secret") {
-                accounts.insert(name.value, secret::Secret::new(source));
+            let mut own = settings::Traits::default();
+            for group in identity.groups.0 {
+                self.filled(&group, "groups");
+                own.groups.push(group.value);
+            }
+            for (claim, values) in identity.claims.0 {
+                match <[At<String>; 1]>::try_from(values.0) {
+                    Ok([value]) => {
+                        own.claims.insert(claim.value, value.value);
+                    }
+                    Err(_) => {
+                        self.refuse::<()>(claim.at, "a claim has one value");
+                    }
+                }
+            }
+            let nothing = own.groups.is_empty() && own.claims.is_empty();
+            match &identity.secret {
+                Some(secret) => {
+                    if let Some(source) = self.secret(secret, "secret") {
+                        accounts.insert(name.value.clone(), secret::Secret::new(source));
+                    }
+                }
+                None if nothing => {
+                    let message =
+                        format!("identity `{}` has no `secret`, `groups` or `claims`", name.value);
+                    self.refuse::<()>(name.at, message);
+                }
+                None => {}
+            }
+            if !nothing {
+                traits.insert(name.value, own);
             }
         }
-        accounts
+        (accounts, traits)
+    }
+
+    fn policies(
+        &mut self,
+        written: Vec<PolicyFile>,
+        connections: &Connections,
+        any_database: &AnyDatabase,
+    ) -> Option<Arc<Policies>> {
+        let mut problems = Vec::new();
+        let mut policies = Vec::new();
+        for policy in written {
+            for to in &policy.to.0 {
+                let mut names = to.value.split(',').map(str::trim);
+                let unknown = names.find(|name| *name != ANY && !connections.contains_key(*name));
+                if let (Some(name), None) = (unknown, any_database) {
+                    let known: Vec<&str> = connections.keys().map(String::as_str).collect();
+                    let hint = super::nearest(name, &known)
+                        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                    self.refuse::<()>(to.at, format!("there is no connection `{name}`{hint}"));
+                }
+            }
+            policies.push(policy.written(&mut problems));
+        }
+        let read = Policies::new(policies);
+        let read = match read {
+            Ok(policies) if problems.is_empty() => Some(Arc::new(policies)),
+            Ok(_) => None,
+            Err(found) => {
+                problems.extend(found);
+                None
+            }
+        };
+        for problem in problems {
+            self.refuse::<()>(policies::position(problem.place), problem.message);
+        }
+        read
     }
 
     fn connections(&mut self, written: At<Named<Connection>>) -> (Connections, AnyDatabase) {

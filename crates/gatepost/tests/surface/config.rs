@@ -125,5 +125,14 @@ fn described(config: &Config) -> String {
     let mut accounts: Vec<&String> = settings.accounts.keys().collect();
     accounts.sort();
     writeln!(text, "identities {accounts:?}").unwrap();
+    let mut traits: Vec<_> = settings.traits.iter().collect();
+    traits.sort_by_key(|(name, _)| *name);
+    for (name, traits) in traits {
+        writeln!(text, "{name} {:?} {:?}", traits.groups, traits.claims).unwrap();
+    }
+    match &settings.policies {
+        None => writeln!(text, "no policies").unwrap(),
+        Some(policies) => writeln!(text, "policies {:#?}", policies.names()).unwrap(),
+    }
     text
 }
