@@ -13,7 +13,7 @@ use sql::catalog::{Builder, Catalog, Read};
 /// - `cast TYPE FUNCTION i|a|e`
 /// - `reads VIEW TABLE COLUMN`
 /// - `index NAME TABLE`, `statistics NAME TABLE`
-/// - `constraint TABLE NAME KIND (NUMBER, …)`
+/// - `constraint TABLE NAME KIND (NUMBER, …)`, of a foreign key with ` TABLE` at the end
 pub(crate) fn snapshot() -> Catalog {
     let mut rows = Rows::default();
     for schema in ["pg_catalog", "app", "public", "pg_temp_3"] {
@@ -186,10 +186,14 @@ impl Rows {
                 let (words, columns) = rest.split_once(" (").unwrap();
                 let words: Vec<&str> = words.split(' ').collect();
                 let table = self.oid(&format!("relation {}", words[0])).to_string();
-                let columns = columns.trim_end_matches(')');
+                let (columns, other) = columns.split_once(')').unwrap();
+                let other = match other.trim() {
+                    "" => "0".to_owned(),
+                    other => self.oid(&format!("relation {other}")).to_string(),
+                };
                 self.push(
                     Read::Constraints,
-                    &[words[1], &table, words[2], "0", columns, "0", "", " ", " "],
+                    &[words[1], &table, words[2], "0", columns, &other, "", " ", " "],
                 );
             }
             kind => panic!("{kind}"),
