@@ -255,6 +255,21 @@ impl<'w> Walk<'w> {
                 return Err(NotUnderstood::Construct("function in FROM"));
             };
             let call = pair.get(0).ok_or(NotUnderstood::Construct("function in FROM"))?;
+            if let Node::FuncCall(call) = call
+                && is_unnest_of_several(call)
+            {
+                // The server makes it one of its own for each argument; of arrays of rows each
+                // gives more than one column.
+                self.see(call);
+                self.names(call.funcname().iter())?;
+                let path = self.path;
+                let found = self.catalog.find_functions(Some("pg_catalog"), "unnest", 1, path);
+                self.note_functions(found.collect::<Vec<_>>());
+                columns.extend(call.args().iter().map(|_| "unnest"));
+                open = true;
+                expressions.extend(call.args().iter());
+                continue;
+            }
             expressions.push(call);
             let Some(Node::NodeList(definitions)) =
                 pair.get(1).filter(|n| !matches!(n, Node::None))
@@ -442,6 +457,19 @@ impl<'w> Walk<'w> {
         }
         Ok(names)
     }
+}
+
+/// `unnest(a, b)`, as PostgreSQL tells it from a call of a function that is called so.
+fn is_unnest_of_several(call: &FuncCall) -> bool {
+    let mut names = call.funcname().iter();
+    let plain = call.agg_order().is_empty()
+        && matches!(call.agg_filter(), Node::None)
+        && call.over().is_none()
+        && !call.agg_star
+        && !call.agg_distinct
+        && !call.func_variadic;
+    let unnest = names.next().and_then(Node::as_str) == Some("unnest") && names.next().is_none();
+    unnest && plain && call.args().len() > 1
 }
 
 /// `anyelement`, `anynonarray`, `anyenum`, `record`, `anycompatible`, `anycompatiblenonarray`:

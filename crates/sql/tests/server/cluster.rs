@@ -103,35 +103,6 @@ impl Cluster {
         number / 10_000
     }
 
-    pub(crate) fn dump(&self) {
-        let output = Command::new("pg_dump").arg(&self.connection).output().expect("pg_dump");
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        // One older than the server asks nothing of it.
-        assert!(output.status.success() || complaint.contains("version mismatch"), "{complaint}");
-    }
-
-    /// The statements that the server logged so far. Only of a cluster of our own.
-    pub(crate) fn logged(&self) -> Vec<String> {
-        let (_, directory) = self.own.as_ref().expect("a cluster of our own");
-        let log = std::fs::read_to_string(directory.join("log")).unwrap();
-        // Lines that belong to the one before start with a tab.
-        let mut entries: Vec<String> = Vec::new();
-        for line in log.lines() {
-            match (line.strip_prefix('\t'), entries.last_mut()) {
-                (Some(more), Some(entry)) => {
-                    entry.push('\n');
-                    entry.push_str(more);
-                }
-                _ => entries.push(line.to_owned()),
-            }
-        }
-        let statements = entries.iter().filter_map(|entry| {
-            let (_, statement) = entry.split_once("LOG:  statement: ")?;
-            Some(statement.to_owned())
-        });
-        statements.collect()
-    }
-
     /// The snapshot, read as a whole: in one transaction.
     pub(crate) fn catalog(&self) -> Catalog {
         let mut script = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;\n".to_owned();

@@ -170,3 +170,6 @@ SELECT c IS NULL FROM customers c;
 SELECT relname FROM pg_class WHERE relname = 'x';
 SELECT c.relname, n.nspname FROM pg_catalog.pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace;
 SELECT table_name FROM information_schema.tables;
+SELECT u.a, u.b FROM app.customers c, unnest(ARRAY[c.id], ARRAY[c.region]) AS u (a, b);
+SELECT k.key, k.n FROM unnest(ARRAY[1, 2], (SELECT array_agg(o.note) FROM app.orders o)) WITH ORDINALITY AS k (key, note, n);
+SELECT n.n, n.street FROM app.places p, unnest(ARRAY[p.id], p.work) AS n (n, street, city);
