@@ -15,7 +15,6 @@
 mod carried;
 mod classes;
 mod cluster;
-mod commands;
 mod oracle;
 mod programs;
 mod rights;

@@ -1,0 +1,229 @@
+//! The recipes of the policy guide: each file in `examples/policies`, read as `serve` reads it,
+//! judges the statements beside it on the tables of `shop.sql`, as a real server describes them.
+//! The verdicts are in the `.cases` files; `UPDATE_GOLDEN=1` writes them anew.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on has failed; clippy only knows the functions marked as tests"
+)]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use gatepost::config;
+use gatepost::scratch::{Cluster, Options, SUPERUSER, ServerBinaries};
+use gateway::catalogs::read_catalog;
+use gateway::inquiry::Inquiry;
+use gateway::settings::Settings;
+use identity::Identity;
+use policy::{Check, Condition, Context, Opened, RuleRef, Scope, Subject, Then, Verdict};
+use sql::catalog::{Catalog, Names};
+use sql::parse::Limits;
+
+#[test]
+fn each_recipe_judges_as_written_beside_it() {
+    let catalog = Arc::new(shop());
+    let (mut wrong, mut recipes) = (Vec::new(), 0);
+    for file in files("yaml") {
+        recipes += 1;
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let settings = config::load(&file).unwrap_or_else(|error| panic!("{error}")).settings;
+        let cases = file.with_extension("cases");
+        let expected = fs::read_to_string(&cases).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let found = judged(&expected, &settings, &catalog);
+        // A recipe of which nothing passes, or nothing is refused, shows nothing.
+        for verdict in ["allow", "refuse"] {
+            assert!(found.contains(&format!("\n  {verdict}  ")), "{name}: nothing to {verdict}");
+        }
+        if found != expected {
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                fs::write(&cases, &found).unwrap();
+            } else {
+                wrong.push(format!("{}:\n{found}", cases.display()));
+            }
+        }
+    }
+    assert_eq!(recipes, 10);
+    assert!(wrong.is_empty(), "UPDATE_GOLDEN=1 accepts this:\n{}", wrong.join("\n\n"));
+}
+
+/// The guide has each recipe, and says of it what the file says.
+#[test]
+fn the_guide_shows_the_recipes_as_they_are() {
+    let guide = fs::read_to_string(root().join("docs/policies.md")).unwrap();
+    for file in files("yaml") {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(guide.contains(&format!("(../examples/policies/{name}.yaml)")), "{name}");
+        assert!(guide.contains(&format!("(../examples/policies/{name}.cases)")), "{name}");
+    }
+    let whole = |file: &PathBuf| squeezed(&fs::read_to_string(file).unwrap());
+    let written: Vec<String> = files("yaml").iter().map(whole).collect();
+    let mut shown = 0;
+    for block in guide.split("```yaml\n").skip(1) {
+        let block = squeezed(block.split("```").next().unwrap());
+        assert!(written.iter().any(|recipe| recipe.contains(&block)), "in no recipe:\n{block}");
+        shown += 1;
+    }
+    assert!(shown >= 10, "{shown}");
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn files(extension: &str) -> BTreeSet<PathBuf> {
+    let entries = fs::read_dir(root().join("examples/policies")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|it| it == extension)).collect()
+}
+
+/// However far in it stands.
+fn squeezed(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// The catalog of a real server that holds the shop.
+fn shop() -> Catalog {
+    let binaries = ServerBinaries::find(None).unwrap();
+    let psql = binaries.directory().join("psql");
+    let psql = if psql.is_file() { psql } else { PathBuf::from("psql") };
+    let cluster = Cluster::start(Options::new(binaries)).unwrap();
+    let made = Command::new(psql)
+        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", SUPERUSER])
+        .args(["-p", &cluster.port().to_string(), "-d", "postgres", "-f"])
+        .arg(root().join("examples/policies/shop.sql"))
+        .env("PGPASSWORD", cluster.password())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+
+    let directory = std::env::temp_dir().join(format!("gatepost-recipes-{}", std::process::id()));
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("password"), cluster.password()).unwrap();
+    let file = directory.join("gatepost.yaml");
+    let connection = format!(
+        "connections: {{ shop: {{ address: \"{}\", tls: disable, database: postgres, \
+         user: {SUPERUSER}, password: {{ file: password }} }} }}\n",
+        cluster.address()
+    );
+    fs::write(&file, connection).unwrap();
+    let settings = config::load(&file).unwrap_or_else(|error| panic!("{error}")).settings;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let catalog = runtime.block_on(async {
+        let mut inquiry = Inquiry::open(settings.connections.get("shop").unwrap()).await.unwrap();
+        read_catalog(&mut inquiry).await.unwrap()
+    });
+    fs::remove_dir_all(&directory).unwrap();
+    catalog
+}
+
+/// The cases with the verdicts that they get. A paragraph is `as WHO on CONNECTION`, or a text of
+/// SQL with its verdict behind it, indented; lines with `# ` are comments.
+fn judged(cases: &str, settings: &Settings, catalog: &Arc<Catalog>) -> String {
+    let policies = settings.policies.as_ref().expect("policies");
+    let mut scope: Option<Result<Scope, String>> = None;
+    let mut found = String::new();
+    for paragraph in cases.trim_end().split("\n\n") {
+        if !found.is_empty() {
+            found.push('\n');
+        }
+        let lines = || paragraph.lines().filter(|line| !line.starts_with("  "));
+        lines().for_each(|line| writeln!(found, "{line}").unwrap());
+        let said: Vec<&str> = lines().filter(|line| !line.starts_with("# ")).collect();
+        let text = said.join("\n");
+        if let Some(who) = text.strip_prefix("as ") {
+            let (name, connection) = who.split_once(" on ").expect("as WHO on CONNECTION");
+            let identity = Identity::local(name);
+            let traits = settings.traits.get(name).cloned().unwrap_or_default();
+            let subject = Subject {
+                name: Some(name),
+                issuer: &identity.issuer,
+                subject: name,
+                groups: &traits.groups,
+                claims: &traits.claims,
+            };
+            scope = Some(match policies.open(&subject, connection) {
+                Opened::Open(force) => Ok(force.scope(catalog)),
+                Opened::Ask(names) => Err(format!("it has to ask for {}", names.join(", "))),
+                Opened::Closed => Err("no policy lets it in".to_owned()),
+            });
+        } else if !text.is_empty() {
+            let verdict = match scope.as_ref().expect("as WHO on CONNECTION") {
+                Ok(scope) => verdict(&text, scope, catalog),
+                Err(closed) => format!("refuse  {closed}"),
+            };
+            writeln!(found, "  {verdict}").unwrap();
+        }
+    }
+    found
+}
+
+/// On a whole text: what is refused or held in it decides.
+fn verdict(text: &str, scope: &Scope, catalog: &Catalog) -> String {
+    let names =
+        Names { search_path: &["public"], user: "gatepost", temporary: None, database: "shop" };
+    let verdicts: Vec<Verdict> = match sql::statements(text, catalog, &names, &Limits::default()) {
+        Err(_) => vec![scope.decide_unread("it can't be parsed")],
+        Ok(statements) => {
+            let context = Context { several_statements: statements.len() > 1 };
+            let decide = |statement: &sql::Statement| match &statement.facts {
+                Ok(facts) => scope.decide(facts, context),
+                Err(why) => scope.decide_unread(&format!("{why:?}")),
+            };
+            statements.iter().map(decide).collect()
+        }
+    };
+    let weight = |verdict: &&Verdict| match verdict {
+        Verdict::Allow { by, .. } if by.line == 0 => 0,
+        Verdict::Allow { .. } => 1,
+        Verdict::Hold { .. } => 2,
+        Verdict::Refuse(_) => 3,
+    };
+    // Of several that weigh the same the first.
+    let decides = verdicts.iter().rev().max_by_key(weight).expect("a statement");
+    let rule = |by: &RuleRef| match by.line {
+        0 => "built in".to_owned(),
+        _ => format!("{} ({})", by.rule, by.policy),
+    };
+    let unless = |checks: &[Check]| -> String {
+        let words = checks.iter().map(|check| {
+            let conditions: Vec<String> = check.conditions.iter().map(condition).collect();
+            let then = if check.then == Then::Hold { "held" } else { "refused" };
+            format!(", unless {}: then {then}", conditions.join(" and "))
+        });
+        words.collect()
+    };
+    match decides {
+        Verdict::Allow { by, before, after } => {
+            format!("allow  {}{}{}", rule(by), unless(before), unless(after))
+        }
+        Verdict::Hold { all, .. } => {
+            let holds: Vec<String> = all.iter().map(|hold| rule(&hold.rule)).collect();
+            format!("hold  {}", holds.join("; "))
+        }
+        Verdict::Refuse(refused) => match &refused.rule {
+            Some(by) => format!("refuse  {}", rule(by)),
+            None => {
+                let missing: Vec<String> =
+                    refused.missing.iter().map(|it| it.to_string()).collect();
+                let words = [refused.code.as_str().to_owned(), missing.join(", ")].join(": ");
+                format!("refuse  {}", words.trim_end_matches(": "))
+            }
+        },
+    }
+}
+
+fn condition(condition: &Condition) -> String {
+    match condition {
+        Condition::EstimateOver(rows) => format!("estimate > {rows}"),
+        Condition::CostOver(cost) => format!("cost > {cost}"),
+        Condition::ChangedOver(rows) => format!("changed > {rows}"),
+        Condition::EveryRow => "every row".to_owned(),
+    }
+}
