@@ -137,7 +137,8 @@ pub struct Columns {
     pub whole_row: bool,
 }
 
-/// One thing that a command does with one object.
+/// One thing that a command does with one object. What is renamed or moved to another schema is
+/// altered under its old name and created under its new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandUse {
     /// PostgreSQL's own name for it in lower case (`create table`), and for what is more than an

@@ -12,8 +12,14 @@
 //! - what functions do ([`functions::Class`] says it of the server's own), and operators of
 //!   `pg_catalog`, which have no effect on any type of the server's own;
 //! - what an EXECUTE runs, or a FETCH: the names are in [`facts::Facts::handle`];
-//! - the parts of commands that aren't queries, writes or session commands: these are
-//!   [`facts::Kind::Command`], and most are opaque.
+//! - what a command sets off beyond its own words: code that a table carries, when its rows are
+//!   written anew or checked; event triggers ([`catalog::Catalog::event_triggers`]); what CASCADE
+//!   takes along; what the objects of a role, a schema or an extension are;
+//! - the code in DO, CREATE FUNCTION … AS, CREATE EXTENSION and LOAD: [`facts::Facts::opaque`];
+//! - the names in a GRANT on anything but tables and sequences, and those of large objects, casts
+//!   and transforms: [`facts::CommandUse`] says the kind.
+//!
+//! CREATE FOREIGN TABLE, and CREATE SCHEMA with elements that use one another, are not understood.
 
 pub mod catalog;
 pub mod facts;

@@ -114,8 +114,8 @@ struct Walk<'w> {
     types: BTreeSet<u32>,
     /// They can't be told: parameters, ranges.
     any_type: bool,
-    /// The schema that CREATE SCHEMA makes and fills.
-    making: Option<String>,
+    /// The schema that CREATE SCHEMA makes, and the relations that it makes in it.
+    making: Option<(String, Vec<&'w str>)>,
 }
 
 enum Task<'w> {
@@ -517,6 +517,10 @@ impl<'w> Walk<'w> {
         }
         self.own_database(range.catalogname())?;
         let name = range.relname().unwrap_or_default();
+        if self.making.as_ref().is_some_and(|(_, made)| made.contains(&name)) {
+            // What it means would not be there before the statement runs.
+            return Err(NotUnderstood::Construct("CREATE SCHEMA with uses of what is in it"));
+        }
         let resolved = self
             .catalog
             .find_relation(range.schemaname(), name, self.path)

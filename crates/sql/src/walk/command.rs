@@ -683,9 +683,25 @@ impl<'w> Walk<'w> {
             self.does_only("alter owner", Effect::Alter, schema.clone());
         }
         let done = self.creates(schema);
-        if !create.schema_elts().is_empty() {
-            // What they name is looked up in a schema that isn't there yet.
-            return Err(NotUnderstood::Construct("CREATE SCHEMA with what is in it"));
+        let elements = create.schema_elts();
+        let made = elements.iter().filter_map(|element| match element {
+            Node::CreateStmt(create) => create.relation()?.relname(),
+            Node::ViewStmt(create) => create.view()?.relname(),
+            Node::CreateSeqStmt(create) => create.sequence()?.relname(),
+            _ => None,
+        });
+        self.making = Some((name, made.collect()));
+        for element in elements {
+            self.see(element);
+            match element {
+                Node::CreateStmt(_)
+                | Node::ViewStmt(_)
+                | Node::CreateSeqStmt(_)
+                | Node::IndexStmt(_)
+                | Node::CreateTrigStmt(_)
+                | Node::GrantStmt(_) => self.command(element)?,
+                _ => return Err(NotUnderstood::Construct("CREATE SCHEMA")),
+            };
         }
         Ok(done)
     }

@@ -376,7 +376,11 @@ impl<'w> Walk<'w> {
         }
         if join.is_natural {
             if open {
-                return Err(NotUnderstood::Construct("NATURAL JOIN of unknown columns"));
+                // Columns that aren't known may be shared with any that are.
+                for column in columns.iter().chain(&right_columns) {
+                    self.read(&column.reads);
+                }
+                self.operator(None, "=", false);
             }
             let names = columns.iter().map(|column| column.name);
             shared.extend(names.filter(|name| right_columns.iter().any(|c| c.name == *name)));

@@ -174,7 +174,7 @@ impl<'w> Walk<'w> {
             return Ok(Object::new(kind, Some(self.home_named(schema)), name));
         }
         let (schema, twice) = match &self.making {
-            Some(schema) => (schema.clone(), false),
+            Some((schema, _)) => (schema.clone(), false),
             None => self
                 .catalog
                 .home_of_new(self.path)
