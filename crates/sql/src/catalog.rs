@@ -424,6 +424,28 @@ impl Catalog {
         self.roles.get(&relation.owner).map(|name| &**name)
     }
 
+    /// What TRUNCATE … CASCADE empties besides the relations it names (and, where that isn't ONLY,
+    /// their children): whatever has a foreign key to one of them, and so on.
+    pub(crate) fn truncated_with(&self, named: Vec<(RelationId, bool)>) -> Vec<RelationId> {
+        let mut seen: BTreeSet<RelationId> = named.iter().map(|(id, _)| *id).collect();
+        let mut parents: Vec<RelationId> =
+            named.iter().filter(|(_, only)| !only).map(|(id, _)| *id).collect();
+        while let Some(parent) = parents.pop().and_then(|id| self.relation(id)) {
+            parents.extend(parent.children.iter().filter(|child| seen.insert(**child)));
+        }
+        let mut open: Vec<RelationId> = seen.iter().copied().collect();
+        let mut with = Vec::new();
+        while let Some(relation) = open.pop().and_then(|id| self.relation(id)) {
+            for key in &relation.referenced {
+                if seen.insert(key.by) {
+                    with.push(key.by);
+                    open.push(key.by);
+                }
+            }
+        }
+        with
+    }
+
     fn schema(&self, id: SchemaId) -> Option<&Schema> {
         self.schemas.get(id.0 as usize)
     }

@@ -10,7 +10,8 @@ use crate::catalog::{FunctionId, RelationId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     pub kind: Kind,
-    /// Every place that names a relation, in the order of the walk.
+    /// Every place that names a relation, in the order of the walk; and what TRUNCATE … CASCADE
+    /// empties without naming it, at an empty place.
     pub relations: Vec<RelationUse>,
     /// Functions that it calls or could call: by name, behind operators that aren't built in, in
     /// casts. Operators of `pg_catalog` are not listed, see the crate's page.

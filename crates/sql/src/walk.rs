@@ -21,7 +21,7 @@ use std::ops::Range;
 
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{
-    CopyStmt, DefElem, DiscardMode, ObjectType, RangeVar, TransactionStmtKind,
+    CopyStmt, DefElem, DiscardMode, DropBehavior, ObjectType, RangeVar, TransactionStmtKind,
 };
 
 use self::from::Join;
@@ -403,6 +403,9 @@ impl<'w> Walk<'w> {
                 for node in truncate.relations().iter() {
                     self.named_relation(node)?.truncate = true;
                 }
+                if truncate.behavior == DropBehavior::DROP_CASCADE {
+                    self.truncate_cascades();
+                }
                 self.facts.writes = true;
                 Kind::Truncate
             }
@@ -432,6 +435,21 @@ impl<'w> Walk<'w> {
             }
         };
         Ok(())
+    }
+
+    /// Relations that are emptied although the text doesn't name them: the rights to it are asked
+    /// for each of them.
+    fn truncate_cascades(&mut self) {
+        let named = self.facts.relations.iter();
+        let named = named.filter_map(|used| Some((used.relation?, used.only))).collect();
+        let end = self.facts.relations.last().map_or(0, |used| used.place.end);
+        for relation in self.catalog.truncated_with(named) {
+            let mut used = RelationUse::new(Some(relation), end..end);
+            used.truncate = true;
+            used.only = true;
+            used.command = true;
+            self.facts.relations.push(used);
+        }
     }
 
     fn top_query(&mut self, node: Node<'w>) {

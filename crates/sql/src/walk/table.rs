@@ -166,6 +166,15 @@ impl<'w> Walk<'w> {
             ConstrType::CONSTR_IDENTITY => self.sequence_options(constraint.options().iter())?,
             _ => self.see_texts(constraint.options().iter())?,
         }
+        let keeps_index = matches!(
+            constraint.contype,
+            ConstrType::CONSTR_PRIMARY | ConstrType::CONSTR_UNIQUE | ConstrType::CONSTR_EXCLUSION
+        );
+        if let (true, Some(number), None) = (keeps_index, host.number, constraint.indexname()) {
+            let table = self.object_of_use(number)?;
+            let name = constraint.conname().unwrap_or_default();
+            self.creates(named_on(ObjectKind::Index, name, &table));
+        }
         // A constraint that is added looks at the rows that are there.
         if let Some(name) = of {
             self.take_column(name, host.number);

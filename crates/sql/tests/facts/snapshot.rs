@@ -6,20 +6,27 @@ use sql::catalog::{Builder, Catalog, Read};
 
 /// The catalog of `catalog.txt`. Each line makes one thing:
 ///
+/// - `schema NAME`
 /// - `table NAME (COLUMN TYPE, …)`, likewise `view`, `invoker` (a view with the invoker's rights),
-///   `sequence`, `composite`
-/// - `function NAME (TYPE, …) TYPE`, likewise `aggregate`; `OUT name, …` at the end
+///   `materialized`, `sequence`, `composite`
+/// - `inherits CHILD PARENT`
+/// - `function NAME (TYPE, …) TYPE`, likewise `aggregate`, `procedure`, `definer` (a function with
+///   its owner's rights); `OUT name, …` at the end, `OF extension` behind all
 /// - `operator NAME FUNCTION`, `prefix NAME FUNCTION`
 /// - `cast TYPE FUNCTION i|a|e`
 /// - `reads VIEW TABLE COLUMN`
 /// - `index NAME TABLE`, `statistics NAME TABLE`
-/// - `constraint TABLE NAME KIND (NUMBER, …)`
+/// - `constraint TABLE NAME KIND (NUMBER, …)`, of a foreign key with ` TABLE` at the end
 pub(crate) fn snapshot() -> Catalog {
+    read(include_str!("catalog.txt"))
+}
+
+pub(crate) fn read(text: &str) -> Catalog {
     let mut rows = Rows::default();
     for schema in ["pg_catalog", "app", "public", "pg_temp_3"] {
         rows.schema(schema);
     }
-    for line in include_str!("catalog.txt").lines() {
+    for line in text.lines() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -28,6 +35,18 @@ pub(crate) fn snapshot() -> Catalog {
         rows.thing(kind, rest);
     }
     rows.build()
+}
+
+/// A type as the server writes it.
+fn displayed(name: &str) -> &str {
+    match name {
+        "int4" => "integer",
+        "int8" => "bigint",
+        "bool" => "boolean",
+        "any" => "\"any\"",
+        "timestamptz" => "timestamp with time zone",
+        name => name,
+    }
 }
 
 #[derive(Default)]
@@ -80,12 +99,20 @@ impl Rows {
 
     fn thing(&mut self, kind: &str, rest: &str) {
         match kind {
-            "table" | "view" | "invoker" | "sequence" | "composite" => {
+            "schema" => self.schema(rest),
+            "inherits" => {
+                let (child, parent) = rest.split_once(' ').unwrap();
+                let child = self.oid(&format!("relation {child}")).to_string();
+                let parent = self.oid(&format!("relation {parent}")).to_string();
+                self.push(Read::Inheritance, &[&child, &parent]);
+            }
+            "table" | "view" | "invoker" | "materialized" | "sequence" | "composite" => {
                 let (name, columns) = rest.split_once(" (").unwrap();
                 let (oid, schema, bare) = self.place("relation", name);
                 let relkind = match kind {
                     "table" => "r",
                     "view" | "invoker" => "v",
+                    "materialized" => "m",
                     "sequence" => "S",
                     _ => "c",
                 };
@@ -102,18 +129,19 @@ impl Rows {
                     self.push(Read::Columns, &[&oid, &number, column, &type_name, ""]);
                 }
             }
-            "function" | "aggregate" => {
+            "function" | "aggregate" | "procedure" | "definer" => {
                 let (name, rest) = rest.split_once(" (").unwrap();
+                let (rest, extension) = rest.split_once(" OF ").unwrap_or((rest, ""));
                 let (arguments, result) = rest.split_once(')').unwrap();
                 let (result, outputs) = match result.split_once(" OUT ") {
                     Some((result, outputs)) => (result, outputs),
                     None => (result, ""),
                 };
-                let arguments: Vec<String> = arguments
-                    .split(", ")
-                    .filter(|argument| !argument.is_empty())
-                    .map(|argument| self.type_of(argument))
-                    .collect();
+                let arguments: Vec<&str> =
+                    arguments.split(", ").filter(|argument| !argument.is_empty()).collect();
+                let types: Vec<&str> = arguments.iter().map(|name| displayed(name)).collect();
+                let arguments: Vec<String> =
+                    arguments.iter().map(|argument| self.type_of(argument)).collect();
                 let outputs: Vec<&str> = outputs.split(", ").filter(|o| !o.is_empty()).collect();
                 let modes = vec!["o"; outputs.len()].join("\u{1f}");
                 let result = self.type_of(result.trim());
@@ -122,7 +150,12 @@ impl Rows {
                 let oid = self.oid(&format!("function {unique}")).to_string();
                 self.oids.insert(format!("function {name}"), oid.parse().unwrap());
                 let count = arguments.len().to_string();
-                let prokind = if kind == "function" { "f" } else { "a" };
+                let prokind = match kind {
+                    "aggregate" => "a",
+                    "procedure" => "p",
+                    _ => "f",
+                };
+                let definer = if kind == "definer" { "t" } else { "f" };
                 self.push(
                     Read::Functions,
                     &[
@@ -131,7 +164,7 @@ impl Rows {
                         bare,
                         prokind,
                         "i",
-                        "f",
+                        definer,
                         &count,
                         "0",
                         "f",
@@ -140,8 +173,8 @@ impl Rows {
                         &arguments.join("\u{1f}"),
                         &modes,
                         &outputs.join("\u{1f}"),
-                        "",
-                        "",
+                        &types.join(", "),
+                        extension,
                     ],
                 );
             }
@@ -186,10 +219,14 @@ impl Rows {
                 let (words, columns) = rest.split_once(" (").unwrap();
                 let words: Vec<&str> = words.split(' ').collect();
                 let table = self.oid(&format!("relation {}", words[0])).to_string();
-                let columns = columns.trim_end_matches(')');
+                let (columns, other) = columns.split_once(')').unwrap();
+                let other = match other.trim() {
+                    "" => "0".to_owned(),
+                    other => self.oid(&format!("relation {other}")).to_string(),
+                };
                 self.push(
                     Read::Constraints,
-                    &[words[1], &table, words[2], "0", columns, "0", "", " ", " "],
+                    &[words[1], &table, words[2], "0", columns, &other, "", " ", " "],
                 );
             }
             kind => panic!("{kind}"),

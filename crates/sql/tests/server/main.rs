@@ -15,6 +15,7 @@
 mod carried;
 mod classes;
 mod cluster;
+mod commands;
 mod oracle;
 mod programs;
 mod rights;
