@@ -95,6 +95,8 @@ pub struct Relation {
     pub reads: Vec<ViewRead>,
     /// The relation that an index is on.
     pub index_of: Option<RelationId>,
+    /// The column that a sequence belongs to: of `serial`, of identity.
+    pub owned_by: Option<(RelationId, u16)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

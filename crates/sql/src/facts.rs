@@ -21,6 +21,8 @@ pub struct Facts {
     pub commands: Vec<CommandUse>,
     /// Relations that a constant names for a function: `nextval('numbers')`, `'t'::regclass`.
     pub named: BTreeSet<RelationId>,
+    /// A function is given the name of a relation that no constant says.
+    pub named_computed: bool,
     pub settings: Vec<SettingUse>,
     pub channels: Vec<ChannelUse>,
     /// For UPDATE and DELETE: whether a WHERE can leave any row out, in each of them.
@@ -367,6 +369,7 @@ impl Facts {
             functions: BTreeSet::new(),
             commands: Vec::new(),
             named: BTreeSet::new(),
+            named_computed: false,
             settings: Vec::new(),
             channels: Vec::new(),
             restricted: None,

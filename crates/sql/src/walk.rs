@@ -204,6 +204,7 @@ impl<'w> Walk<'w> {
         for id in functions {
             self.facts.functions.insert(id);
             let Some(function) = self.catalog.function(id) else { continue };
+            self.facts.named_computed |= function.arguments.contains(&expression::REGCLASS);
             for oid in function.arguments.iter().chain([&function.returns]) {
                 self.note_type(*oid);
             }

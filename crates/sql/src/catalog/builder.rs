@@ -43,6 +43,7 @@ const PG_REWRITE: u32 = 2618;
 const PG_POLICY: u32 = 3256;
 const PG_ATTRDEF: u32 = 2604;
 const PG_CONSTRAINT: u32 = 2606;
+const PG_CLASS: u32 = 1259;
 
 impl Builder {
     /// One row of `read`, its values as PostgreSQL writes them.
@@ -171,6 +172,7 @@ impl Builder {
             code: Vec::new(),
             referenced: Vec::new(),
             index_of: None,
+                    owned_by: None,
             parents: Vec::new(),
             children: Vec::new(),
             reads: Vec::new(),
@@ -452,6 +454,13 @@ impl Builder {
         let object = (row.number()?, row.number()?);
         let relation = row.number()?;
         let column = u16::try_from(row.number()?).ok()?;
+        if object.0 == PG_CLASS {
+            let sequence = *self.catalog.relation_by_oid.get(&object.1)?;
+            let owner = *self.catalog.relation_by_oid.get(&relation)?;
+            let sequence = self.catalog.relations.get_mut(sequence.0 as usize)?;
+            sequence.owned_by = Some((owner, column));
+            return Some(());
+        }
         // Of what carries no code there is nothing to note.
         let Some(carrier) = self.objects.get(&object).copied() else { return Some(()) };
         let relation = *self.catalog.relation_by_oid.get(&relation)?;

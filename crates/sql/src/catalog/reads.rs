@@ -136,10 +136,15 @@ impl Read {
                  FROM pg_catalog.pg_proc WHERE proargdefaults IS NOT NULL"
             }
             Self::Depends => {
-                // Of pg_rewrite, pg_policy, pg_attrdef and pg_constraint on pg_class.
+                // Of pg_rewrite, pg_policy, pg_attrdef and pg_constraint on pg_class, and of a
+                // sequence on the column that owns it.
                 "SELECT DISTINCT classid, objid, refobjid, refobjsubid FROM pg_catalog.pg_depend \
                  WHERE classid IN (2618, 3256, 2604, 2606) AND refclassid = 1259 AND deptype = 'n' \
-                 AND refobjsubid >= 0"
+                 AND refobjsubid >= 0 \
+                 UNION ALL SELECT d.classid, d.objid, d.refobjid, d.refobjsubid \
+                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_depend d \
+                 ON d.classid = 1259 AND d.objid = c.oid AND d.refclassid = 1259 \
+                 WHERE c.relkind = 'S' AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0"
             }
         }
     }
@@ -177,6 +182,8 @@ pub const CHANGED_SQL: &str = written!(
     "pg_partitioned_table",
     "pg_statistic_ext",
     "pg_extension",
+    // Written whenever a sequence comes to belong to another column.
+    "pg_sequence",
     "pg_depend WHERE deptype = 'e'"
 );
 

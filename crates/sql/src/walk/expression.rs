@@ -238,7 +238,10 @@ impl<'w> Walk<'w> {
         {
             self.call_of_setting(name, call.args().iter());
         }
+        // Of the arguments of a call it is known which are constants.
+        let computed = self.facts.named_computed;
         self.one_of(candidates);
+        self.facts.named_computed = computed;
         self.expressions(call.args().iter(), scope);
         self.expressions(call.agg_order().iter(), scope);
         self.expressions([call.agg_filter()], scope);
@@ -255,8 +258,14 @@ impl<'w> Walk<'w> {
         while let Node::TypeCast(cast) = argument {
             argument = cast.arg();
         }
-        let Node::A_Const(constant) = argument else { return Ok(()) };
-        let Some(pg_raw_parse::ConstValue::String(text)) = constant.val() else { return Ok(()) };
+        let constant = match argument {
+            Node::A_Const(constant) => constant.val(),
+            _ => None,
+        };
+        let Some(pg_raw_parse::ConstValue::String(text)) = constant else {
+            self.facts.named_computed = true;
+            return Ok(());
+        };
         if let Ok(oid) = text.trim().parse() {
             self.facts.named.extend(self.catalog.relation_by_oid(oid));
             return Ok(());
@@ -372,7 +381,7 @@ impl<'w> Walk<'w> {
 }
 
 /// The type of a text that names a relation.
-const REGCLASS: u32 = 2205;
+pub(super) const REGCLASS: u32 = 2205;
 
 /// The names in `schema."Name"`, as the server reads them in a text.
 fn names_in(text: &str) -> Option<Vec<String>> {

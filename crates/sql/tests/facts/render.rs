@@ -40,6 +40,9 @@ fn facts(facts: &Facts, text: &str, catalog: &Catalog) -> String {
     for id in &facts.named {
         writeln!(lines, "  names {}", name(*id, catalog)).unwrap();
     }
+    if facts.named_computed {
+        lines.push_str("  names a relation that is computed\n");
+    }
     let mut functions: Vec<String> = facts
         .functions
         .iter()
