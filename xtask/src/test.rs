@@ -122,6 +122,8 @@ impl TestRun {
         // Debian's, whichever versions are tested: PyPI's have no TLS.
         nextest.env("GATEPOST_TEST_TLS_CLIENTS", tools.postgresql_15()?);
         nextest.env("GATEPOST_TEST_PROMTOOL", tools.promtool()?);
+        nextest.env("GATEPOST_TEST_PG18_BIN", tools.postgresql_18()?);
+        tools.sqlsmith()?;
         let servers = Servers::start(tools, &self.versions)?;
         nextest.envs(servers.variables.iter().map(|(name, value)| (name, value)));
         let outcome = steps::shown("tests", nextest);

@@ -171,6 +171,13 @@ impl Tools {
         }
     }
 
+    pub(crate) fn sqlsmith(&self) -> Result<(), Failure> {
+        match on_path("sqlsmith") {
+            Some(_) => Ok(()),
+            None => debian(&["sqlsmith"], "sqlsmith, which makes random queries"),
+        }
+    }
+
     /// The names of the fuzz targets, none where there is no fuzz crate.
     pub(crate) fn fuzz_targets(&self) -> Result<Vec<String>, Failure> {
         if !root().join("fuzz/Cargo.toml").exists() {

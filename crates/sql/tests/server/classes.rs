@@ -4,9 +4,9 @@ use sql::functions::Class;
 
 use crate::cluster::{Cluster, rows};
 
-#[test]
-fn the_list_has_every_function_of_the_server() {
-    let cluster = Cluster::start();
+on_15_and_18! { the_list_has_every_function_of_the_server }
+
+fn the_list_has_every_function_of_the_server(cluster: &Cluster) {
     let printed = cluster.must("SELECT name FROM pg_available_extensions ORDER BY name");
     let mut script = String::new();
     for row in rows(&printed) {

@@ -23,7 +23,20 @@ impl Cluster {
         if let Ok(connection) = std::env::var("GATEPOST_SQL_SERVER") {
             return Self { connection, own: None };
         }
-        let programs = programs();
+        Self::start_from(programs())
+    }
+
+    /// A cluster of that version: Debian's, or the one that `cargo xtask test` has fetched and
+    /// names. `None` where a plain `cargo test` finds none.
+    pub(crate) fn of(version: u32) -> Option<Self> {
+        let programs = match std::env::var_os(format!("GATEPOST_TEST_PG{version}_BIN")) {
+            Some(directory) => PathBuf::from(directory),
+            None => PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")),
+        };
+        programs.join("initdb").exists().then(|| Self::start_from(programs))
+    }
+
+    fn start_from(programs: PathBuf) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory =

@@ -8,9 +8,9 @@ use sql::parse::Limits;
 
 use crate::cluster::Cluster;
 
-#[test]
-fn what_real_programs_send_is_understood() {
-    let cluster = Cluster::start();
+on_15_and_18! { what_real_programs_send_is_understood }
+
+fn what_real_programs_send_is_understood(cluster: &Cluster) {
     cluster.must(include_str!("schema.sql"));
     let version = cluster.version().to_string();
     let (mut count, mut wrong) = (0, Vec::new());
@@ -24,7 +24,7 @@ fn what_real_programs_send_is_understood() {
             let text = std::fs::read_to_string(&path).unwrap();
             let statements: Vec<&str> = text.split("\n--\n").map(str::trim).collect();
             count += statements.len();
-            for error in not_understood(&cluster, &statements) {
+            for error in not_understood(cluster, &statements) {
                 wrong.push(format!("{}: {error}", path.display()));
             }
         }
