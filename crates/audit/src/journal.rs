@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::blocks::Blocks;
 use crate::event::{Batch, own};
 use crate::keeper::Keeper;
 use crate::key::Key;
@@ -305,8 +306,8 @@ impl Writer {
             return Ok(());
         }
         self.known_key = last.key;
-        let file = OpenOptions::new().read(true).write(true).open(&last.segment.path)?;
-        let size = file.metadata()?.len();
+        let file = Blocks::open(&last.segment.path)?;
+        let size = file.size()?;
         self.active = Some(Active { file, first, end: last.end, size });
         Ok(())
     }

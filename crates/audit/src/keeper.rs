@@ -2,8 +2,8 @@
 //! ahead of time, and compressing those that are finished. It never touches the segment that is
 //! written to.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use zstd::zstd_safe::{CParameter, ParamSwitch};
 
+use crate::blocks::Blocks;
 use crate::outside::Outside;
 use crate::segment::{plain_name, sealed_name, sync_directory_of};
 
@@ -19,13 +20,11 @@ use crate::segment::{plain_name, sealed_name, sync_directory_of};
 /// usually do, a third of the work is saved for almost twice the bytes.
 const ZSTD_LEVEL: i32 = -4;
 
-const COPY_BYTES: usize = 256 << 10;
-
 pub(crate) const SPARE_NAME: &str = "spare.tmp";
 
 pub(crate) struct Keeper {
     jobs: Sender<Job>,
-    spares: Receiver<io::Result<File>>,
+    spares: Receiver<io::Result<Blocks>>,
     asked: bool,
     thread: JoinHandle<()>,
 }
@@ -66,7 +65,7 @@ impl Keeper {
     }
 
     /// Waits for a spare. Who has moved it away asks for the next.
-    pub(crate) fn spare(&mut self) -> io::Result<File> {
+    pub(crate) fn spare(&mut self) -> io::Result<Blocks> {
         self.prepare();
         let spare = self.spares.recv();
         self.asked = false;
@@ -88,7 +87,7 @@ impl Keeper {
     }
 }
 
-fn prepare(path: &Path, bytes: u64, outside: &Outside) -> io::Result<File> {
+fn prepare(path: &Path, bytes: u64, outside: &Outside) -> io::Result<Blocks> {
     outside.create_zeroed(path, bytes).inspect_err(|_| {
         // Half a spare would only hold space that others need more.
         if let Err(error) = fs::remove_file(path)
@@ -117,18 +116,16 @@ fn seal(directory: &Path, first: u64, bytes: u64) -> io::Result<()> {
     let mut encoder = zstd::Encoder::new(file, ZSTD_LEVEL)?;
     encoder.set_parameter(CParameter::LiteralCompressionMode(ParamSwitch::Enable))?;
     encoder.include_checksum(true)?;
-    let mut source = BufReader::with_capacity(COPY_BYTES, File::open(&plain)?).take(bytes);
-    loop {
-        let chunk = source.fill_buf()?;
+    let mut source = Blocks::open(&plain)?;
+    let mut at = 0;
+    while at < bytes {
+        let chunk = source.read_at(at)?;
+        let wanted = usize::try_from(bytes - at).unwrap_or(usize::MAX);
+        encoder.write_all(chunk.get(..wanted).unwrap_or(chunk))?;
         if chunk.is_empty() {
-            break;
+            return Err(io::Error::other("the segment is shorter than what was written to it"));
         }
-        encoder.write_all(chunk)?;
-        let length = chunk.len();
-        source.consume(length);
-    }
-    if source.limit() > 0 {
-        return Err(io::Error::other("the segment is shorter than what was written to it"));
+        at += chunk.len() as u64;
     }
     encoder.finish()?.sync_all()?;
     fs::rename(&new, &sealed)?;

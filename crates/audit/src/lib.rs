@@ -8,6 +8,7 @@
 //! `verify` proves it and `read` shows it. `chain` holds the rules by which it is read back,
 //! `recovery` uses them at a start.
 
+mod blocks;
 mod chain;
 pub mod event;
 mod journal;

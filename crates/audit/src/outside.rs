@@ -1,15 +1,13 @@
 //! The disk and the clock, as the writer uses them: the few calls that can fail or lie. Tests put
 //! faults between; in the product there is nothing between.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::blocks::Blocks;
 use crate::segment::sync_directory_of;
-
-const ZEROS_BYTES: usize = 1 << 20;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outside {
@@ -29,30 +27,19 @@ pub(crate) enum Call {
 impl Outside {
     /// A file of really written zeros: writing into blocks that the file system has given and
     /// written already is what makes the later fdatasync cheap, and no disk fills up under it.
-    pub(crate) fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<File> {
+    pub(crate) fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<Blocks> {
         self.before(Call::Create)?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(path)?;
-        let zeros = vec![0; ZEROS_BYTES];
-        let mut left = bytes;
-        while left > 0 {
-            let take = usize::try_from(left).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES);
-            file.write_all(zeros.get(..take).unwrap_or(&zeros))?;
-            left -= take as u64;
-        }
-        file.sync_all()?;
-        Ok(file)
+        Blocks::create_zeroed(path, bytes)
     }
 
-    pub(crate) fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn write_at(&self, file: &mut Blocks, bytes: &[u8], at: u64) -> io::Result<()> {
         self.before(Call::Write)?;
-        file.write_all_at(bytes, offset)
+        file.write_at(bytes, at)
     }
 
-    pub(crate) fn sync(&self, file: &File) -> io::Result<()> {
+    pub(crate) fn sync(&self, file: &Blocks) -> io::Result<()> {
         self.before(Call::Sync)?;
-        file.sync_data()
+        file.sync()
     }
 
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

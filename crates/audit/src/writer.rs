@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::digest::{SHA256, digest};
 use tokio::sync::watch;
 
+use crate::blocks::Blocks;
 use crate::event::{Batch, Mark, own};
 use crate::json;
 use crate::keeper::{Keeper, SPARE_NAME};
@@ -68,7 +69,7 @@ pub(crate) struct Place {
 }
 
 pub(crate) struct Active {
-    pub(crate) file: File,
+    pub(crate) file: Blocks,
     pub(crate) first: u64,
     /// What is written and synced ends here.
     pub(crate) end: u64,
@@ -265,11 +266,11 @@ impl Writer {
                 let path = self.directory.join(plain_name(first));
                 self.outside.rename(&self.directory.join(SPARE_NAME), &path)?;
                 self.keeper.prepare();
-                let size = file.metadata()?.len();
+                let size = file.size()?;
                 none.insert(Active { file, first, end: 0, size })
             }
         };
-        self.outside.write_at(&active.file, lines, active.end)?;
+        self.outside.write_at(&mut active.file, lines, active.end)?;
         self.outside.sync(&active.file)
     }
 
