@@ -3,8 +3,8 @@
 //! the gateway's business. The format is described in `docs/journal.md`.
 //!
 //! The life of an event: `event` writes it into a session's `Batch`; `queue` takes a copy;
-//! `writer` numbers and chains it with all that waits, signs the head, writes and syncs once, and
-//! wakes those who wait for their `Ticket`; `keeper` compresses its segment when that is full;
+//! `writer` numbers and chains it with all that waits, signs the head, writes (by `blocks`) and
+//! syncs once, and wakes those who wait for their `Ticket`; `keeper` compresses its segment when that is full;
 //! `verify` proves it and `read` shows it. `chain` holds the rules by which it is read back,
 //! `recovery` uses them at a start.
 
