@@ -3,14 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use sql::catalog::{FunctionId, FunctionKind, Relation, RelationId, ViewRead};
+use sql::catalog::{
+    Function, FunctionId, FunctionKind, Relation, RelationId, RelationKind, ViewRead,
+};
 use sql::facts::{
     ChannelUse, Columns, CommandUse, Copy, Effect as Does, Facts, Kind, Object, ObjectKind,
     RelationUse, SettingName, SettingUse, Transaction,
 };
 
 use crate::builtin;
-use crate::object::{CommandPattern, RelationPattern, Schemas, quoted, spelled};
+use crate::object::{CommandPattern, FunctionPattern, RelationPattern, Schemas, quoted, spelled};
 use crate::rule::{Context, Effect, Rule};
 use crate::scope::{Covered, Match, Scope, is_view};
 use crate::setting::{self, Built, Value};
@@ -127,6 +129,7 @@ struct Judgement<'j> {
 enum Want {
     Relation(RelationId, Verb),
     Function(FunctionId),
+    Sequence(RelationId),
     Command(CommandUse),
     Setting(String),
     Channel(String),
@@ -154,6 +157,7 @@ impl<'j> Judgement<'j> {
         for id in &self.facts.functions {
             self.function(*id);
         }
+        self.sequences();
         for used in &self.facts.settings {
             self.setting(used);
         }
@@ -363,7 +367,7 @@ impl<'j> Judgement<'j> {
             return self
                 .lack(Missing { verb: "use".into(), object: String::new() }, Want::Function(id));
         };
-        let may_call = builtin::may_call(function, catalog);
+        let may_call = builtin::may_call(function, catalog) || self.of_facts(function);
         if may_call && !self.scope.restricts_functions() {
             return;
         }
@@ -391,6 +395,86 @@ impl<'j> Judgement<'j> {
         self.take(answer, &[], |it| {
             let object = spelled(it.scope.catalog(), function.schema, &function.name);
             (Missing { verb: verb.name().to_owned(), object }, Want::Function(id))
+        });
+    }
+
+    /// Functions that the facts say more of: it is judged by itself.
+    fn of_facts(&self, function: &Function) -> bool {
+        if self.scope.catalog().schema_name(function.schema) != "pg_catalog" {
+            return false;
+        }
+        match &*function.name {
+            "set_config" => self.facts.settings.iter().any(|used| used.change),
+            name => {
+                verb_on_sequence(name).is_some()
+                    && !self.facts.named_computed
+                    && !self.facts.named.is_empty()
+            }
+        }
+    }
+
+    /// What functions of sequences do with those that constants name.
+    fn sequences(&mut self) {
+        if self.facts.named.is_empty() {
+            return;
+        }
+        let catalog = self.scope.catalog();
+        let functions = self.facts.functions.iter().filter_map(|id| catalog.function(*id));
+        let verbs: BTreeSet<Verb> = functions
+            .filter(|function| catalog.schema_name(function.schema) == "pg_catalog")
+            .filter_map(|function| verb_on_sequence(&function.name))
+            .collect();
+        for id in &self.facts.named {
+            let sequence = catalog.relation(*id);
+            if !sequence.is_some_and(|relation| relation.kind == RelationKind::Sequence) {
+                continue;
+            }
+            for verb in &verbs {
+                match verb {
+                    Verb::Use => self.use_sequence(*id),
+                    verb => self.relation(*verb, *id, Need::Any),
+                }
+            }
+        }
+    }
+
+    fn use_sequence(&mut self, id: RelationId) {
+        let catalog = self.scope.catalog();
+        let Some(sequence) = catalog.relation(id) else { return };
+        let schema = catalog.schema_name(sequence.schema);
+        let mut answer = Answer::default();
+        let mut held = false;
+        for (at, rule) in self.scope.rules().iter().enumerate() {
+            let covers = |of: &[FunctionPattern], wide| {
+                of.iter().any(|pattern| pattern.covers_sequence(schema, &sequence.name, wide))
+            };
+            let about = rule.verbs.has(Verb::Use)
+                && covers(&rule.functions.of, rule.effect == Effect::Refuse)
+                && !covers(&rule.functions.except, true);
+            if !(rule.everything || about) || !rule.applies(self.facts, self.context) {
+                continue;
+            }
+            answer.note(at, rule);
+            match rule.effect {
+                Effect::Allow => answer.granted = answer.granted.or(Some(at)),
+                Effect::Hold => held = true,
+                Effect::Refuse => {}
+            }
+        }
+        if !answer.is_granted()
+            && let Some((owner, column)) = sequence.owned_by
+        {
+            // Whoever inserts the column takes from its sequence.
+            let columns = Columns { numbers: [column].into(), ..Columns::default() };
+            let insert = self.ask_relation(Verb::Insert, owner, Need::Columns(&columns));
+            answer.built_in = insert.refused.is_none() && insert.is_granted();
+        }
+        if !answer.is_granted() && held {
+            answer.grant_by_hold(self.scope.rules());
+        }
+        self.take(answer, &[], |it| {
+            let object = spelled(it.scope.catalog(), sequence.schema, &sequence.name);
+            (Missing { verb: "use".to_owned(), object }, Want::Sequence(id))
         });
     }
 
@@ -732,6 +816,15 @@ impl<'j> Judgement<'j> {
                 let function = self.scope.catalog().function(*id);
                 function.is_some_and(|it| self.scope.function_match(rule, it).is_some())
             }
+            Want::Sequence(id) => {
+                let catalog = self.scope.catalog();
+                rule.verbs.has(Verb::Use)
+                    && catalog.relation(*id).is_some_and(|relation| {
+                        let schema = catalog.schema_name(relation.schema);
+                        let mut of = rule.functions.of.iter();
+                        of.any(|pattern| pattern.covers_sequence(schema, &relation.name, false))
+                    })
+            }
             Want::Command(used) => self.means_command(rule, used),
             Want::Setting(name) => rule.settings.of.iter().any(|pattern| pattern.covers(name)),
             Want::Channel(name) => rule.channels.of.iter().any(|pattern| pattern.covers(name)),
@@ -797,6 +890,16 @@ impl Answer {
             let holds = rules.get(at).is_some_and(|rule| rule.effect == Effect::Hold);
             if holds { self.holds.push(at) } else { self.asked.push(at) }
         }
+    }
+}
+
+/// What a function of `pg_catalog` does with the sequence that it is given the name of.
+fn verb_on_sequence(name: &str) -> Option<Verb> {
+    match name {
+        "nextval" | "currval" => Some(Verb::Use),
+        "setval" => Some(Verb::Update),
+        "pg_sequence_last_value" => Some(Verb::Read),
+        _ => None,
     }
 }
 

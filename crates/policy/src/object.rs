@@ -212,7 +212,6 @@ impl FunctionPattern {
     }
 
     /// For `use`, that also means sequences.
-    #[expect(dead_code, reason = "sequences are judged once the facts say which are meant")]
     pub(crate) fn covers_sequence(&self, schema: &str, name: &str, wide: bool) -> bool {
         match self {
             Self::In { schemas, name: pattern, arguments: None } => {
