@@ -8,16 +8,16 @@ use audit::Durability;
 use audit::event::{Batch, Cancel, Context, Event, LoginRefused, SessionBegins, Who};
 use identity::Identity;
 use wire::backend::{self, Authentication, BackendKey};
-use wire::startup::{FirstPacket, Startup, Version};
+use wire::startup::{self, FirstPacket, Startup, Version};
 
 use crate::admission::{LoginPlace, SessionPlace};
 use crate::door;
-use crate::gate::{self, Gate, Person};
+use crate::gate::{self, Gate, Person, Rules};
 use crate::gateway::{Gateway, Installed};
 use crate::line::{Line, LineError};
 use crate::metrics::{Cancelled, Refused};
 use crate::observe;
-use crate::refusal::Refusal;
+use crate::refusal::{Denied, Refusal};
 use crate::session::{self, Leg, Session};
 use crate::settings::{Connection, Login, Plaintext};
 use crate::stream::Stream;
@@ -135,6 +135,8 @@ struct Admitted {
     identity: Identity,
     connection: Arc<Connection>,
     opened: Opened,
+    /// The policies in force, if there are any.
+    rules: Option<Rules>,
     /// The role that PostgreSQL knows the session by.
     role: String,
     place: SessionPlace,
@@ -255,6 +257,10 @@ impl Visit<'_> {
         let Login::Gateway { user, database, password } = &connection.login else {
             return Err(Refusal::UnknownConnection { name: connection.name.clone() }.into());
         };
+        let rules = door::what_may(settings, &identity, connection)?;
+        if let Some(rules) = &rules {
+            judge_settings(rules, &startup)?;
+        }
         let place = self.gateway.admission.session(&identity, &settings.bounds)?;
         let credential = Credential { user, database, password: password.as_ref() };
         let opened = upstream::open(connection, &credential, &startup, &self.gateway.keyring)
@@ -264,7 +270,7 @@ impl Visit<'_> {
                 error.refusal(connection)
             })?;
         let role = user.clone();
-        Ok(Admitted { identity, connection: connection.clone(), opened, role, place })
+        Ok(Admitted { identity, connection: connection.clone(), opened, rules, role, place })
     }
 
     async fn observe(
@@ -288,15 +294,22 @@ impl Visit<'_> {
         let opened = observe::relay(line, connection, &startup, certificate, bytes_max).await?;
         // The database has proven it; the name means something there and nowhere else.
         let identity = Identity::new(format!("database:{}", connection.name), user);
+        let rules = door::what_may(settings, &identity, connection)?;
+        if let Some(rules) = &rules {
+            judge_settings(rules, &startup)?;
+        }
         let place = self.gateway.admission.session(&identity, &settings.bounds)?;
         let role = user.to_owned();
-        Ok(Admitted { identity, connection: connection.clone(), opened, role, place })
+        Ok(Admitted { identity, connection: connection.clone(), opened, rules, role, place })
     }
 
     /// The session itself, from the greeting to the end.
     async fn run(&self, mut line: Line, admitted: Admitted) {
-        let Admitted { identity, connection, opened, role, place } = admitted;
-        let scope = door::what_may(&identity, &connection);
+        let Admitted { identity, connection, opened, rules, role, place } = admitted;
+        let window = rules.as_ref().and_then(|rules| rules.in_force().window());
+        let policies: Vec<String> = rules.as_ref().map_or_else(Vec::new, |rules| {
+            rules.in_force().policies().iter().map(ToString::to_string).collect()
+        });
         let id = session::Id::new().to_string();
         let pid = opened.backend.pid;
         let mut greeting = opened.greeting.before_key;
@@ -318,9 +331,8 @@ impl Visit<'_> {
             backend: u32::try_from(pid).ok(),
         };
         let who = person.context();
-        let journal = self.gateway.journal.clone();
-        let gate =
-            Gate::new(journal, connection.durability, person, self.installed.clone(), &greeting);
+        let installed = self.installed.clone();
+        let gate = Gate::new(self.gateway, &connection, installed, rules, person, &greeting);
         let (gate, enrolled) = match (gate, self.gateway.roster.enrol(opened.backend, &id)) {
             (Ok(gate), Ok(enrolled)) => (gate, enrolled),
             (Err(error), _) | (_, Err(error)) => {
@@ -341,7 +353,7 @@ impl Visit<'_> {
         metrics.sessions_open.inc();
         tracing::info!(
             session = id, identity = ?identity.to_string(), connection = connection.name, peer = %self.peer(), pid,
-            tls, ?scope, "session begins"
+            tls, ?policies, "session begins"
         );
         let ended = Session {
             client: Leg::from(line),
@@ -349,6 +361,7 @@ impl Visit<'_> {
             gate,
             attendee: enrolled.attendee.clone(),
             idle_timeout: self.installed.settings.bounds.idle_timeout,
+            window,
             metrics,
         }
         .run()
@@ -466,6 +479,25 @@ fn settle_version(mut startup: Startup, greeting: &mut Vec<u8>) -> Result<Startu
     startup.parameters.retain(|(name, _)| !is_option(name));
     startup.version = Version::V3_0;
     Ok(startup)
+}
+
+/// The settings that a client brings are settings like any other.
+fn judge_settings(rules: &Rules, startup: &Startup) -> Result<(), Refusal> {
+    for (name, value) in &startup.parameters {
+        let name = String::from_utf8_lossy(name);
+        let value = String::from_utf8_lossy(value);
+        match &*name {
+            "user" | "database" | "replication" => {}
+            "options" => {
+                let options = startup::options(&value).ok_or(Denied::Options)?;
+                for (name, value) in options {
+                    rules.judge_setting(&name, &value)?;
+                }
+            }
+            name => rules.judge_setting(name, &value)?,
+        }
+    }
+    Ok(())
 }
 
 fn unsupported(major: u16, minor: u16) -> Departure {

@@ -50,6 +50,9 @@ pub struct Snapshot {
     pub version: u64,
     /// It was true then, whether it was read then or confirmed.
     pub taken: Instant,
+    /// What `sql::catalog::CHANGED_SQL` said of it: another transaction that is told the same sees
+    /// the same catalog.
+    pub sign: Arc<str>,
 }
 
 /// Why there is no catalog to go by.
@@ -211,7 +214,7 @@ struct Known {
 /// What a server says of the state of its catalog.
 struct Sign {
     /// Changes when the rows do that the catalog is made from.
-    rows: String,
+    rows: Arc<str>,
     /// The transactions that were visible.
     transactions: String,
 }
@@ -245,9 +248,9 @@ impl Keeper {
     async fn fly(&mut self, begins: Instant) -> Result<Arc<Snapshot>, CatalogError> {
         let confirmed = timeout(FLIGHT_TIME_MAX, self.confirm_or_load()).await;
         match confirmed.unwrap_or(Err(CatalogError::Late)) {
-            Ok((catalog, version)) => {
+            Ok((catalog, version, sign)) => {
                 self.metrics.confirmed(&self.entry.connection);
-                Ok(Arc::new(Snapshot { catalog, version, taken: begins }))
+                Ok(Arc::new(Snapshot { catalog, version, taken: begins, sign }))
             }
             Err(error) => {
                 // What is in the middle of an answer can't be asked again.
@@ -260,14 +263,16 @@ impl Keeper {
         }
     }
 
-    async fn confirm_or_load(&mut self) -> Result<(Arc<Catalog>, u64), CatalogError> {
+    async fn confirm_or_load(&mut self) -> Result<(Arc<Catalog>, u64, Arc<str>), CatalogError> {
         if let Some(inquiry) = &mut self.inquiry {
             let confirmed = match &mut self.known {
                 Some(known) => confirm(inquiry, &mut known.sign).await,
                 None => Ok(false),
             };
             match (confirmed, &self.known) {
-                (Ok(true), Some(known)) => return Ok((known.catalog.clone(), known.version)),
+                (Ok(true), Some(known)) => {
+                    return Ok((known.catalog.clone(), known.version, known.sign.rows.clone()));
+                }
                 (Ok(_), _) => {}
                 // The server may have ended an idle session, or have been restarted: that is no
                 // failure before a new one fails, too.
@@ -293,11 +298,12 @@ impl Keeper {
         static VERSION: AtomicU64 = AtomicU64::new(1);
         let version = VERSION.fetch_add(1, Ordering::Relaxed);
         let catalog = Arc::new(catalog);
+        let rows = sign.rows.clone();
         let known = Known { catalog: catalog.clone(), version, sign };
         if let Some(before) = self.known.replace(known) {
             self.retired.push(before.catalog);
         }
-        Ok((catalog, version))
+        Ok((catalog, version, rows))
     }
 
     fn key(&self) -> usize {
@@ -341,7 +347,7 @@ async fn load(inquiry: &mut Inquiry) -> Result<(Catalog, Sign), CatalogError> {
     inquiry.answer(|_| {}).await?;
     taken?;
     let rows = rows.ok_or(InquiryError::Protocol('D'))?;
-    Ok((decoder.finish()?, Sign { rows, transactions }))
+    Ok((decoder.finish()?, Sign { rows: rows.into(), transactions }))
 }
 
 /// Whether nothing has changed since `sign`. Where no transaction has ended since, the rows are
@@ -354,7 +360,7 @@ async fn confirm(inquiry: &mut Inquiry, known: &mut Sign) -> Result<bool, Inquir
     );
     inquiry.ask(&question).await?;
     let (rows, transactions) = sign(inquiry).await?;
-    if rows.is_some_and(|rows| rows != known.rows) {
+    if rows.is_some_and(|rows| *rows != *known.rows) {
         return Ok(false);
     }
     known.transactions = transactions;

@@ -7,25 +7,32 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use access::{State, TokenId};
 use identity::Identity;
 use identity::scram::{self, ITERATIONS, Salts, ScramError, Server, Verifier};
+use policy::Opened;
 use wire::backend::Authentication;
 use wire::frontend::{self, SaslInitial};
 
 use crate::arrival::Departure;
+use crate::gate::Rules;
 use crate::line::{Line, Message};
 use crate::refusal::Refusal;
 use crate::secret::SecretError;
 use crate::settings::{Connection, Settings};
 
-/// What an identity may do with a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    Everything,
-}
-
-/// What may this identity do here? Policies will answer; without them whoever has proven an
+/// What may this identity do here? `None` where the file has no policies: whoever has proven an
 /// identity may do whatever the connection's own credential may.
-pub(crate) fn what_may(_: &Identity, _: &Connection) -> Scope {
-    Scope::Everything
+pub(crate) fn what_may(
+    settings: &Settings,
+    identity: &Identity,
+    connection: &Connection,
+) -> Result<Option<Rules>, Refusal> {
+    let Some(policies) = &settings.policies else { return Ok(None) };
+    let subject = settings.subject(identity);
+    let connection = connection.name.clone();
+    match policies.open(&subject, &connection) {
+        Opened::Open(in_force) => Ok(Some(Rules::new(in_force))),
+        Opened::Ask(ask) => Err(Refusal::NothingOpen { connection, ask }),
+        Opened::Closed => Err(Refusal::NothingOpen { connection, ask: Vec::new() }),
+    }
 }
 
 /// The local accounts whose secret is in the file.

@@ -7,52 +7,59 @@
 //! they should; the error that comes back is replaced by ours.
 
 mod attempt;
+mod judging;
 mod memory;
+mod names;
+mod needs;
+mod ours;
 mod outcome;
 mod reading;
+mod rules;
+mod sight;
+mod splice;
 mod substitute;
+mod understanding;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io;
-use std::rc::Weak;
+use std::ops::Range;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
-use audit::event::{self, Batch, Context, Event, SessionEnds, Who};
+use audit::event::{self, Context, Event, SessionEnds, Who};
 use audit::{Durability, Journal, Unrecorded};
 use identity::Identity;
+use policy::RuleRef;
 use tokio::io::{AsyncWriteExt, WriteHalf};
 use wire::backend;
 use wire::frame::Frame;
+use wire::frontend;
 
 use self::attempt::Lone;
 pub(crate) use self::attempt::wanted_of_messages;
 use self::memory::{Memory, Prepared};
+pub(crate) use self::needs::{CatalogReading, Need, Unmet};
+use self::ours::Asked;
+pub(crate) use self::ours::{Failure, Rows};
 use self::outcome::Running;
-pub(crate) use self::outcome::wanted_of_replies;
+pub(crate) use self::outcome::wanted_of_replies_alone;
 use self::reading::Reading;
+pub(crate) use self::rules::Rules;
+use self::sight::Sight;
+pub(crate) use self::sight::Wanted;
+use self::splice::Splice;
 pub(crate) use self::substitute::tag_sent;
-use crate::gateway::Installed;
+use crate::door;
+use crate::gateway::{Gateway, Installed};
 use crate::refusal::Refusal;
+use crate::settings::Connection;
 use crate::stream::Stream;
 
 /// Messages that may go to PostgreSQL.
 pub(crate) struct Cleared<'a>(Cow<'a, [u8]>);
-
-impl Cleared<'_> {
-    /// Without the rest of a message that was replaced before.
-    pub(crate) fn without(self, head: usize) -> Self {
-        Cleared(match self.0 {
-            Cow::Borrowed(bytes) => Cow::Borrowed(bytes.get(head..).unwrap_or_default()),
-            Cow::Owned(mut bytes) => {
-                bytes.drain(..head.min(bytes.len()));
-                Cow::Owned(bytes)
-            }
-        })
-    }
-}
 
 /// The server's side of a session. It takes what is cleared.
 pub(crate) struct ToServer(WriteHalf<Stream>);
@@ -79,21 +86,40 @@ pub(crate) struct Gate {
     person: Person,
     /// `person` as it stands in each record.
     who: Context,
+    gateway: Arc<Gateway>,
+    connection: Arc<Connection>,
     installed: Arc<Installed>,
+    /// The policies in force, where they have anything to judge.
+    rules: Option<Rc<Rules>>,
+    /// The rule that grants everything, where that is all they say.
+    everything: Option<RuleRef>,
+    sight: Sight,
+    /// Of messages up to a Sync, or what else ends an implicit transaction.
+    series: u64,
+    /// A message of this series was refused, so the server skips the rest of it.
+    doomed: Option<Refusal>,
+    /// What the present message needed can't be known.
+    unmet: Option<Unmet>,
+    /// When it was first looked at, if it had to wait.
+    looked_since: Option<Instant>,
     memory: Memory,
     /// Whether SQL text can be lexed as the server reads it.
     reading: Reading,
     next_id: u64,
     /// Messages of this batch that are recorded on their own unless an Execute takes them in.
     lone: Vec<Lone>,
-    attempts: Batch,
-    outcomes: Batch,
+    attempts: event::Batch,
+    outcomes: event::Batch,
     /// An outcome that must be durable before the client hears of it.
     outcome_is_urgent: bool,
     copied_in: u64,
     /// Statements that failed or were skipped since the last Sync: each has its outcome.
     failed: HashSet<u64>,
     begun: Instant,
+    /// Of the transaction, as the last ReadyForQuery said it.
+    status: u8,
+    /// A question of the gate's own is on its way.
+    asked: Option<Asked>,
     /// In the name of a column that does not exist; tells our own failures from the client's.
     nonce: String,
 }
@@ -133,48 +159,99 @@ pub(crate) enum Entry {
     Plain,
     Preparing {
         id: u64,
+        splice: Option<Rc<Splice>>,
     },
     Binding {
+        id: u64,
+        splice: Option<Rc<Splice>>,
+    },
+    /// It is not what its tag says.
+    Unreadable {
         id: u64,
     },
     /// The statement, as long as it is remembered: what waits for an answer keeps no text.
     Describing(Weak<Prepared>),
     Closing(Box<[u8]>),
+    ClosingPortal(Box<[u8]>),
     Running(Box<Running>),
     /// It was replaced, and its error will be.
-    Refused(Box<Refusal>),
+    Refused(Box<Turned>),
+    /// The gate has asked this, and nobody else hears the answer.
+    Ours {
+        is_last: bool,
+    },
+}
+
+/// A message that was turned away.
+pub(crate) struct Turned {
+    pub(crate) refusal: Refusal,
+    /// Of its record, if there is one.
+    id: Option<u64>,
+}
+
+/// What becomes of a message.
+pub(crate) struct Looked {
+    pub(crate) entry: Entry,
+    /// What the server gets in its place.
+    pub(crate) instead: Option<Vec<u8>>,
+}
+
+impl Looked {
+    fn refused(refusal: Refusal, id: Option<u64>, instead: Vec<u8>) -> Looked {
+        let entry = Entry::Refused(Box::new(Turned { refusal, id }));
+        Looked { entry, instead: Some(instead) }
+    }
+}
+
+impl From<Entry> for Looked {
+    fn from(entry: Entry) -> Self {
+        Looked { entry, instead: None }
+    }
 }
 
 impl Gate {
     /// `greeting` is what the server said at login: it has the settings that matter here.
     pub(crate) fn new(
-        journal: Journal,
-        durability: Durability,
-        person: Person,
+        gateway: &Arc<Gateway>,
+        connection: &Arc<Connection>,
         installed: Arc<Installed>,
+        rules: Option<Rules>,
+        person: Person,
         greeting: &[u8],
     ) -> Result<Gate, aws_lc_rs::error::Unspecified> {
         let mut random = [0; 16];
         aws_lc_rs::rand::fill(&mut random)?;
         let nonce = format!("gatepost-refused-{:032x}", u128::from_be_bytes(random));
         let mut gate = Gate {
-            journal,
-            durability,
+            journal: gateway.journal.clone(),
+            durability: connection.durability,
             who: person.context(),
             person,
+            gateway: gateway.clone(),
+            connection: connection.clone(),
             installed,
+            rules: None,
+            everything: None,
+            sight: Sight::default(),
+            series: 1,
+            doomed: None,
+            unmet: None,
+            looked_since: None,
             memory: Memory::default(),
             reading: Reading::default(),
             next_id: 1,
             lone: Vec::new(),
-            attempts: Batch::new(),
-            outcomes: Batch::new(),
+            attempts: event::Batch::new(),
+            outcomes: event::Batch::new(),
             outcome_is_urgent: false,
             copied_in: 0,
             failed: HashSet::new(),
             begun: Instant::now(),
+            status: b'I',
+            asked: None,
             nonce,
         };
+        gate.go_by(rules);
         let mut rest = greeting;
         while let Ok(Some(frame)) = wire::frame::whole(rest, rest.len()) {
             if frame.tag == backend::PARAMETER_STATUS {
@@ -201,6 +278,23 @@ impl Gate {
         }
     }
 
+    fn go_by(&mut self, rules: Option<Rules>) {
+        self.everything = rules.as_ref().and_then(|rules| rules.everything().cloned());
+        self.rules = rules.filter(|_| self.everything.is_none()).map(Rc::new);
+    }
+
+    /// The policies to judge by, as the file has them now. `None` where everything passes.
+    fn rules_now(&mut self) -> Result<Option<Rc<Rules>>, Need> {
+        if !self.gateway.has_installed(&self.installed) {
+            let installed = self.gateway.installed();
+            let opened =
+                door::what_may(&installed.settings, &self.person.identity, &self.connection);
+            self.go_by(opened.map_err(Need::End)?);
+            self.installed = installed;
+        }
+        Ok(self.rules.clone())
+    }
+
     fn take_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id - 1
@@ -219,7 +313,8 @@ impl Gate {
                 self.reading.standard_strings = value == b"on";
             }
             Some((b"client_encoding", value)) => {
-                self.reading.ascii_safe = reading::is_ascii_safe(value)
+                self.reading.ascii_safe = reading::is_ascii_safe(value);
+                self.reading.utf8 = value == b"UTF8";
             }
             Some((b"application_name", value)) => {
                 self.person.application = Some(String::from_utf8_lossy(value).into_owned());
@@ -230,24 +325,40 @@ impl Gate {
     }
 }
 
-/// What becomes of a batch.
-pub(crate) enum Judgement<'a> {
-    /// All of it passes.
-    Cleared(Cleared<'a>),
-    Refused(Refusal),
+/// A message that was looked at.
+pub(crate) struct Seen {
+    pub(crate) tag: u8,
+    pub(crate) entry: Entry,
+    /// Where it stands in the batch, as far as it is there.
+    pub(crate) bytes: Range<usize>,
+    /// What the server gets in its place.
+    pub(crate) instead: Option<Vec<u8>>,
 }
 
-/// Judges a batch that has been looked at: its records are made durable, and then it may pass.
+/// Messages that have been looked at, and what else is there of the stream.
+pub(crate) struct Batch<'b, 's> {
+    pub(crate) bytes: &'b [u8],
+    /// Before this stands the end of a message that was replaced, which is dropped.
+    pub(crate) from: usize,
+    /// The answers have to come without a Sync.
+    pub(crate) flush: bool,
+    pub(crate) seen: &'s mut [Seen],
+}
+
+/// Judges a batch that has been looked at: its records are made durable, and then it may pass, or
+/// what stands in its place. If they can't be recorded, everything that would run something is
+/// replaced.
+///
 /// Until the grammar can prove that a statement only reads, nothing is sent before that; then the
 /// records of proven reads can become durable while PostgreSQL works, and the place to wait for
 /// them is before their replies are released. Not cancel-safe: dropped midway, the batch is
 /// recorded and not sent.
-pub(crate) async fn judge<'a>(gate: &RefCell<Gate>, batch: &'a [u8]) -> Judgement<'a> {
+pub(crate) async fn judge<'b>(gate: &RefCell<Gate>, batch: Batch<'b, '_>) -> Cleared<'b> {
     let (attempts, journal, durability) = {
         let mut gate = gate.borrow_mut();
         gate.record_lone(u64::MAX);
         if gate.attempts.is_empty() {
-            return Judgement::Cleared(Cleared(Cow::Borrowed(batch)));
+            return batch.cleared();
         }
         (std::mem::take(&mut gate.attempts), gate.journal.clone(), gate.durability)
     };
@@ -255,45 +366,37 @@ pub(crate) async fn judge<'a>(gate: &RefCell<Gate>, batch: &'a [u8]) -> Judgemen
     let mut gate = gate.borrow_mut();
     gate.attempts = attempts;
     gate.attempts.clear();
-    match recorded {
-        Ok(()) => Judgement::Cleared(Cleared(Cow::Borrowed(batch))),
-        Err(error) => {
-            // The journal itself has said so once; every statement would say it again.
-            tracing::debug!(session = gate.person.session, %error, "a batch is refused");
-            Judgement::Refused(Refusal::Unrecorded)
+    if let Err(error) = recorded {
+        // The journal itself has said so once; every statement would say it again.
+        tracing::debug!(session = gate.person.session, %error, "a batch is refused");
+        for seen in batch.seen.iter_mut() {
+            let bytes = batch.bytes.get(seen.bytes.clone()).unwrap_or_default();
+            gate.refuse(seen, bytes, &Refusal::Unrecorded);
         }
     }
+    batch.cleared()
 }
 
-/// A message of a batch that was refused, and its bytes as far as they are here.
-pub(crate) struct Held<'a> {
-    pub(crate) tag: u8,
-    pub(crate) entry: &'a mut Entry,
-    pub(crate) bytes: &'a [u8],
-}
-
-/// What PostgreSQL gets in place of a refused batch: `held` with everything that would run
-/// something replaced. `head` is the end of a message that passed before.
-pub(crate) fn substituted<'a>(
-    gate: &RefCell<Gate>,
-    refusal: &Refusal,
-    head: &[u8],
-    held: impl Iterator<Item = Held<'a>>,
-) -> Cleared<'static> {
-    let mut gate = gate.borrow_mut();
-    let mut out = head.to_vec();
-    for message in held {
-        let body = message.bytes.get(wire::frame::HEADER_BYTES..).unwrap_or_default();
-        if gate.substitute(message.tag, body, &mut out) {
-            if let Entry::Preparing { .. } = message.entry {
-                gate.memory.unprepare();
+impl<'b> Batch<'b, '_> {
+    fn cleared(self) -> Cleared<'b> {
+        let mut from = self.from;
+        if !self.flush && self.seen.iter().all(|seen| seen.instead.is_none()) {
+            return Cleared(Cow::Borrowed(self.bytes.get(from..).unwrap_or_default()));
+        }
+        let mut out = Vec::with_capacity(self.bytes.len());
+        for seen in self.seen.iter() {
+            if let Some(instead) = &seen.instead {
+                out.extend_from_slice(self.bytes.get(from..seen.bytes.start).unwrap_or_default());
+                out.extend_from_slice(instead);
+                from = seen.bytes.end;
             }
-            *message.entry = Entry::Refused(Box::new(refusal.clone()));
-        } else {
-            out.extend_from_slice(message.bytes);
         }
+        out.extend_from_slice(self.bytes.get(from..).unwrap_or_default());
+        if self.flush {
+            frontend::write_flush(&mut out);
+        }
+        Cleared(Cow::Owned(out))
     }
-    Cleared(Cow::Owned(out))
 }
 
 /// Records what has come of statements, before the last byte of their replies is out. An error
@@ -330,7 +433,7 @@ pub(crate) async fn record_outcomes(gate: &RefCell<Gate>) -> Result<(), Unrecord
 /// Appends, and waits until it is durable where somebody has to know.
 pub(crate) async fn record(
     journal: &Journal,
-    batch: &Batch,
+    batch: &event::Batch,
     durability: Durability,
     wait: bool,
 ) -> Result<(), Unrecorded> {

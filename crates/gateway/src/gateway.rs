@@ -207,6 +207,11 @@ impl Gateway {
     pub(crate) fn installed(&self) -> Arc<Installed> {
         self.installed.load_full()
     }
+
+    /// Whether this is what the gateway goes by now.
+    pub(crate) fn has_installed(&self, installed: &Arc<Installed>) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.installed.load()), Arc::as_ptr(installed))
+    }
 }
 
 impl Address {

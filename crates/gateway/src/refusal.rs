@@ -3,9 +3,16 @@
 //! wrong in full goes to the log.
 //! <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
 use identity::scram::ScramError;
+use policy::{Refused, RuleRef};
 use wire::backend::Report;
 use wire::startup::{StartupError, Version};
+
+use crate::gate::Unmet;
 
 /// Why a connection, a session or a statement is refused or ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,13 +72,65 @@ pub(crate) enum Refusal {
     /// The journal can't be written: a statement, a login.
     Unrecorded,
     OutcomeUnrecorded,
+    /// By the policies, or because no policy can be asked.
+    Denied(Box<Denied>),
+    /// No policy lets this identity in here; these can be asked for.
+    NothingOpen {
+        connection: String,
+        ask: Vec<Arc<str>>,
+    },
+    /// The policies say how long a session may last.
+    WindowOver,
+    /// A question of the gate's own has failed, so it can't go on.
+    QuestionFailed,
+}
+
+/// Why a statement is not sent as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Denied {
+    ByPolicy(Refused),
+    /// A person would have to agree, and nobody can be asked yet.
+    Held(RuleRef),
+    /// The rule has a condition that is not built yet.
+    NotBuilt(RuleRef),
+    /// What the grammar says.
+    Syntax(String),
+    NoSuchRelation(String),
+    NoSuchColumn(String),
+    NoSuchFunction(String),
+    NoSuchSchema(String),
+    NoSuchType(String),
+    OtherDatabase(String),
+    NoSuchStatement(String),
+    NoSuchCursor(String),
+    NoSuchPortal(String),
+    /// What the server keeps of a prepared statement means another thing now.
+    PlanChanged,
+    /// A portal was opened under other policies.
+    PortalJudgedBefore,
+    /// What stands before it in the same string changes what it means.
+    Alone,
+    /// A name has two meanings, and the text can't be made to say which.
+    TwoMeanings,
+    /// A message that is not what its tag says, or longer than is looked at.
+    Unreadable,
+    /// A start-up packet's `options` that are more than settings.
+    Options,
+    Unmet(Unmet),
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Refusal::Denied(Box::new(denied))
+    }
 }
 
 /// A refusal in the words of the protocol.
 pub(crate) struct Words {
     pub(crate) sqlstate: String,
     pub(crate) message: String,
-    pub(crate) hint: Option<&'static str>,
+    pub(crate) detail: Option<String>,
+    pub(crate) hint: Option<Cow<'static, str>>,
 }
 
 impl Refusal {
@@ -86,8 +145,8 @@ impl Refusal {
             severity,
             code: &words.sqlstate,
             message: &words.message,
-            detail: None,
-            hint: words.hint,
+            detail: words.detail.as_deref(),
+            hint: words.hint.as_deref(),
         }
         .write_error(out);
     }
@@ -108,11 +167,68 @@ impl Refusal {
             }
             _ => sqlstate.to_owned(),
         };
-        Words { sqlstate, message, hint }
+        Words { sqlstate, message, detail: self.detail(), hint }
     }
 
-    fn own_words(&self) -> (&'static str, String, Option<&'static str>) {
+    /// For programs: what it was, by a name that stays.
+    fn detail(&self) -> Option<String> {
+        let mut out = Json::new();
         match self {
+            Refusal::Denied(denied) => denied.detail(&mut out),
+            Refusal::NothingOpen { ask, .. } => {
+                out.text("code", "nothing_open");
+                out.flag("ask", !ask.is_empty());
+                out.list("policies", ask.iter().map(|name| &**name));
+            }
+            Refusal::WindowOver => {
+                out.text("code", "window_over");
+                out.flag("ask", true);
+            }
+            _ => return None,
+        }
+        Some(out.done())
+    }
+
+    /// The rule that refused it, if it was one.
+    pub(crate) fn rule(&self) -> Option<&RuleRef> {
+        match self {
+            Refusal::Denied(denied) => denied.rule(),
+            _ => None,
+        }
+    }
+
+    fn own_words(&self) -> (&'static str, String, Option<Cow<'static, str>>) {
+        let (sqlstate, message, hint) = match self {
+            Refusal::Denied(denied) => return denied.words(),
+            Refusal::NothingOpen { connection, ask } => {
+                let message = format!("no policy lets you into connection \"{connection}\"");
+                let hint = match ask.as_slice() {
+                    [] => "Whoever keeps Gatepost's file can write a policy that names you.".into(),
+                    ask => format!(
+                        "These policies can be asked for, once somebody can be asked: {}.",
+                        ask.join(", ")
+                    ),
+                };
+                return ("28000", message, Some(hint.into()));
+            }
+            other => other.plain_words(),
+        };
+        (sqlstate, message, hint.map(Cow::Borrowed))
+    }
+
+    fn plain_words(&self) -> (&'static str, String, Option<&'static str>) {
+        match self {
+            Refusal::Denied(_) | Refusal::NothingOpen { .. } => ("42501", String::new(), None),
+            Refusal::WindowOver => (
+                "57P01",
+                "terminating connection: the time that the policies give a session is over".into(),
+                Some("Connect again: a new session has a window of its own."),
+            ),
+            Refusal::QuestionFailed => (
+                "58000",
+                "Gatepost could not ask the database what your next statement means".into(),
+                Some("Connect again. Gatepost's log has what the database said."),
+            ),
             Refusal::Startup(error) => ("08P01", error.to_string(), None),
             Refusal::MessageLength => ("08P01", "invalid message length".into(), None),
             Refusal::UnsupportedVersion(Version { major, minor }) => (
@@ -265,6 +381,277 @@ impl Refusal {
             ),
         }
     }
+}
+
+impl Denied {
+    fn rule(&self) -> Option<&RuleRef> {
+        match self {
+            Denied::ByPolicy(refused) => refused.rule.as_ref(),
+            Denied::Held(rule) | Denied::NotBuilt(rule) => Some(rule),
+            _ => None,
+        }
+    }
+
+    /// A name for programs. These stay.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Denied::ByPolicy(refused) => refused.code.as_str(),
+            Denied::Held(_) => "held",
+            Denied::NotBuilt(_) => "not_built",
+            Denied::Syntax(_)
+            | Denied::NoSuchRelation(_)
+            | Denied::NoSuchColumn(_)
+            | Denied::NoSuchFunction(_)
+            | Denied::NoSuchSchema(_)
+            | Denied::NoSuchType(_)
+            | Denied::OtherDatabase(_) => "not_understood",
+            Denied::NoSuchStatement(_) | Denied::NoSuchCursor(_) | Denied::NoSuchPortal(_) => {
+                "unknown_name"
+            }
+            Denied::PlanChanged => "plan_changed",
+            Denied::PortalJudgedBefore => "policies_changed",
+            Denied::Alone => "send_it_alone",
+            Denied::TwoMeanings | Denied::Unreadable | Denied::Options => "not_understood",
+            Denied::Unmet(unmet) => match unmet {
+                Unmet::Deaf => "server_not_listening",
+                Unmet::Aborted => "transaction_aborted",
+                Unmet::Cancelled { .. } => "cancelled",
+                Unmet::Unreadable => "not_understood",
+                Unmet::NoCatalog => "no_catalog",
+                Unmet::Path => "path_hides_system",
+            },
+        }
+    }
+
+    fn detail(&self, out: &mut Json) {
+        out.text("code", self.code());
+        if let Some(rule) = self.rule() {
+            out.text("policy", &rule.policy);
+            out.text("rule", &rule.rule);
+            out.number("line", rule.line);
+        }
+        let (missing, ask) = match self {
+            Denied::ByPolicy(refused) => (refused.missing.as_slice(), refused.ask.as_slice()),
+            _ => (&[][..], &[][..]),
+        };
+        let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        out.list("missing", missing.iter().map(String::as_str));
+        out.flag("ask", !ask.is_empty());
+        if !ask.is_empty() {
+            out.list("policies", ask.iter().map(|name| &**name));
+        }
+    }
+
+    fn words(&self) -> (&'static str, String, Option<Cow<'static, str>>) {
+        let plain = |sqlstate, message: &str, hint: &'static str| {
+            (sqlstate, message.to_owned(), Some(Cow::Borrowed(hint)))
+        };
+        match self {
+            Denied::ByPolicy(refused) => {
+                let hint = match refused.ask.as_slice() {
+                    [] => "Whoever keeps Gatepost's policies can allow it; repeating it will not help."
+                        .into(),
+                    ask => format!("It would pass under these policies: {}.", ask.join(", ")),
+                };
+                ("42501", refused.sentence.clone(), Some(hint.into()))
+            }
+            Denied::Held(rule) => (
+                "ZP001",
+                format!("This statement has to wait for a person to agree, by {rule}."),
+                Some("Nobody can be asked yet: holds are not built.".into()),
+            ),
+            Denied::NotBuilt(rule) => (
+                "0A000",
+                format!(
+                    "This statement stands under a condition that is not built yet, of {rule}."
+                ),
+                None,
+            ),
+            Denied::Syntax(message) => ("42601", message.clone(), None),
+            Denied::NoSuchRelation(name) => {
+                ("42P01", format!("relation \"{name}\" does not exist"), None)
+            }
+            Denied::NoSuchColumn(name) => {
+                ("42703", format!("column \"{name}\" does not exist"), None)
+            }
+            Denied::NoSuchFunction(name) => {
+                ("42883", format!("function {name} does not exist"), None)
+            }
+            Denied::NoSuchSchema(name) => {
+                ("3F000", format!("schema \"{name}\" does not exist"), None)
+            }
+            Denied::NoSuchType(name) => ("42704", format!("type \"{name}\" does not exist"), None),
+            Denied::OtherDatabase(name) => {
+                ("0A000", format!("cross-database references are not implemented: {name}"), None)
+            }
+            Denied::NoSuchStatement(name) if name.is_empty() => {
+                ("26000", "unnamed prepared statement does not exist".into(), None)
+            }
+            Denied::NoSuchStatement(name) => (
+                "26000",
+                format!("prepared statement \"{name}\" does not exist"),
+                Some("Gatepost runs what it has seen being prepared. Prepare it again.".into()),
+            ),
+            Denied::NoSuchCursor(name) => (
+                "34000",
+                format!("cursor \"{name}\" does not exist"),
+                Some("Gatepost fetches from cursors that it has seen being opened.".into()),
+            ),
+            Denied::NoSuchPortal(name) => {
+                ("34000", format!("portal \"{name}\" does not exist"), None)
+            }
+            Denied::PlanChanged => plain(
+                "0A000",
+                "cached plan must not change result type",
+                "What its names mean has changed since it was prepared. Prepare it again.",
+            ),
+            Denied::PortalJudgedBefore => plain(
+                "42501",
+                "The policies have changed since this portal was opened.",
+                "Open it again.",
+            ),
+            Denied::Alone => plain(
+                "0A000",
+                "What stands before this statement in the same string may change what it means.",
+                "Send it by itself.",
+            ),
+            Denied::TwoMeanings => plain(
+                "0A000",
+                "A name in this statement could mean two things.",
+                "Write it with its schema, or use client_encoding UTF8.",
+            ),
+            Denied::Unreadable => plain(
+                "42501",
+                "This message can't be read, or is too long to be judged.",
+                "Send a shorter one.",
+            ),
+            Denied::Options => plain(
+                "42501",
+                "The startup parameter `options` holds more than settings.",
+                "Write it as `-c name=value`.",
+            ),
+            Denied::Unmet(unmet) => unmet.words(),
+        }
+    }
+}
+
+impl Unmet {
+    fn words(&self) -> (&'static str, String, Option<Cow<'static, str>>) {
+        let plain = |sqlstate, message: &str, hint: &'static str| {
+            (sqlstate, message.to_owned(), Some(Cow::Borrowed(hint)))
+        };
+        match self {
+            Unmet::Deaf => plain(
+                "55000",
+                "The server does not answer now, so what this statement means can't be asked.",
+                "End the COPY, or send Sync, before the next statement.",
+            ),
+            Unmet::Aborted => (
+                "25P02",
+                "current transaction is aborted, commands ignored until end of transaction block"
+                    .into(),
+                None,
+            ),
+            Unmet::Cancelled { message } => ("57014", message.clone(), None),
+            Unmet::Unreadable => plain(
+                "42501",
+                "Names of this session can't be read in its encoding.",
+                "Use client_encoding UTF8.",
+            ),
+            Unmet::NoCatalog => plain(
+                "58000",
+                "Gatepost can't read now what the database holds, so it can't judge statements",
+                "Its log says why. Try again later.",
+            ),
+            Unmet::Path => plain(
+                "42501",
+                "The search_path puts other schemas before pg_catalog.",
+                "Set search_path without pg_catalog: it comes first then.",
+            ),
+        }
+    }
+}
+
+/// An object of JSON, written field by field.
+struct Json(String);
+
+impl Json {
+    fn new() -> Json {
+        Json("{".to_owned())
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
+        self.string(name);
+        self.0.push(':');
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        self.name(name);
+        self.string(text);
+    }
+
+    fn number(&mut self, name: &str, number: u32) {
+        self.name(name);
+        self.0.push_str(&number.to_string());
+    }
+
+    fn flag(&mut self, name: &str, flag: bool) {
+        self.name(name);
+        self.0.push_str(if flag { "true" } else { "false" });
+    }
+
+    fn list<'t>(&mut self, name: &str, texts: impl Iterator<Item = &'t str>) {
+        self.name(name);
+        self.0.push('[');
+        for (at, text) in texts.enumerate() {
+            if at > 0 {
+                self.0.push(',');
+            }
+            self.string(text);
+        }
+        self.0.push(']');
+    }
+
+    fn string(&mut self, text: &str) {
+        self.0.push('"');
+        for character in text.chars() {
+            match character {
+                '"' => self.0.push_str("\\\""),
+                '\\' => self.0.push_str("\\\\"),
+                control if control.is_control() => {
+                    // Writing to a String can't fail.
+                    let _ = write!(self.0, "\\u{:04x}", u32::from(control));
+                }
+                other => self.0.push(other),
+            }
+        }
+        self.0.push('"');
+    }
+
+    fn done(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
+}
+
+/// Said to a session whose time is nearly over.
+pub(crate) fn write_window_notice(seconds: u64, out: &mut Vec<u8>) {
+    Report {
+        severity: "NOTICE",
+        code: "57P01",
+        message: &format!("this session ends in {seconds} s: the policies give it no longer"),
+        detail: Some("{\"code\":\"window_ends\",\"ask\":true}"),
+        hint: Some("Connect again then: a new session has a window of its own."),
+    }
+    .write_notice(out);
+}
+
+/// A statement that somebody has cancelled, or a timeout of the client's.
+pub(crate) fn is_cancelled(sqlstate: &[u8]) -> bool {
+    matches!(sqlstate, b"57014" | b"55P03")
 }
 
 /// SQLSTATEs of a server's login under which its message is about what the client asked for, not

@@ -2,6 +2,8 @@
 //! share the account of what is outstanding and the gate. Bytes that nobody has to look at are
 //! moved as they came, a batch to a write.
 
+mod asking;
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
@@ -16,10 +18,10 @@ use wire::exchange::{Exchange, Reply, Sent, Unexpected};
 use wire::frame::{FrameError, HEADER_BYTES, Walker};
 use wire::frontend;
 
-use crate::gate::{self, Entry, Gate, Held, Judgement, ToServer};
+use crate::gate::{self, Batch, Entry, Failure, Gate, Looked, Need, Seen, ToServer};
 use crate::line::Line;
 use crate::metrics::{Metrics, Refused};
-use crate::refusal::Refusal;
+use crate::refusal::{self, Refusal};
 use crate::roster::Attendee;
 use crate::stream::Stream;
 
@@ -30,6 +32,9 @@ const BUFFER_BYTES_MAX: usize = 128 << 10;
 
 /// How long a peer may take to take our last words.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long before its end a session is told of it.
+const WINDOW_NOTICE: Duration = Duration::from_secs(60);
 
 /// One side of a session: its socket, and what was read of it before the session began.
 pub(crate) struct Leg {
@@ -50,6 +55,8 @@ pub(crate) struct Session<'a> {
     pub(crate) gate: Gate,
     pub(crate) attendee: Arc<Attendee>,
     pub(crate) idle_timeout: Option<Duration>,
+    /// How long the policies let it last.
+    pub(crate) window: Option<Duration>,
     pub(crate) metrics: &'a Metrics,
 }
 
@@ -66,6 +73,11 @@ pub(crate) enum End {
     AccountLost(Unexpected),
     /// An outcome that had to be durable before its reply is out could not be recorded.
     Unrecorded(audit::Unrecorded),
+    /// A question of the gate's own had no answer.
+    Unanswered(Failure),
+    /// Nothing is open for it any more.
+    Closed(Refusal),
+    WindowOver,
     Ordered,
     Idle(Duration),
 }
@@ -79,8 +91,13 @@ struct Shared {
     /// The client has said Terminate.
     terminated: Cell<bool>,
     heard: Cell<Instant>,
-    /// The exchange was full and has room again.
-    room: Notify,
+    /// The loop of the messages waits for replies: for room in the account, or for answers.
+    waiting: Cell<bool>,
+    /// Some have come.
+    progress: Notify,
+    /// What we say to the client between two replies.
+    words: RefCell<Vec<u8>>,
+    said: Notify,
 }
 
 impl Shared {
@@ -100,14 +117,17 @@ impl Session<'_> {
             writing: Cell::new(false),
             terminated: Cell::new(false),
             heard: Cell::new(Instant::now()),
-            room: Notify::new(),
+            waiting: Cell::new(false),
+            progress: Notify::new(),
+            words: RefCell::default(),
+            said: Notify::new(),
         };
         let (mut from_client, mut to_client) = tokio::io::split(self.client.stream);
         let (mut from_server, to_server) = tokio::io::split(self.server.stream);
         let mut to_server = ToServer::new(to_server);
         let mut replies = Replies {
             buffer: Buffer::holding(self.server.received),
-            walker: Walker::new(gate::wanted_of_replies),
+            walker: Walker::new(gate::wanted_of_replies_alone),
             shared: &shared,
             attendee: &self.attendee,
             metrics: self.metrics,
@@ -126,6 +146,7 @@ impl Session<'_> {
             end = replies.run(&mut from_server, &mut to_client) => end,
             end = messages.run(&mut from_client, &mut to_server) => end,
             end = overseer(&shared, &self.attendee, self.idle_timeout) => end,
+            end = window_over(&shared, self.window) => end,
         };
         let between_replies = !shared.writing.get() && replies.walker.between_frames();
         let running = !shared.exchange.borrow().is_quiet();
@@ -182,21 +203,25 @@ struct Messages<'a> {
     metrics: &'a Metrics,
 }
 
-/// A message in the buffer.
-struct Seen {
-    tag: u8,
-    entry: Entry,
-    bytes: Range<usize>,
+/// Why no more of the buffer was looked at.
+enum Stopped {
+    /// There is no more, or not enough of it.
+    Short,
+    /// There is no room in the account or in the gate.
+    Full,
+    /// The gate has to know something before it can say what becomes of the next message.
+    Needs(Need),
 }
 
 impl Messages<'_> {
     async fn run(&mut self, client: &mut ReadHalf<Stream>, server: &mut ToServer) -> End {
         loop {
-            let (ready, is_full) = match self.look() {
+            let (ready, stopped) = match self.look() {
                 Ok(looked) => looked,
                 Err(error) => return End::ClientBroke(error),
             };
-            if ready > 0 && self.pass_on(ready, server).await.is_err() {
+            let waits_for_answers = matches!(stopped, Stopped::Needs(_));
+            if ready > 0 && self.pass_on(ready, waits_for_answers, server).await.is_err() {
                 // The server has closed. Its last words may still be on their way to us, and the
                 // other loop ends the session behind them.
                 return std::future::pending().await;
@@ -204,12 +229,17 @@ impl Messages<'_> {
             if self.shared.terminated.get() {
                 return std::future::pending().await;
             }
-            if is_full {
-                // What is in the buffer goes first: reading on would only make it longer.
-                if self.shared.exchange.borrow().room() == 0 {
-                    self.shared.room.notified().await;
+            match stopped {
+                Stopped::Short => {}
+                Stopped::Full => {
+                    // What is in the buffer goes first: reading on would only make it longer.
+                    self.shared.wait_until(|shared| shared.exchange.borrow().room() > 0).await;
+                    continue;
                 }
-                continue;
+                Stopped::Needs(need) => match self.settle(need, client, server).await {
+                    Ok(()) => continue,
+                    Err(end) => return end,
+                },
             }
             match self.buffer.fill(client).await {
                 Ok(0) => return End::ClientGone(None),
@@ -220,56 +250,63 @@ impl Messages<'_> {
     }
 
     /// Shows the gate what is in the buffer, as far as there is room in the account and in the
-    /// gate. The bytes up to the result are a batch; `true` if there was no room for more.
-    fn look(&mut self) -> Result<(usize, bool), FrameError> {
+    /// gate, and as far as the gate can say what becomes of it. The bytes up to the result are a
+    /// batch.
+    fn look(&mut self) -> Result<(usize, Stopped), FrameError> {
         let mut gate = self.shared.gate.borrow_mut();
         let room = self.shared.exchange.borrow().room();
         let mut at = 0;
         while !self.shared.terminated.get() {
             if self.seen.len() >= room || gate.is_full() {
-                return Ok((at, true));
+                return Ok((at, Stopped::Full));
             }
             let Some(frame) = self.walker.next(&self.buffer.bytes, &mut at)? else {
                 break;
             };
             let bytes = at - HEADER_BYTES - frame.body.len()..at;
-            self.seen.push(Seen { tag: frame.tag, entry: gate.look(&frame), bytes });
+            match gate.look(&frame) {
+                Ok(Looked { entry, instead }) => {
+                    self.seen.push(Seen { tag: frame.tag, entry, bytes, instead });
+                }
+                Err(need) => {
+                    self.walker = Walker::new(gate::wanted_of_messages);
+                    return Ok((bytes.start, Stopped::Needs(need)));
+                }
+            }
             self.shared.terminated.set(frame.tag == frontend::TERMINATE);
         }
-        Ok((at, false))
+        Ok((at, Stopped::Short))
     }
 
-    /// Sends the batch that was looked at, or what the gate puts in its place.
-    async fn pass_on(&mut self, ready: usize, server: &mut ToServer) -> io::Result<()> {
+    /// Sends the batch that was looked at, or what the gate puts in its place. With `flush` its
+    /// answers come without a Sync.
+    async fn pass_on(
+        &mut self,
+        ready: usize,
+        flush: bool,
+        server: &mut ToServer,
+    ) -> io::Result<()> {
         let Shared { gate, exchange, .. } = self.shared;
         let bytes = &self.buffer.bytes;
-        let batch = bytes.get(..ready).unwrap_or_default();
-        self.metrics.bytes_from_clients.inc_by(batch.len() as u64);
-        let head = match self.seen.first() {
-            Some(first) => first.bytes.start,
-            None => ready,
-        };
-        let cleared = match gate::judge(gate, batch).await {
-            Judgement::Cleared(cleared) if !self.is_swallowing => cleared,
-            Judgement::Cleared(cleared) => cleared.without(head),
-            Judgement::Refused(refusal) => {
-                let label = Refused { sqlstate: refusal.label() };
-                self.metrics.refusals.get_or_create(&label).inc();
-                let head = bytes.get(..head).filter(|_| !self.is_swallowing).unwrap_or_default();
-                let held = self.seen.iter_mut().map(|seen| Held {
-                    tag: seen.tag,
-                    entry: &mut seen.entry,
-                    bytes: bytes.get(seen.bytes.clone()).unwrap_or_default(),
-                });
-                gate::substituted(gate, &refusal, head, held)
-            }
-        };
+        self.metrics.bytes_from_clients.inc_by(ready as u64);
+        // What comes of a message that was replaced is dropped.
+        let mut from = 0;
+        if std::mem::take(&mut self.is_swallowing) {
+            from = self.seen.first().map_or(ready, |first| first.bytes.start);
+            self.is_swallowing = self.seen.is_empty();
+        }
+        let bytes = bytes.get(..ready).unwrap_or_default();
+        let cleared = gate::judge(gate, Batch { bytes, from, flush, seen: &mut self.seen }).await;
         if let Some(last) = self.seen.last() {
-            self.is_swallowing = matches!(last.entry, Entry::Refused(_));
+            self.is_swallowing = last.instead.is_some();
         }
         {
             let mut exchange = exchange.borrow_mut();
             for seen in self.seen.drain(..) {
+                if let Entry::Refused(turned) = &seen.entry {
+                    let label = Refused { sqlstate: turned.refusal.label() };
+                    self.metrics.refusals.get_or_create(&label).inc();
+                }
                 exchange.sent(gate::tag_sent(seen.tag, &seen.entry), seen.entry);
             }
             let mut gate = gate.borrow_mut();
@@ -283,6 +320,17 @@ impl Messages<'_> {
         let sent = server.send(cleared).await;
         self.buffer.consume(ready);
         sent
+    }
+}
+
+impl Shared {
+    /// Waits for replies until `is_so`. Cancel-safe.
+    async fn wait_until(&self, is_so: impl Fn(&Shared) -> bool) {
+        while !is_so(self) {
+            self.waiting.set(true);
+            self.progress.notified().await;
+        }
+        self.waiting.set(false);
     }
 }
 
@@ -314,7 +362,7 @@ impl Replies<'_> {
                 self.shared.writing.set(true);
                 if let Err(error) = gate::record_outcomes(&self.shared.gate).await {
                     // The batch is held back whole, and our words may take its place.
-                    self.walker = Walker::new(gate::wanted_of_replies);
+                    self.walker = Walker::new(gate::wanted_of_replies_alone);
                     self.shared.writing.set(!begins_between_frames);
                     return End::Unrecorded(error);
                 }
@@ -331,7 +379,19 @@ impl Replies<'_> {
             if self.attendee.is_told_to_end() && self.shared.is_quiet() {
                 return End::Ordered;
             }
-            match self.buffer.fill(server).await {
+            let may_speak = self.walker.between_frames() && self.buffer.bytes.is_empty();
+            let read = tokio::select! {
+                biased;
+                () = self.shared.said.notified(), if may_speak => {
+                    let words = self.shared.words.take();
+                    if let Err(error) = say(&words, client).await {
+                        return End::ClientGone(Some(error));
+                    }
+                    continue;
+                }
+                read = self.buffer.fill(server) => read,
+            };
+            match read {
                 Ok(0) if self.shared.terminated.get() => return End::Terminated,
                 Ok(0) => return End::ServerGone(None),
                 Ok(_) => {}
@@ -363,8 +423,8 @@ impl Replies<'_> {
     fn account(&mut self) -> Answered {
         let mut exchange = self.shared.exchange.borrow_mut();
         let mut gate = self.shared.gate.borrow_mut();
-        let was_full = exchange.room() == 0;
         let mut statements = 0;
+        self.walker.want(gate.wanted_of_replies());
         let mut answered = Answered { ready: 0, replaced: Vec::new(), end: None };
         let at = &mut answered.ready;
         loop {
@@ -383,8 +443,7 @@ impl Replies<'_> {
                     if let Sent::Query | Sent::Execute | Sent::FunctionCall = sent {
                         statements += 1;
                     }
-                    gate.answered(entry, &frame);
-                    None
+                    gate.answered(entry, &frame)
                 }
                 Ok(Reply::Failed(_, entry)) => {
                     let ours = gate.failed(entry, &frame);
@@ -398,7 +457,7 @@ impl Replies<'_> {
                 Err(unexpected) => {
                     // It is held back whole, so what we say takes its place in the stream.
                     *at = start;
-                    self.walker = Walker::new(gate::wanted_of_replies);
+                    self.walker = Walker::new(gate::wanted_of_replies_alone);
                     answered.end = Some(End::AccountLost(unexpected));
                     break;
                 }
@@ -407,8 +466,8 @@ impl Replies<'_> {
                 answered.replaced.push((start..*at, ours));
             }
         }
-        if was_full && exchange.room() > 0 {
-            self.shared.room.notify_one();
+        if self.shared.waiting.take() {
+            self.shared.progress.notify_one();
         }
         if statements > 0 {
             self.metrics.statements.inc_by(statements);
@@ -442,6 +501,27 @@ async fn overseer(shared: &Shared, attendee: &Attendee, idle_timeout: Option<Dur
             }
         }
     }
+}
+
+/// Ends a session when its time is over, whatever it does then, and says so a while before.
+async fn window_over(shared: &Shared, window: Option<Duration>) -> End {
+    let Some(window) = window else { return std::future::pending().await };
+    // The session begins here.
+    let end = Instant::now() + window;
+    if let Some(before) = end.checked_sub(WINDOW_NOTICE)
+        && before > Instant::now()
+    {
+        sleep_until(before).await;
+        refusal::write_window_notice(WINDOW_NOTICE.as_secs(), &mut shared.words.borrow_mut());
+        shared.said.notify_one();
+    }
+    sleep_until(end).await;
+    End::WindowOver
+}
+
+async fn say(words: &[u8], client: &mut WriteHalf<Stream>) -> io::Result<()> {
+    client.write_all(words).await?;
+    client.flush().await
 }
 
 /// Bytes read and not yet passed on.
@@ -482,7 +562,7 @@ impl Buffer {
 
 impl End {
     pub(crate) fn is_fault(&self) -> bool {
-        matches!(self, End::AccountLost(_))
+        matches!(self, End::AccountLost(_) | End::Unanswered(_))
     }
 
     /// What the client is told. Where a peer has gone, nobody is there to tell.
@@ -492,6 +572,9 @@ impl End {
             End::ClientBroke(_) => Some(Refusal::MessageLength),
             End::ServerBroke(_) | End::AccountLost(_) => Some(Refusal::AccountLost),
             End::Unrecorded(_) => Some(Refusal::OutcomeUnrecorded),
+            End::Unanswered(_) => Some(Refusal::QuestionFailed),
+            End::Closed(refusal) => Some(refusal.clone()),
+            End::WindowOver => Some(Refusal::WindowOver),
             End::Ordered => Some(Refusal::Stopping),
             End::Idle(time) => Some(Refusal::IdleTimeout { seconds: time.as_secs() }),
         }
@@ -510,6 +593,9 @@ impl fmt::Display for End {
             End::ServerBroke(error) => write!(f, "the server broke the protocol: {error}"),
             End::AccountLost(unexpected) => write!(f, "the account was lost: {unexpected}"),
             End::Unrecorded(error) => write!(f, "an outcome could not be recorded: {error}"),
+            End::Unanswered(failure) => write!(f, "the gate got no answer: {failure}"),
+            End::Closed(refusal) => f.write_str(&refusal.words().message),
+            End::WindowOver => f.write_str("its window is over"),
             End::Ordered => f.write_str("it was told to end"),
             End::Idle(time) => write!(f, "no statement for {} s", time.as_secs()),
         }

@@ -109,6 +109,10 @@ impl Report<'_> {
         self.write(out, ERROR);
     }
 
+    pub fn write_notice(&self, out: &mut Vec<u8>) {
+        self.write(out, NOTICE);
+    }
+
     fn write(&self, out: &mut Vec<u8>, tag: u8) {
         let fields = [
             (b'S', Some(self.severity)),
@@ -128,6 +132,11 @@ impl Report<'_> {
             out.push(0);
         });
     }
+}
+
+/// An error whose fields stand in `body` already.
+pub fn write_error_body(out: &mut Vec<u8>, body: &[u8]) {
+    frame::write(out, ERROR, |out| out.extend_from_slice(body));
 }
 
 /// What we want to know of a server's error. Its other fields can be long and come later, so a

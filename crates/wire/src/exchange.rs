@@ -66,6 +66,21 @@ pub struct Unexpected {
     pub head: Option<Sent>,
 }
 
+/// Where a conversation stands, for somebody who wants to say something of his own in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Everything that was sent has been answered, and what is sent next will be.
+    Clear {
+        /// A ReadyForQuery was the last of it. Else the series has not seen its Sync.
+        ready: bool,
+    },
+    /// Answers are due, and nobody has to say more for them than Flush.
+    Answering,
+    /// The server skips to the next Sync or reads the data of a COPY, or it can't be known
+    /// whether it does. It answers nothing before the client goes on.
+    Deaf,
+}
+
 #[derive(Debug)]
 pub struct Exchange<T> {
     /// What was sent and is not yet answered to its end, oldest first. Never begins with
@@ -84,6 +99,8 @@ pub struct Exchange<T> {
     /// After such a COPY: what is outstanding is answered if one of those Syncs was not
     /// swallowed, and skipped up to the next Sync if they all were. The replies will show.
     in_doubt: bool,
+    /// Nothing has been answered since the last ReadyForQuery.
+    ready: bool,
     /// What an error has made the server skip, until somebody asks.
     skipped: Vec<T>,
 }
@@ -97,6 +114,7 @@ impl<T> Default for Exchange<T> {
             skipping: false,
             perhaps_swallowed: 0,
             in_doubt: false,
+            ready: true,
             skipped: Vec::new(),
         }
     }
@@ -110,6 +128,16 @@ impl<T> Exchange<T> {
     /// Every message sent has been answered to its end.
     pub fn is_quiet(&self) -> bool {
         self.outstanding.is_empty() && !self.skipping && !self.in_doubt
+    }
+
+    pub fn standing(&self) -> Standing {
+        let reads = || !self.outstanding.iter().any(|&(sent, _)| sent == Sent::CopyEnd);
+        match self.outstanding.is_empty() {
+            _ if self.skipping || self.in_doubt => Standing::Deaf,
+            true => Standing::Clear { ready: self.ready },
+            false if self.copying_in && reads() => Standing::Deaf,
+            false => Standing::Answering,
+        }
     }
 
     /// How many more messages may be sent before some are answered.
@@ -160,6 +188,7 @@ impl<T> Exchange<T> {
         if matches!(tag, backend::NOTICE | backend::NOTIFICATION | backend::PARAMETER_STATUS) {
             return Ok(Reply::Aside);
         }
+        self.ready = tag == backend::READY_FOR_QUERY;
         let Some(&(head, _)) = self.outstanding.front() else {
             return self.unasked(tag, None);
         };
@@ -403,6 +432,31 @@ mod tests {
         {
             let exchange = play(conversation).unwrap_or_else(|e| panic!("{conversation}: {e}"));
             assert!(!exchange.is_quiet(), "{conversation}: {exchange:?}");
+        }
+    }
+
+    #[test]
+    fn where_a_conversation_stands() {
+        let clear = |ready| Standing::Clear { ready };
+        for (conversation, standing) in [
+            ("", clear(true)),
+            (">Q", Standing::Answering),
+            (">Q <TDCZ", clear(true)),
+            (">PB <12", clear(false)),
+            (">PB <1", Standing::Answering),
+            (">PBES <12CZ", clear(true)),
+            (">PBES <12C", Standing::Answering),
+            (">P <E", Standing::Deaf),
+            (">P <E >S", Standing::Answering),
+            (">P <E >S <Z", clear(true)),
+            (">Q <G", Standing::Deaf),
+            (">Q <G >dc", Standing::Answering),
+            (">Q <G >dc <C <G", Standing::Deaf),
+            // The Sync before the end of the data was swallowed: the series goes on.
+            (">PBES <12G >dc <C", clear(false)),
+            (">PBES >dS <12G <E", Standing::Deaf),
+        ] {
+            assert_eq!(play(conversation).unwrap().standing(), standing, "{conversation}");
         }
     }
 

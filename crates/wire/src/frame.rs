@@ -42,6 +42,11 @@ impl Walker {
         Walker { rest: 0, wanted }
     }
 
+    /// From the next frame on, another part of each has to be looked at.
+    pub fn want(&mut self, wanted: fn(u8) -> usize) {
+        self.wanted = wanted;
+    }
+
     /// The next frame that begins in `bytes` at or after `*at`. `*at` moves over everything that
     /// is now understood: what lies before it may be passed on, what lies behind it must be kept
     /// and shown again with more bytes behind it.

@@ -187,11 +187,47 @@ pub fn write_query(out: &mut Vec<u8>, text: &str) {
 }
 
 pub fn write_parse(out: &mut Vec<u8>, name: &[u8], text: &str) {
+    write_parse_of(out, name, text, &[]);
+}
+
+/// With the types of parameters, as [`Parse`] has them.
+pub fn write_parse_of(out: &mut Vec<u8>, name: &[u8], text: &str, types: &[u32]) {
     frame::write(out, PARSE, |out| {
         frame::write_cstr(out, name);
         frame::write_cstr(out, text.as_bytes());
-        out.extend_from_slice(&0i16.to_be_bytes());
+        // A message that was read has no more than fit.
+        out.extend_from_slice(&u16::try_from(types.len()).unwrap_or(0).to_be_bytes());
+        types.iter().for_each(|oid| out.extend_from_slice(&oid.to_be_bytes()));
     });
+}
+
+/// Asks a statement without parameters, from Parse to Close, under a `name` of its own for statement
+/// and portal. It leaves nothing behind; what makes the answers come is the caller's to send.
+pub fn write_question(out: &mut Vec<u8>, name: &[u8], text: &str) {
+    write_parse(out, name, text);
+    frame::write(out, BIND, |out| {
+        frame::write_cstr(out, name);
+        frame::write_cstr(out, name);
+        out.extend_from_slice(&[0; 6]);
+    });
+    frame::write(out, EXECUTE, |out| {
+        frame::write_cstr(out, name);
+        out.extend_from_slice(&0i32.to_be_bytes());
+    });
+    for what in [b'P', b'S'] {
+        frame::write(out, CLOSE, |out| {
+            out.push(what);
+            frame::write_cstr(out, name);
+        });
+    }
+}
+
+pub fn write_sync(out: &mut Vec<u8>) {
+    frame::write(out, SYNC, |_| {});
+}
+
+pub fn write_flush(out: &mut Vec<u8>) {
+    frame::write(out, FLUSH, |_| {});
 }
 
 /// A call without arguments, of text results.

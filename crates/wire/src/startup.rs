@@ -118,6 +118,44 @@ fn startup(version: i32, mut body: Body<'_>) -> Result<Startup, StartupError> {
     Ok(Startup { version, parameters })
 }
 
+/// The settings in a start-up packet's `options`: arguments of a server's command line, of which
+/// `-c name=value` and `--name=value` make settings. `None` if there is anything else in them.
+/// <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-OPTIONS>
+pub fn options(text: &str) -> Option<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    let mut arguments = arguments(text).into_iter();
+    while let Some(argument) = arguments.next() {
+        let setting = match argument.strip_prefix("--").or_else(|| argument.strip_prefix("-c")) {
+            Some("") if argument == "-c" => arguments.next()?,
+            Some(setting) => setting.to_owned(),
+            None => return None,
+        };
+        let (name, value) = setting.split_once('=')?;
+        // On a command line a server takes either mark.
+        found.push((name.replace('-', "_"), value.to_owned()));
+    }
+    Some(found)
+}
+
+/// Between white space; a backslash makes the next character an ordinary one.
+fn arguments(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut current: Option<String> = None;
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}' => found.extend(current.take()),
+            '\\' => {
+                let current = current.get_or_insert_default();
+                current.extend(characters.next());
+            }
+            other => current.get_or_insert_default().push(other),
+        }
+    }
+    found.extend(current);
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +237,27 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let _ = read(&bytes, 64);
+        }
+    }
+
+    #[test]
+    fn options_are_settings() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        for (text, want) in [
+            ("", Some(vec![])),
+            ("-c geqo=off", Some(vec![pair("geqo", "off")])),
+            (
+                " -cgeqo=off --search-path=a,b\t-c  a.b=x\\ y\\\\",
+                Some(vec![pair("geqo", "off"), pair("search_path", "a,b"), pair("a.b", "x y\\")]),
+            ),
+            ("-c", None),
+            ("-c geqo", None),
+            ("--geqo", None),
+            ("-d 5", None),
+            ("-c geqo=off -O", None),
+            ("geqo=off", None),
+        ] {
+            assert_eq!(options(text), want, "{text}");
         }
     }
 }

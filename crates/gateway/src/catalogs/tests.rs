@@ -230,6 +230,7 @@ fn answers_are_a_catalog_over_any_connection() {
             catalog: Arc::new(decoder.finish().unwrap()),
             version: 0,
             taken: Instant::now(),
+            sign: "".into(),
         };
         assert!(has(&snapshot, "public", "unseen"));
         assert!(!has(&stand.current(NOW).await.unwrap(), "public", "unseen"));

@@ -1,21 +1,28 @@
 //! What a client's message is about to do, noted before it may pass: each statement with its text
-//! and its parameters, in the order of the messages. Whether it may pass is not decided here.
+//! and its parameters, in the order of the messages, and what becomes of it. How a text is judged
+//! stands in `judging`; where nothing is judged, everything passes as it came.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use audit::event::{Event, Statement};
 use audit::{PARAMETER_BYTES_MAX, Parameter};
+use policy::RuleRef;
 use wire::frame::Frame;
 use wire::frontend::{self, Bind, FunctionCall, Parse, Value};
 
-use super::memory::{Bound, Kept, Prepared};
-use super::outcome::Running;
+use super::judging;
+use super::memory::{Bound, Judged, Kept, Prepared};
+use super::needs::Need;
+use super::outcome::{Effects, Running};
 use super::reading::{Recorded, recorded, withheld};
-use super::{Entry, Gate};
+use super::rules::Rules;
+use super::understanding::Understood;
+use super::{Entry, Gate, Looked};
+use crate::refusal::{Denied, Refusal};
 
-/// A statement's text is looked at up to here. What is longer passes, and is recorded by its
-/// length and the hash of this much.
+/// A statement's text is looked at up to here. What is longer passes where nothing is judged, and is
+/// recorded by its length and the hash of this much.
 const TEXT_BYTES_MAX: usize = 16 << 20;
 
 /// The values of a Bind are looked at up to here; more pass, and are said to be cut.
@@ -42,44 +49,97 @@ pub(crate) fn wanted_of_messages(tag: u8) -> usize {
 
 /// A Parse or a Bind whose Execute may be in the same batch.
 pub(super) enum Lone {
-    Parse { id: u64, name: Box<[u8]>, prepared: Rc<Prepared> },
-    Bind { id: u64, portal: Box<[u8]>, bound: Rc<Bound> },
+    Parse { id: u64, name: Box<[u8]>, prepared: Rc<Prepared>, refusal: Option<Refusal> },
+    Bind { id: u64, portal: Box<[u8]>, bound: Rc<Bound>, refusal: Option<Refusal> },
+}
+
+/// What a record says of the verdict.
+struct Ruling<'r> {
+    verdict: &'static str,
+    rule: Option<&'r RuleRef>,
+    touches: Vec<&'r str>,
+}
+
+impl<'r> Ruling<'r> {
+    /// Of statement `at` of a text.
+    fn of(
+        understood: Option<&'r Understood>,
+        at: usize,
+        refusal: Option<&'r Refusal>,
+        everything: Option<&'r RuleRef>,
+    ) -> Ruling<'r> {
+        if let Some(refusal) = refusal {
+            return Ruling { verdict: "refuse", rule: refusal.rule(), touches: Vec::new() };
+        }
+        let told = understood.and_then(|understood| {
+            understood.statements.get(at).or_else(|| understood.statements.last())
+        });
+        let touches = told.map_or(&[][..], |told| &told.touches);
+        Ruling {
+            verdict: "allow",
+            rule: told.and_then(|told| told.by.as_ref()).or(everything),
+            touches: touches.iter().map(|name| &**name).collect(),
+        }
+    }
+
+    fn statement(&self) -> Statement<'_> {
+        Statement {
+            verdict: self.verdict,
+            policy: self.rule.map(|rule| &*rule.policy),
+            rule: self.rule.map(|rule| &*rule.rule),
+            touches: &self.touches,
+            ..Statement::default()
+        }
+    }
 }
 
 impl Gate {
-    /// Looks at a message that wants to pass, and notes what it is about to do.
-    pub(crate) fn look(&mut self, frame: &Frame<'_>) -> Entry {
+    /// Looks at a message that wants to pass, and notes what it is about to do. A need is nothing
+    /// noted: the message is to be shown again.
+    pub(crate) fn look(&mut self, frame: &Frame<'_>) -> Result<Looked, Need> {
         let is_whole = frame.body.len() == frame.body_bytes;
-        match frame.tag {
-            frontend::QUERY => self.query(frame.body, is_whole, frame.body_bytes),
-            frontend::PARSE => self.parse(frame.body, is_whole, frame.body_bytes),
-            frontend::BIND => self.bind(frame.body),
-            frontend::EXECUTE => self.execute(frame.body),
-            frontend::FUNCTION_CALL => self.function_call(frame.body),
+        let rules = self.rules_now()?;
+        let rules = rules.as_deref();
+        let looked = match frame.tag {
+            frontend::QUERY => self.query(frame, is_whole, rules)?,
+            frontend::PARSE => self.parse(frame, is_whole, rules)?,
+            frontend::BIND => self.bind(frame, rules)?,
+            frontend::EXECUTE => self.execute(frame, rules)?,
+            frontend::FUNCTION_CALL => self.function_call(frame, rules)?,
             frontend::DESCRIBE => match frame.body.split_first() {
                 Some((b'S', name)) => frontend::name(name)
                     .and_then(|name| self.memory.statement(name))
                     .map_or(Entry::Plain, |prepared| Entry::Describing(Rc::downgrade(&prepared))),
                 _ => Entry::Plain,
-            },
+            }
+            .into(),
             frontend::CLOSE => match frame.body.split_first() {
                 Some((b'S', name)) => {
                     frontend::name(name).map_or(Entry::Plain, |name| Entry::Closing(name.into()))
                 }
+                Some((b'P', name)) => frontend::name(name)
+                    .map_or(Entry::Plain, |name| Entry::ClosingPortal(name.into())),
                 _ => Entry::Plain,
-            },
+            }
+            .into(),
             frontend::COPY_DATA => {
                 self.copied_in += frame.body_bytes as u64;
-                Entry::Plain
+                Entry::Plain.into()
             }
-            frontend::SYNC
-            | frontend::FLUSH
-            | frontend::COPY_DONE
-            | frontend::COPY_FAIL
-            | frontend::TERMINATE => Entry::Plain,
+            frontend::SYNC => {
+                self.series_ends();
+                Entry::Plain.into()
+            }
+            frontend::FLUSH | frontend::COPY_DONE | frontend::COPY_FAIL | frontend::TERMINATE => {
+                Entry::Plain.into()
+            }
             // Servers end the session over it. That it was tried is noted.
-            _ => self.unreadable("unknown", frame.body, frame.body_bytes),
-        }
+            _ => self.unreadable("unknown", frame, None),
+        };
+        // What was asked for this message is not for the next.
+        self.unmet = None;
+        self.looked_since = None;
+        Ok(looked)
     }
 
     /// What was looked at has to be recorded before more is looked at.
@@ -87,23 +147,85 @@ impl Gate {
         self.attempts.bytes() + self.lone.len() * LONE_BYTES >= ATTEMPTS_BYTES_MAX
     }
 
-    fn query(&mut self, body: &[u8], is_whole: bool, body_bytes: usize) -> Entry {
-        self.record_lone(u64::MAX);
+    /// What comes next is not skipped because of what came before.
+    fn series_ends(&mut self) {
+        self.series += 1;
+        self.doomed = None;
+        self.sight.series_ends();
+    }
+
+    /// Why a message is refused whatever it says.
+    fn refused_unseen(&mut self, rules: Option<&Rules>) -> Option<Refusal> {
+        rules?;
+        if let Some(refusal) = &self.doomed {
+            // The server skips it, for a message of this series was refused.
+            return Some(refusal.clone());
+        }
+        self.unmet.take().map(|unmet| Denied::Unmet(unmet).into())
+    }
+
+    fn query(
+        &mut self,
+        frame: &Frame<'_>,
+        is_whole: bool,
+        rules: Option<&Rules>,
+    ) -> Result<Looked, Need> {
+        let body = frame.body;
         let text = match body.split_last() {
             Some((0, text)) if is_whole => text,
             _ => body,
         };
+        let mut refusal = self.refused_unseen(rules);
+        let mut understood: Option<Rc<Understood>> = None;
+        match rules {
+            Some(rules) if refusal.is_none() && is_whole => {
+                let judged = self.understand(rules, text)?;
+                refusal = judged.refusal.clone();
+                understood = Some(judged);
+            }
+            Some(_) if refusal.is_none() => refusal = Some(Denied::Unreadable.into()),
+            _ => {}
+        }
+        self.record_lone(u64::MAX);
         let read = if is_whole { self.reading.text(text) } else { None };
+        let patterns = &self.installed.patterns;
+        if let Some(refusal) = refusal {
+            let id = self.next_id;
+            self.next_id += 1;
+            let (recorded, _) = recorded(read.as_deref(), text, frame.body_bytes, patterns);
+            let ruling = Ruling::of(None, 0, Some(&refusal), None);
+            let statement = Statement {
+                id,
+                kind: "query",
+                text: Some(recorded.as_text()),
+                ..ruling.statement()
+            };
+            self.attempts.push(&self.who, &Event::Statement(statement));
+            let mut instead = Vec::new();
+            let begin = understood.and_then(|understood| understood.begin.clone());
+            self.substitute_query(begin.and_then(|begin| text.get(begin)), &mut instead);
+            // Should it be skipped, the series has not ended.
+            if self.doomed.is_none() {
+                self.series_ends();
+            }
+            return Ok(Looked::refused(refusal, Some(id), instead));
+        }
         let pieces = read.as_deref().and_then(|text| sql::split::statements(text).ok());
         let first = self.next_id;
-        let patterns = &self.installed.patterns;
-        let mut push = |id, text: &Recorded| {
+        let everything = self.everything.as_ref();
+        let splice = understood.as_ref().and_then(|understood| understood.splice.clone());
+        let forwarded = splice
+            .as_ref()
+            .map(|splice| recorded(Some(splice.text()), &[], splice.text().len(), patterns).0);
+        let mut push = |id: u64, text: &Recorded| {
+            let at = usize::try_from(id - first).unwrap_or(0);
+            let ruling = Ruling::of(understood.as_deref(), at, None, everything);
             let statement = Statement {
                 id,
                 kind: "query",
                 text: Some(text.as_text()),
-                verdict: "allow",
-                ..Statement::default()
+                forwarded: forwarded.as_ref().filter(|_| at == 0).map(Recorded::as_text),
+                ..ruling.statement()
             };
             self.attempts.push(&self.who, &Event::Statement(statement));
         };
@@ -116,58 +238,175 @@ impl Gate {
                 pieces.len() as u64
             }
             (read, _) => {
-                let (text, _) = recorded(read.as_deref(), text, body_bytes, patterns);
+                let (text, _) = recorded(read.as_deref(), text, frame.body_bytes, patterns);
                 push(first, &text);
                 1
             }
         };
         self.next_id += count;
-        Entry::Running(Running::new(first, count))
+        let mut running = Running::new(first, count);
+        running.effects = understood.and_then(|understood| self.runs(&understood, text));
+        self.series_ends();
+        let instead = splice.as_ref().map(|splice| {
+            let mut instead = Vec::new();
+            frontend::write_query(&mut instead, splice.text());
+            instead
+        });
+        running.splice = splice;
+        Ok(Looked { entry: Entry::Running(running), instead })
     }
 
-    fn parse(&mut self, body: &[u8], is_whole: bool, body_bytes: usize) -> Entry {
-        let Some(parse) = Parse::read(body, is_whole) else {
+    /// A judged text is about to run. `Some` is what it will do to names.
+    fn runs(&mut self, understood: &Rc<Understood>, text: &[u8]) -> Option<Effects> {
+        self.sight.moved(understood.moves);
+        if understood.takes_back {
+            self.sight.taken_back();
+        }
+        understood.has_effects().then(|| {
+            self.memory.effect_sent();
+            Effects { understood: understood.clone(), text: text.into() }
+        })
+    }
+
+    fn parse(
+        &mut self,
+        frame: &Frame<'_>,
+        is_whole: bool,
+        rules: Option<&Rules>,
+    ) -> Result<Looked, Need> {
+        let Some(parse) = Parse::read(frame.body, is_whole) else {
             // Not a Parse: the server says so. What it was is still noted.
-            return self.unreadable("parse", body, body_bytes);
+            return Ok(self.unreadable("parse", frame, rules));
         };
+        let mut refusal = self.refused_unseen(rules);
+        let mut judged = None;
+        match rules {
+            Some(rules) if refusal.is_none() && !parse.text_is_cut => {
+                let understood = self.understand(rules, parse.text)?;
+                refusal = understood.refusal.clone();
+                let text = parse.text.into();
+                judged = Some(Judged { text, understood: RefCell::new(understood) });
+            }
+            Some(_) if refusal.is_none() => refusal = Some(Denied::Unreadable.into()),
+            _ => {}
+        }
         let read = if parse.text_is_cut { None } else { self.reading.text(parse.text) };
         let (text, secrets) =
-            recorded(read.as_deref(), parse.text, body_bytes, &self.installed.patterns);
-        let prepared = Rc::new(Prepared { text, secrets, types: RefCell::new(parse.types) });
-        self.memory.prepare(parse.name, prepared.clone());
+            recorded(read.as_deref(), parse.text, frame.body_bytes, &self.installed.patterns);
+        let splice = judged.as_ref().and_then(|judged| judged.understood.borrow().splice.clone());
+        let types = RefCell::new(parse.types);
+        let prepared = Rc::new(Prepared { text, secrets, types, judged });
         let id = self.take_id();
-        self.lone.push(Lone::Parse { id, name: parse.name.into(), prepared });
-        Entry::Preparing { id }
+        let name = parse.name.into();
+        self.lone.push(Lone::Parse {
+            id,
+            name,
+            prepared: prepared.clone(),
+            refusal: refusal.clone(),
+        });
+        if let Some(refusal) = refusal {
+            return Ok(self.refused(frame, refusal, id));
+        }
+        let instead = splice.as_ref().map(|splice| {
+            let mut instead = Vec::new();
+            let types = prepared.types.borrow();
+            frontend::write_parse_of(&mut instead, parse.name, splice.text(), &types);
+            instead
+        });
+        self.memory.prepare(parse.name, self.series, prepared);
+        Ok(Looked { entry: Entry::Preparing { id, splice }, instead })
     }
 
-    fn bind(&mut self, body: &[u8]) -> Entry {
-        let Some(bind) = Bind::read(body) else {
-            return self.unreadable("bind", body, body.len());
+    fn bind(&mut self, frame: &Frame<'_>, rules: Option<&Rules>) -> Result<Looked, Need> {
+        let Some(bind) = Bind::read(frame.body) else {
+            return Ok(self.unreadable("bind", frame, rules));
         };
-        let prepared = self.memory.statement(bind.statement);
+        let mut refusal = self.refused_unseen(rules);
+        let mut understood = None;
+        let mut prepared = None;
+        match rules {
+            Some(rules) if refusal.is_none() => {
+                prepared = self.memory.certain_statement(bind.statement, self.series)?;
+                match self.judged_statement(rules, prepared.as_deref(), bind.statement)? {
+                    Ok(now) => understood = Some(now),
+                    Err(denied) => refusal = Some(denied),
+                }
+            }
+            _ => {}
+        }
         // What the statement was prepared for in the same batch is recorded once, with the rest.
-        let id =
-            match self.lone.iter().rposition(
-                |lone| matches!(lone, Lone::Parse { name, .. } if **name == *bind.statement),
-            ) {
-                Some(at) => self.lone.remove(at).id(),
-                None => self.take_id(),
-            };
+        let lone = self.lone.iter().rposition(
+            |lone| matches!(lone, Lone::Parse { name, .. } if **name == *bind.statement),
+        );
+        let (id, parsed) = match lone.map(|at| self.lone.remove(at)) {
+            Some(Lone::Parse { id, prepared, .. }) => (id, Some(prepared)),
+            _ => (self.take_id(), None),
+        };
         let bound = Rc::new(Bound {
             statement: bind.statement.into(),
-            prepared,
+            prepared: parsed.or(prepared).or_else(|| self.memory.statement(bind.statement)),
             values: bind.parameters.iter().map(keep).collect(),
             is_cut: bind.is_cut,
+            understood: understood.clone(),
+            is_cursor: false,
         });
-        self.memory.bind(bind.portal, bound.clone());
-        self.lone.push(Lone::Bind { id, portal: bind.portal.into(), bound });
-        Entry::Binding { id }
+        self.lone.push(Lone::Bind {
+            id,
+            portal: bind.portal.into(),
+            bound: bound.clone(),
+            refusal: refusal.clone(),
+        });
+        if let Some(refusal) = refusal {
+            return Ok(self.refused(frame, refusal, id));
+        }
+        self.memory.bind(bind.portal, self.series, bound);
+        let mut splice = None;
+        if let Some(understood) = understood {
+            splice = understood.splice.clone();
+            if !understood.is_command() {
+                // Planning runs code already.
+                self.sight.moved(understood.moves);
+            }
+        }
+        Ok(Entry::Binding { id, splice }.into())
     }
 
-    fn execute(&mut self, body: &[u8]) -> Entry {
-        let Some(portal) = frontend::name(body) else {
-            return self.unreadable("execute", body, body.len());
+    /// What a prepared statement does now, or why it may not.
+    fn judged_statement(
+        &mut self,
+        rules: &Rules,
+        prepared: Option<&Prepared>,
+        name: &[u8],
+    ) -> Result<Result<Rc<Understood>, Refusal>, Need> {
+        let Some(prepared) = prepared else {
+            let name = String::from_utf8_lossy(name).into_owned();
+            return Ok(Err(Denied::NoSuchStatement(name).into()));
         };
+        let Some(judged) = &prepared.judged else {
+            return Ok(Err(Denied::PlanChanged.into()));
+        };
+        let understood = self.judged_now(rules, judged)?;
+        Ok(match understood.refusal.clone() {
+            Some(refusal) => Err(refusal),
+            None => Ok(understood),
+        })
+    }
+
+    fn execute(&mut self, frame: &Frame<'_>, rules: Option<&Rules>) -> Result<Looked, Need> {
+        let Some(portal) = frontend::name(frame.body) else {
+            return Ok(self.unreadable("execute", frame, rules));
+        };
+        let mut refusal = self.refused_unseen(rules);
+        let mut understood = None;
+        if let Some(rules) = rules
+            && refusal.is_none()
+        {
+            let bound = self.memory.certain_portal(portal, self.series)?;
+            match self.judged_portal(rules, bound.as_deref(), portal)? {
+                Ok(now) => understood = Some(now),
+                Err(denied) => refusal = Some(denied),
+            }
+        }
         let lone = self.lone.iter().rposition(
             |lone| matches!(lone, Lone::Bind { portal: other, .. } if **other == *portal),
         );
@@ -176,48 +415,119 @@ impl Gate {
             _ => (self.take_id(), self.memory.portal(portal)),
         };
         self.record_lone(id);
-        self.attempt_of_portal(id, "execute", portal, bound.as_deref());
-        Entry::Running(Running::new(id, 1))
+        self.attempt_of_portal(id, "execute", portal, bound.as_deref(), refusal.as_ref());
+        if let Some(refusal) = refusal {
+            return Ok(self.refused(frame, refusal, id));
+        }
+        let mut running = Running::new(id, 1);
+        if let Some(understood) = understood {
+            let judged = bound
+                .as_ref()
+                .filter(|bound| !bound.is_cursor)
+                .and_then(|bound| bound.prepared.as_ref()?.judged.as_ref());
+            running.splice = understood.splice.clone();
+            running.effects = judged.and_then(|judged| self.runs(&understood, &judged.text));
+            if judged.is_none() {
+                self.sight.moved(understood.moves);
+            }
+        }
+        Ok(Entry::Running(running).into())
     }
 
-    fn function_call(&mut self, body: &[u8]) -> Entry {
-        let Some(call) = FunctionCall::read(body) else {
-            return self.unreadable("function", body, body.len());
+    /// What an Execute runs: a command is understood by the server now, anything else as it was
+    /// when its portal was opened.
+    fn judged_portal(
+        &mut self,
+        rules: &Rules,
+        bound: Option<&Bound>,
+        portal: &[u8],
+    ) -> Result<Result<Rc<Understood>, Refusal>, Need> {
+        let Some(bound) = bound else {
+            let name = String::from_utf8_lossy(portal).into_owned();
+            return Ok(Err(Denied::NoSuchPortal(name).into()));
         };
+        let understood = match self.portal_now(rules, bound) {
+            Ok(understood) => understood,
+            Err(denied) => return Ok(Err(denied.into())),
+        };
+        if understood.is_command() && !bound.is_cursor {
+            let prepared = bound.prepared.as_deref();
+            return self.judged_statement(rules, prepared, &bound.statement);
+        }
+        Ok(Ok(understood))
+    }
+
+    fn function_call(&mut self, frame: &Frame<'_>, rules: Option<&Rules>) -> Result<Looked, Need> {
+        let Some(call) = FunctionCall::read(frame.body) else {
+            return Ok(self.unreadable("function", frame, rules));
+        };
+        let mut refusal = self.refused_unseen(rules);
+        if let Some(rules) = rules
+            && refusal.is_none()
+        {
+            refusal = judging::refusal_of(rules.bare().decide_function_call());
+        }
         self.record_lone(u64::MAX);
         let id = self.take_id();
         // Which argument is a secret the function alone knows: none is kept.
         let kept: Vec<Kept> = call.arguments.iter().map(keep).collect();
         let arguments: Vec<_> = kept.iter().map(|kept| kept.parameter(None, true)).collect();
         let function = call.function.to_string();
+        let ruling = Ruling::of(None, 0, refusal.as_ref(), self.everything.as_ref());
         let statement = Statement {
             id,
             kind: "function",
             name: Some(&function),
             parameters: &arguments,
             parameters_cut: call.is_cut,
-            verdict: "allow",
-            ..Statement::default()
+            ..ruling.statement()
         };
         self.attempts.push(&self.who, &Event::Statement(statement));
-        Entry::Running(Running::new(id, 1))
+        // It runs code that nobody has looked at.
+        self.sight.moved(super::names::Moves::ALL);
+        let is_doomed = self.doomed.is_some();
+        let looked = match refusal {
+            Some(refusal) => {
+                let mut instead = Vec::new();
+                self.substitute(frame.tag, frame.body, &mut instead);
+                Looked::refused(refusal, Some(id), instead)
+            }
+            None => Entry::Running(Running::new(id, 1)).into(),
+        };
+        if !is_doomed {
+            self.series_ends();
+        }
+        Ok(looked)
+    }
+
+    /// An extended message is refused, and the server will skip the rest of its series.
+    fn refused(&mut self, frame: &Frame<'_>, refusal: Refusal, id: u64) -> Looked {
+        let mut instead = Vec::new();
+        self.substitute(frame.tag, frame.body, &mut instead);
+        self.doomed.get_or_insert_with(|| refusal.clone());
+        Looked::refused(refusal, Some(id), instead)
     }
 
     /// A message whose body is not what its tag says. PostgreSQL refuses it without running
-    /// anything; the record says that it was tried.
-    fn unreadable(&mut self, kind: &'static str, body: &[u8], bytes: usize) -> Entry {
+    /// anything; the record says that it was tried. Where statements are judged it is not left to
+    /// the server to read it another way.
+    fn unreadable(
+        &mut self,
+        kind: &'static str,
+        frame: &Frame<'_>,
+        rules: Option<&Rules>,
+    ) -> Looked {
         self.record_lone(u64::MAX);
         let id = self.take_id();
-        let text = withheld(body, bytes);
-        let statement = Statement {
-            id,
-            kind,
-            text: Some(text.as_text()),
-            verdict: "allow",
-            ..Statement::default()
-        };
+        let text = withheld(frame.body, frame.body_bytes);
+        let refusal: Option<Refusal> = rules.map(|_| Denied::Unreadable.into());
+        let ruling = Ruling::of(None, 0, refusal.as_ref(), self.everything.as_ref());
+        let statement = Statement { id, kind, text: Some(text.as_text()), ..ruling.statement() };
         self.attempts.push(&self.who, &Event::Statement(statement));
-        Entry::Binding { id }
+        match refusal {
+            Some(refusal) => self.refused(frame, refusal, id),
+            None => Entry::Unreadable { id }.into(),
+        }
     }
 
     fn attempt_of_portal(
@@ -226,6 +536,7 @@ impl Gate {
         kind: &'static str,
         portal: &[u8],
         bound: Option<&Bound>,
+        refusal: Option<&Refusal>,
     ) {
         let prepared = bound.and_then(|bound| bound.prepared.as_deref());
         let types = prepared.map(|prepared| prepared.types.borrow());
@@ -240,6 +551,8 @@ impl Gate {
             .collect();
         let name = bound.map(|bound| String::from_utf8_lossy(&bound.statement));
         let portal = String::from_utf8_lossy(portal);
+        let understood = bound.and_then(|bound| bound.understood.as_deref());
+        let ruling = Ruling::of(understood, 0, refusal, self.everything.as_ref());
         let statement = Statement {
             id,
             kind,
@@ -248,8 +561,7 @@ impl Gate {
             portal: Some(&*portal).filter(|portal| !portal.is_empty()),
             parameters: &parameters,
             parameters_cut: bound.is_some_and(|bound| bound.is_cut),
-            verdict: "allow",
-            ..Statement::default()
+            ..ruling.statement()
         };
         self.attempts.push(&self.who, &Event::Statement(statement));
     }
@@ -265,20 +577,28 @@ impl Gate {
         let later = self.lone.split_off(before);
         for lone in std::mem::replace(&mut self.lone, later) {
             match lone {
-                Lone::Parse { id, name, prepared } => {
+                Lone::Parse { id, name, prepared, refusal } => {
                     let name = String::from_utf8_lossy(&name);
+                    let judged = prepared.judged.as_ref();
+                    let understood = judged.map(|judged| judged.understood.borrow().clone());
+                    let ruling = Ruling::of(
+                        understood.as_deref(),
+                        0,
+                        refusal.as_ref(),
+                        self.everything.as_ref(),
+                    );
                     let statement = Statement {
                         id,
                         kind: "parse",
                         text: Some(prepared.text.as_text()),
                         name: Some(&*name).filter(|name| !name.is_empty()),
-                        verdict: "allow",
-                        ..Statement::default()
+                        ..ruling.statement()
                     };
                     self.attempts.push(&self.who, &Event::Statement(statement));
                 }
-                Lone::Bind { id, portal, bound } => {
-                    self.attempt_of_portal(id, "bind", &portal, Some(&bound));
+                Lone::Bind { id, portal, bound, refusal } => {
+                    let refusal = refusal.as_ref();
+                    self.attempt_of_portal(id, "bind", &portal, Some(&bound), refusal);
                 }
             }
         }

@@ -1,15 +1,17 @@
 //! What a session's names stand for: the texts of prepared statements and the values bound to
-//! portals, so that an Execute, which says neither, can be recorded with both.
+//! portals, so that an Execute, which says neither, can be judged and recorded with both.
 //!
-//! SQL can prepare, too, under the same names, and only the server knows what became of that. So
-//! a command that touches prepared statements makes this forget them all, and a name that is not
-//! remembered is recorded as a name: what was prepared under it stands in an earlier record.
+//! A name stands for what the server has confirmed. SQL can prepare and declare, too, under the same
+//! names: PREPARE is undone by no ROLLBACK, and neither is DEALLOCATE. Where nothing is judged, such
+//! a command makes this forget all statements, and a name that is not remembered is recorded as a
+//! name: what was prepared under it stands in an earlier record.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use super::reading::{Recorded, Secrets};
+use super::understanding::Understood;
 
 /// Bytes of texts and values that a session's names may stand for. A session that prepares more
 /// has the oldest forgotten, all at once.
@@ -21,6 +23,15 @@ pub(crate) struct Prepared {
     pub(crate) secrets: Secrets,
     /// As the client declared them, or as the server described them.
     pub(crate) types: RefCell<Vec<u32>>,
+    /// `None` where nothing is judged.
+    pub(super) judged: Option<Judged>,
+}
+
+/// A prepared statement as it was last judged.
+pub(super) struct Judged {
+    /// As the client sent it.
+    pub(super) text: Rc<[u8]>,
+    pub(super) understood: RefCell<Rc<Understood>>,
 }
 
 /// A portal.
@@ -31,6 +42,10 @@ pub(crate) struct Bound {
     pub(crate) values: Vec<Kept>,
     /// There were more values than were shown.
     pub(crate) is_cut: bool,
+    /// As it was judged when it was bound: an open portal keeps its plan.
+    pub(super) understood: Option<Rc<Understood>>,
+    /// SQL has declared it, perhaps to outlive its transaction.
+    pub(super) is_cursor: bool,
 }
 
 /// A value that was bound, as far as it is recorded.
@@ -43,39 +58,54 @@ pub(crate) struct Kept {
 /// Of a statement or a portal, in whatever encoding.
 type Name = Box<[u8]>;
 
-/// What is counted is held by `statements`, `preparing` and `portals`, and counted when it comes
-/// and when it goes: counting it anew would cost each statement what all that are prepared cost.
+/// A name that was said and not yet confirmed.
+struct Pending<T> {
+    name: Name,
+    /// Of the series of messages up to a Sync: should one of them fail, the rest is skipped.
+    series: u64,
+    /// `None` is one that was forgotten already.
+    what: Option<Rc<T>>,
+}
+
+/// Whether a name will be what it seems depends on messages that are not answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Uncertain;
+
+/// What is counted is held by `statements`, `preparing`, `binding` and `portals`, and counted when
+/// it comes and when it goes: counting it anew would cost each statement what all that are prepared
+/// cost.
 #[derive(Default)]
 pub(crate) struct Memory {
     statements: HashMap<Name, Rc<Prepared>>,
     /// Sent and not yet confirmed, oldest first: until the server has parsed it, a name keeps
-    /// what it stood for. `None` is one that was forgotten already.
-    preparing: VecDeque<(Name, Option<Rc<Prepared>>)>,
+    /// what it stood for.
+    preparing: VecDeque<Pending<Prepared>>,
     portals: HashMap<Name, Rc<Bound>>,
+    binding: VecDeque<Pending<Bound>>,
     bytes_of_statements: usize,
     bytes_of_portals: usize,
+    /// Statements on their way whose effect on names is known when they are complete.
+    effects: usize,
 }
 
 impl Memory {
     /// A Parse goes to the server.
-    pub(crate) fn prepare(&mut self, name: &[u8], prepared: Rc<Prepared>) {
+    pub(super) fn prepare(&mut self, name: &[u8], series: u64, prepared: Rc<Prepared>) {
         let bytes = prepared.bytes(name);
         self.make_room(bytes);
         self.bytes_of_statements += bytes;
-        self.preparing.push_back((name.into(), Some(prepared)));
+        self.preparing.push_back(Pending { name: name.into(), series, what: Some(prepared) });
     }
 
     /// The oldest Parse that was on its way has been answered.
-    pub(crate) fn prepared(&mut self, succeeded: bool) {
-        let Some((name, prepared)) = self.preparing.pop_front() else {
+    pub(super) fn prepared(&mut self, succeeded: bool) {
+        let Some(Pending { name, what, .. }) = self.preparing.pop_front() else {
             return;
         };
-        match prepared {
+        match what {
             Some(prepared) if succeeded => {
-                if let Some(before) = self.statements.get(&name) {
-                    self.bytes_of_statements -= before.bytes(&name);
-                }
-                self.statements.insert(name, prepared);
+                self.bytes_of_statements -= prepared.bytes(&name);
+                self.sql_prepared(name, prepared);
             }
             Some(prepared) => self.bytes_of_statements -= prepared.bytes(&name),
             None if succeeded => self.close_statement(&name),
@@ -83,52 +113,151 @@ impl Memory {
         }
     }
 
+    /// The server has prepared it, whoever told it to.
+    pub(super) fn sql_prepared(&mut self, name: Name, prepared: Rc<Prepared>) {
+        self.close_statement(&name);
+        let bytes = prepared.bytes(&name);
+        self.make_room(bytes);
+        self.bytes_of_statements += bytes;
+        self.statements.insert(name, prepared);
+    }
+
     /// The newest Parse does not go to the server after all.
-    pub(crate) fn unprepare(&mut self) {
-        if let Some((name, Some(prepared))) = self.preparing.pop_back() {
+    pub(super) fn unprepare(&mut self) {
+        if let Some(Pending { name, what: Some(prepared), .. }) = self.preparing.pop_back() {
             self.bytes_of_statements -= prepared.bytes(&name);
         }
     }
 
     /// What `name` will stand for once everything that was sent has been answered well.
-    pub(crate) fn statement(&self, name: &[u8]) -> Option<Rc<Prepared>> {
-        match self.preparing.iter().rev().find(|(other, _)| **other == *name) {
-            Some((_, prepared)) => prepared.clone(),
+    pub(super) fn statement(&self, name: &[u8]) -> Option<Rc<Prepared>> {
+        match self.preparing.iter().rev().find(|pending| *pending.name == *name) {
+            Some(pending) => pending.what.clone(),
             None => self.statements.get(name).cloned(),
         }
     }
 
-    pub(crate) fn bind(&mut self, portal: &[u8], bound: Rc<Bound>) {
-        if let Some(before) = self.portals.remove(portal) {
-            self.bytes_of_portals -= before.bytes(portal);
+    /// What `name` stands for when a message of this series uses it, if it stands for anything.
+    pub(super) fn certain_statement(
+        &self,
+        name: &[u8],
+        series: u64,
+    ) -> Result<Option<Rc<Prepared>>, Uncertain> {
+        match certain(&self.preparing, name, series)? {
+            // Should it fail, what uses it is skipped.
+            Some(pending) => Ok(pending.what.clone()),
+            None if self.effects > 0 => Err(Uncertain),
+            None => Ok(self.statements.get(name).cloned()),
         }
+    }
+
+    /// A Bind goes to the server.
+    pub(super) fn bind(&mut self, portal: &[u8], series: u64, bound: Rc<Bound>) {
         let bytes = bound.bytes(portal);
         self.make_room(bytes);
         self.bytes_of_portals += bytes;
-        self.portals.insert(portal.into(), bound);
+        self.binding.push_back(Pending { name: portal.into(), series, what: Some(bound) });
     }
 
-    pub(crate) fn portal(&self, name: &[u8]) -> Option<Rc<Bound>> {
-        self.portals.get(name).cloned()
+    /// The oldest Bind that was on its way has been answered.
+    pub(super) fn bound(&mut self, succeeded: bool) {
+        let Some(Pending { name, what, .. }) = self.binding.pop_front() else {
+            return;
+        };
+        match what {
+            Some(bound) => {
+                self.bytes_of_portals -= bound.bytes(&name);
+                if succeeded {
+                    self.opened(name, bound);
+                }
+            }
+            None if succeeded => self.close_portal(&name),
+            None => {}
+        }
     }
 
-    pub(crate) fn close_statement(&mut self, name: &[u8]) {
+    /// The newest Bind does not go to the server after all.
+    pub(super) fn unbind(&mut self) {
+        if let Some(Pending { name, what: Some(bound), .. }) = self.binding.pop_back() {
+            self.bytes_of_portals -= bound.bytes(&name);
+        }
+    }
+
+    /// The server has opened a portal, or a cursor.
+    pub(super) fn opened(&mut self, name: Name, bound: Rc<Bound>) {
+        self.close_portal(&name);
+        let bytes = bound.bytes(&name);
+        self.make_room(bytes);
+        self.bytes_of_portals += bytes;
+        self.portals.insert(name, bound);
+    }
+
+    pub(super) fn portal(&self, name: &[u8]) -> Option<Rc<Bound>> {
+        match self.binding.iter().rev().find(|pending| *pending.name == *name) {
+            Some(pending) => pending.what.clone(),
+            None => self.portals.get(name).cloned(),
+        }
+    }
+
+    pub(super) fn certain_portal(
+        &self,
+        name: &[u8],
+        series: u64,
+    ) -> Result<Option<Rc<Bound>>, Uncertain> {
+        match certain(&self.binding, name, series)? {
+            Some(pending) => Ok(pending.what.clone()),
+            None if self.effects > 0 => Err(Uncertain),
+            None => Ok(self.portals.get(name).cloned()),
+        }
+    }
+
+    pub(super) fn close_statement(&mut self, name: &[u8]) {
         if let Some(prepared) = self.statements.remove(name) {
             self.bytes_of_statements -= prepared.bytes(name);
         }
     }
 
-    /// SQL has prepared or deallocated something.
-    pub(crate) fn forget_statements(&mut self) {
+    pub(super) fn close_portal(&mut self, name: &[u8]) {
+        if let Some(bound) = self.portals.remove(name) {
+            self.bytes_of_portals -= bound.bytes(name);
+        }
+    }
+
+    /// All statements are gone, or nobody knows which are not.
+    pub(super) fn forget_statements(&mut self) {
         for (name, prepared) in self.statements.drain() {
             self.bytes_of_statements -= prepared.bytes(&name);
         }
     }
 
-    /// No transaction is open, and portals end with theirs.
-    pub(crate) fn forget_portals(&mut self) {
-        self.portals.clear();
-        self.bytes_of_portals = 0;
+    /// No transaction is open, and portals end with theirs. Of cursors the server knows.
+    pub(super) fn forget_portals(&mut self) {
+        self.forget_portals_but(|bound| bound.is_cursor);
+    }
+
+    pub(super) fn close_all_portals(&mut self) {
+        self.forget_portals_but(|_| false);
+    }
+
+    fn forget_portals_but(&mut self, stays: impl Fn(&Bound) -> bool) {
+        let bytes = &mut self.bytes_of_portals;
+        self.portals.retain(|name, bound| {
+            let stays = stays(bound);
+            if !stays {
+                *bytes -= bound.bytes(name);
+            }
+            stays
+        });
+    }
+
+    /// Something is sent, or has been answered, that may change what a name stands for when it is
+    /// complete.
+    pub(super) fn effect_sent(&mut self) {
+        self.effects += 1;
+    }
+
+    pub(super) fn effect_answered(&mut self) {
+        self.effects = self.effects.saturating_sub(1);
     }
 
     fn make_room(&mut self, bytes: usize) {
@@ -136,16 +265,31 @@ impl Memory {
             self.statements.clear();
             self.portals.clear();
             // These have to stay in line until they are answered; their texts need not.
-            self.preparing.iter_mut().for_each(|(_, prepared)| *prepared = None);
+            self.preparing.iter_mut().for_each(|pending| pending.what = None);
+            self.binding.iter_mut().for_each(|pending| pending.what = None);
             self.bytes_of_statements = 0;
             self.bytes_of_portals = 0;
         }
     }
 }
 
+/// The newest of that name, if it is of the same series. One of another series may fail, and what
+/// comes behind its Sync would run all the same.
+fn certain<'p, T>(
+    pending: &'p VecDeque<Pending<T>>,
+    name: &[u8],
+    series: u64,
+) -> Result<Option<&'p Pending<T>>, Uncertain> {
+    match pending.iter().rev().find(|pending| *pending.name == *name) {
+        Some(pending) if pending.series != series => Err(Uncertain),
+        found => Ok(found),
+    }
+}
+
 impl Prepared {
     fn bytes(&self, name: &[u8]) -> usize {
-        name.len() + self.text.bytes()
+        let judged = self.judged.as_ref().map_or(0, |judged| judged.text.len());
+        name.len() + self.text.bytes() + judged
     }
 }
 
@@ -165,6 +309,7 @@ mod tests {
             text: Recorded::Sql { text: text.into(), redacted: 0 },
             secrets: Secrets::These(vec![]),
             types: RefCell::default(),
+            judged: None,
         })
     }
 
@@ -178,9 +323,9 @@ mod tests {
     #[test]
     fn a_failed_parse_leaves_what_was_there() {
         let mut memory = Memory::default();
-        memory.prepare(b"s", prepared("one"));
+        memory.prepare(b"s", 1, prepared("one"));
         memory.prepared(true);
-        memory.prepare(b"s", prepared("two"));
+        memory.prepare(b"s", 1, prepared("two"));
         assert_eq!(text(&memory, "s").as_deref(), Some("two"), "what follows in the pipeline");
         memory.prepared(false);
         assert_eq!(text(&memory, "s").as_deref(), Some("one"));
@@ -191,7 +336,7 @@ mod tests {
     #[test]
     fn sql_that_prepares_makes_names_unknown() {
         let mut memory = Memory::default();
-        memory.prepare(b"s", prepared("one"));
+        memory.prepare(b"s", 1, prepared("one"));
         memory.prepared(true);
         memory.forget_statements();
         assert_eq!(text(&memory, "s"), None);
@@ -202,11 +347,11 @@ mod tests {
         let mut memory = Memory::default();
         let half = "x".repeat(REMEMBERED_BYTES_MAX / 2 - 1);
         for name in ["a", "b"] {
-            memory.prepare(name.as_bytes(), prepared(&half));
+            memory.prepare(name.as_bytes(), 1, prepared(&half));
             memory.prepared(true);
         }
         assert!(text(&memory, "a").is_some() && text(&memory, "b").is_some());
-        memory.prepare(b"c", prepared("x"));
+        memory.prepare(b"c", 1, prepared("x"));
         memory.prepared(true);
         assert!(text(&memory, "a").is_none() && text(&memory, "c").is_some());
     }
@@ -216,10 +361,10 @@ mod tests {
         let mut memory = Memory::default();
         let half = "x".repeat(REMEMBERED_BYTES_MAX / 2 - 1);
         let waits = prepared(&half);
-        memory.prepare(b"a", waits.clone());
-        memory.prepare(b"b", prepared(&half));
+        memory.prepare(b"a", 1, waits.clone());
+        memory.prepare(b"b", 1, prepared(&half));
         assert_eq!(Rc::strong_count(&waits), 2);
-        memory.prepare(b"c", prepared("x"));
+        memory.prepare(b"c", 1, prepared("x"));
         assert_eq!(Rc::strong_count(&waits), 1, "nothing holds the text any more");
         for _ in 0..3 {
             memory.prepared(true);
@@ -238,34 +383,37 @@ mod tests {
             prepared: None,
             values: vec![kept],
             is_cut: false,
+            understood: None,
+            is_cursor: false,
         })
     }
 
     #[test]
     fn what_has_gone_is_not_counted() {
         let mut memory = Memory::default();
-        let third = "x".repeat(REMEMBERED_BYTES_MAX / 3);
-        memory.prepare(b"s", prepared("stays"));
+        let part = "x".repeat(REMEMBERED_BYTES_MAX / 4);
+        memory.prepare(b"s", 1, prepared("stays"));
         memory.prepared(true);
         for round in 0..10 {
             // One that fails, one that takes its name, one that is closed, one never sent, and
             // values of a portal that is bound again and again.
-            memory.prepare(b"a", prepared(&third));
+            memory.prepare(b"a", 1, prepared(&part));
             memory.prepared(round % 2 == 0);
-            memory.bind(b"", bound(&third));
+            memory.bind(b"", 1, bound(&part));
+            memory.bound(round % 3 != 0);
             memory.close_statement(b"a");
-            memory.prepare(b"b", prepared(&third));
+            memory.prepare(b"b", 1, prepared(&part));
             memory.unprepare();
         }
         assert_eq!(text(&memory, "s").as_deref(), Some("stays"));
         memory.forget_portals();
         assert_eq!(memory.bytes_of_statements, "sstays".len());
         assert_eq!(memory.bytes_of_portals, 0);
-        memory.prepare(b"c", prepared("on its way"));
+        memory.prepare(b"c", 1, prepared("on its way"));
         memory.forget_statements();
         assert_eq!(memory.bytes_of_statements, "con its way".len());
         memory.prepared(true);
-        memory.prepare(b"c", prepared("anew"));
+        memory.prepare(b"c", 1, prepared("anew"));
         memory.prepared(true);
         memory.close_statement(b"c");
         assert_eq!(memory.bytes_of_statements, 0);

@@ -1,6 +1,8 @@
 //! What came of the messages, noted from the replies as they pass: tags, rows, bytes, times and
 //! errors. Each statement has one outcome.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Instant;
 
 use audit::Durability;
@@ -8,6 +10,10 @@ use audit::event::{Event, Outcome};
 use wire::backend::{self, ErrorFields};
 use wire::frame::Frame;
 
+use super::memory::{Bound, Judged, Prepared};
+use super::reading::recorded;
+use super::splice::Splice;
+use super::understanding::{Effect, Understood};
 use super::{Entry, Gate};
 
 /// A server's word is looked at up to here: a command's tag, an error's code, a setting's value.
@@ -21,7 +27,7 @@ const FAILED_MAX: usize = wire::exchange::OUTSTANDING_MAX;
 const OUTCOMES_BYTES_MAX: usize = 256 << 10;
 
 /// How much of a server's message has to be here before it is looked at.
-pub(crate) fn wanted_of_replies(tag: u8) -> usize {
+pub(crate) fn wanted_of_replies_alone(tag: u8) -> usize {
     match tag {
         backend::COMMAND_COMPLETE | backend::ERROR | backend::PARAMETER_STATUS => WORD_BYTES_MAX,
         backend::PARAMETER_DESCRIPTION => 2 + 4 * usize::from(u16::MAX),
@@ -39,6 +45,15 @@ pub(crate) struct Running {
     started: Instant,
     rows: u64,
     bytes: u64,
+    /// What it will have done to names.
+    pub(super) effects: Option<Effects>,
+    pub(super) splice: Option<Rc<Splice>>,
+}
+
+/// A judged text some of whose statements prepare, declare or close.
+pub(super) struct Effects {
+    pub(super) understood: Rc<Understood>,
+    pub(super) text: Rc<[u8]>,
 }
 
 impl Gate {
@@ -58,8 +73,10 @@ impl Gate {
             }
             (Entry::Running(running), backend::ERROR) => {
                 self.failed_at(running, frame.body);
+                return mapped(running.splice.as_deref(), frame);
             }
-            (entry @ Entry::Refused(_), backend::ERROR) => return self.replaced(entry, frame.body),
+            (entry @ Entry::Refused(_), backend::ERROR) => return self.turned(entry, frame.body),
+            (Entry::Ours { .. }, _) => return self.part_of_ours(frame),
             (Entry::Describing(prepared), backend::PARAMETER_DESCRIPTION) => {
                 if let Some(prepared) = prepared.upgrade() {
                     prepared.types.replace(backend::parameter_types(frame.body));
@@ -70,21 +87,28 @@ impl Gate {
         None
     }
 
-    /// The last part of the answer.
-    pub(crate) fn answered(&mut self, entry: Entry, frame: &Frame<'_>) {
+    /// The last part of the answer. `Some` stands in its place.
+    pub(crate) fn answered(&mut self, entry: Entry, frame: &Frame<'_>) -> Option<Vec<u8>> {
+        let mut instead = None;
         match (entry, frame.tag) {
+            (Entry::Ours { is_last }, _) => instead = self.ours_answered(is_last),
             (Entry::Preparing { .. }, _) => self.memory.prepared(true),
+            (Entry::Binding { .. }, _) => self.memory.bound(true),
             (Entry::Closing(name), _) => self.memory.close_statement(&name),
+            (Entry::ClosingPortal(name), _) => self.memory.close_portal(&name),
             (Entry::Running(mut running), backend::COMMAND_COMPLETE) => {
                 self.completed(&mut running, frame.body);
+                self.is_over(&running);
             }
             (Entry::Running(mut running), backend::PORTAL_SUSPENDED) => {
+                self.is_over(&running);
                 self.outcome(
                     &mut running,
                     Outcome { cut: Some("suspended"), ..Outcome::default() },
                 );
             }
             (Entry::Running(mut running), backend::READY_FOR_QUERY) => {
+                self.is_over(&running);
                 // An error ended the string, or it had fewer statements than pieces.
                 while running.told < running.count {
                     self.outcome(
@@ -93,28 +117,45 @@ impl Gate {
                     );
                 }
             }
-            (Entry::Running(mut running), _) => self.outcome(&mut running, Outcome::default()),
+            (Entry::Running(mut running), _) => {
+                self.is_over(&running);
+                self.outcome(&mut running, Outcome::default());
+            }
             _ => {}
         }
         if frame.tag == backend::READY_FOR_QUERY {
             self.failed.clear();
+            self.status = frame.body.first().copied().unwrap_or(b'E');
             if frame.body == b"I" {
                 self.memory.forget_portals();
+                self.sight.is_idle();
             }
         }
+        instead
     }
 
     /// The message failed and ends there. `Some` is an error to put in the place of the server's.
     pub(crate) fn failed(&mut self, mut entry: Entry, frame: &Frame<'_>) -> Option<Vec<u8>> {
         match &mut entry {
-            Entry::Preparing { id } => {
+            Entry::Preparing { id, splice } => {
                 self.memory.prepared(false);
                 self.failed_at(&mut Running::new(*id, 1), frame.body);
+                return mapped(splice.as_deref(), frame);
             }
-            Entry::Binding { id } => self.failed_at(&mut Running::new(*id, 1), frame.body),
-            Entry::Running(running) => self.failed_at(running, frame.body),
-            Entry::Refused(_) => return self.replaced(&mut entry, frame.body),
-            Entry::Plain | Entry::Describing(_) | Entry::Closing(_) => {}
+            Entry::Binding { id, splice } => {
+                self.memory.bound(false);
+                self.failed_at(&mut Running::new(*id, 1), frame.body);
+                return mapped(splice.as_deref(), frame);
+            }
+            Entry::Unreadable { id } => self.failed_at(&mut Running::new(*id, 1), frame.body),
+            Entry::Running(running) => {
+                self.is_over(running);
+                self.failed_at(running, frame.body);
+                return mapped(running.splice.as_deref(), frame);
+            }
+            Entry::Refused(_) => return self.turned(&mut entry, frame.body),
+            Entry::Ours { .. } => return self.ours_failed(frame),
+            Entry::Plain | Entry::Describing(_) | Entry::Closing(_) | Entry::ClosingPortal(_) => {}
         }
         None
     }
@@ -122,13 +163,29 @@ impl Gate {
     /// An error before it made the server skip this message.
     pub(crate) fn skipped(&mut self, entry: Entry) {
         match entry {
-            Entry::Preparing { id } => {
+            Entry::Preparing { id, .. } => {
                 self.memory.prepared(false);
                 self.told_skipped(&mut Running::new(id, 1));
             }
-            Entry::Binding { id } => self.told_skipped(&mut Running::new(id, 1)),
-            Entry::Running(mut running) => self.told_skipped(&mut running),
-            Entry::Plain | Entry::Describing(_) | Entry::Closing(_) | Entry::Refused(_) => {}
+            Entry::Binding { id, .. } => {
+                self.memory.bound(false);
+                self.told_skipped(&mut Running::new(id, 1));
+            }
+            Entry::Unreadable { id } => self.told_skipped(&mut Running::new(id, 1)),
+            Entry::Running(mut running) => {
+                self.is_over(&running);
+                self.told_skipped(&mut running);
+            }
+            Entry::Refused(turned) => {
+                if let Some(id) = turned.id {
+                    self.told_skipped(&mut Running::new(id, 1));
+                }
+            }
+            Entry::Plain
+            | Entry::Describing(_)
+            | Entry::Closing(_)
+            | Entry::ClosingPortal(_)
+            | Entry::Ours { .. } => {}
         }
     }
 
@@ -147,11 +204,88 @@ impl Gate {
         }
     }
 
+    /// A refused message has failed: its outcome is what the client reads.
+    fn turned(&mut self, entry: &mut Entry, body: &[u8]) -> Option<Vec<u8>> {
+        let ours = self.replaced(entry, body);
+        if let Entry::Refused(turned) = entry
+            && let Some(id) = turned.id.take()
+        {
+            let sqlstate = ours.as_ref().map(|_| turned.refusal.words().sqlstate);
+            let theirs = ErrorFields::read(body).code;
+            let sqlstate = sqlstate.unwrap_or_else(|| String::from_utf8_lossy(theirs).into_owned());
+            self.failed.insert(id);
+            let outcome = Outcome { sqlstate: Some(&sqlstate), ..Outcome::default() };
+            self.outcome(&mut Running::new(id, 1), outcome);
+        }
+        ours
+    }
+
+    /// Nothing more comes of it.
+    fn is_over(&mut self, running: &Running) {
+        if running.effects.is_some() {
+            self.memory.effect_answered();
+        }
+    }
+
+    /// What the server has done to a name, now that it says so.
+    fn took_effect(&mut self, effects: &Effects, told: u64, tag: &[u8]) {
+        let at = usize::try_from(told).unwrap_or(usize::MAX);
+        let Some(told) = effects.understood.statements.get(at) else { return };
+        let Some(effect) = told.effect.as_ref().filter(|effect| effect.is_told_by(tag)) else {
+            return;
+        };
+        match effect {
+            Effect::Prepares(name) => {
+                let prepared = self.prepared_by_sql(effects, &told.place);
+                self.memory.sql_prepared(name.as_bytes().into(), prepared);
+            }
+            Effect::Declares(name) => {
+                let prepared = self.prepared_by_sql(effects, &told.place);
+                let cursor = Bound {
+                    statement: Box::default(),
+                    prepared: Some(prepared),
+                    values: Vec::new(),
+                    is_cut: false,
+                    understood: Some(effects.understood.clone()),
+                    is_cursor: true,
+                };
+                self.memory.opened(name.as_bytes().into(), Rc::new(cursor));
+            }
+            Effect::Deallocates(name) => self.memory.close_statement(name.as_bytes()),
+            Effect::DeallocatesAll => self.memory.forget_statements(),
+            Effect::Closes(name) => self.memory.close_portal(name.as_bytes()),
+            Effect::ClosesAll => self.memory.close_all_portals(),
+            Effect::DiscardsAll => {
+                self.memory.forget_statements();
+                self.memory.close_all_portals();
+            }
+        }
+    }
+
+    /// One statement of a text, as something that a name stands for.
+    fn prepared_by_sql(&self, effects: &Effects, place: &std::ops::Range<usize>) -> Rc<Prepared> {
+        let text = effects.text.get(place.clone()).unwrap_or_default();
+        let read = self.reading.text(text);
+        let (recorded, secrets) =
+            recorded(read.as_deref(), text, text.len(), &self.installed.patterns);
+        let understood = RefCell::new(effects.understood.clone());
+        Rc::new(Prepared {
+            text: recorded,
+            secrets,
+            types: RefCell::default(),
+            judged: Some(Judged { text: text.into(), understood }),
+        })
+    }
+
     fn completed(&mut self, running: &mut Running, body: &[u8]) {
         let tag = backend::command_tag(body);
         let verb = tag.split(|byte| *byte == b' ').next().unwrap_or_default();
-        if matches!(verb, b"DEALLOCATE" | b"DISCARD" | b"PREPARE") {
-            self.memory.forget_statements();
+        match &running.effects {
+            Some(effects) => self.took_effect(effects, running.told, tag),
+            None if matches!(verb, b"DEALLOCATE" | b"DISCARD" | b"PREPARE") => {
+                self.memory.forget_statements();
+            }
+            None => {}
         }
         if tag.starts_with(b"COPY") && self.copied_in > 0 {
             running.bytes += std::mem::take(&mut self.copied_in);
@@ -193,6 +327,24 @@ impl Gate {
 impl Running {
     pub(super) fn new(first: u64, count: u64) -> Box<Running> {
         let started = Instant::now();
-        Box::new(Running { first, count, told: 0, started, rows: 0, bytes: 0 })
+        Box::new(Running {
+            first,
+            count,
+            told: 0,
+            started,
+            rows: 0,
+            bytes: 0,
+            effects: None,
+            splice: None,
+        })
     }
+}
+
+/// An error about a text that we have put something into.
+fn mapped(splice: Option<&Splice>, frame: &Frame<'_>) -> Option<Vec<u8>> {
+    let is_whole = frame.body.len() == frame.body_bytes;
+    let body = splice.filter(|_| is_whole)?.mapped_error(frame.body);
+    let mut out = Vec::new();
+    backend::write_error_body(&mut out, &body);
+    Some(out)
 }

@@ -35,12 +35,25 @@ pub(super) struct Reading {
     pub(super) standard_strings: bool,
     /// No byte below 0x80 is ever part of another character.
     pub(super) ascii_safe: bool,
+    /// Names with other letters are the same bytes in the catalog.
+    pub(super) utf8: bool,
 }
 
 impl Reading {
     /// The text as characters, if it is certain where its quotes are.
     pub(super) fn text<'t>(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
         (self.standard_strings && self.ascii_safe).then(|| String::from_utf8_lossy(text))
+    }
+
+    /// The text as it is judged. In other encodings than UTF-8 a byte that is not ASCII becomes one
+    /// that no name can have: what is quoted stays quoted, and no name is taken for another.
+    pub(super) fn judged<'t>(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
+        if self.utf8 || text.is_ascii() {
+            return self.text(text);
+        }
+        let replaced = text.iter().map(|byte| if byte.is_ascii() { *byte } else { 0x7f });
+        let read = String::from_utf8(replaced.collect()).ok()?;
+        (self.standard_strings && self.ascii_safe).then_some(Cow::Owned(read))
     }
 }
 

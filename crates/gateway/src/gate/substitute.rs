@@ -4,7 +4,8 @@
 use wire::backend::ErrorFields;
 use wire::frontend;
 
-use super::{Entry, Gate};
+use super::{Entry, Gate, Seen, Turned};
+use crate::refusal::Refusal;
 
 /// A portal or statement of this name is never made: messages that would use one are replaced by
 /// a Parse under it, which fails and leaves the client's own names alone.
@@ -25,7 +26,7 @@ impl Gate {
     /// Our words instead of the server's, if the error is the one that we provoked. A cancel, a
     /// timeout or an aborted transaction comes as the server says it.
     pub(super) fn replaced(&self, entry: &mut Entry, body: &[u8]) -> Option<Vec<u8>> {
-        let Entry::Refused(refusal) = entry else {
+        let Entry::Refused(turned) = entry else {
             return None;
         };
         let fields = ErrorFields::read(body);
@@ -37,14 +38,35 @@ impl Gate {
         }
         let severity = std::str::from_utf8(fields.severity).unwrap_or("ERROR");
         let mut out = Vec::new();
-        refusal.write_as(severity, &mut out);
+        turned.refusal.write_as(severity, &mut out);
         Some(out)
+    }
+
+    /// Puts in the place of a message that may not pass one that fails, unless it runs nothing.
+    pub(super) fn refuse(&mut self, seen: &mut Seen, bytes: &[u8], refusal: &Refusal) {
+        if let Entry::Refused(_) = seen.entry {
+            return;
+        }
+        let body = bytes.get(wire::frame::HEADER_BYTES..).unwrap_or_default();
+        let mut instead = Vec::new();
+        if !self.substitute(seen.tag, body, &mut instead) {
+            return;
+        }
+        match &seen.entry {
+            Entry::Preparing { .. } => self.memory.unprepare(),
+            Entry::Binding { .. } => self.memory.unbind(),
+            Entry::Running(running) if running.effects.is_some() => self.memory.effect_answered(),
+            _ => {}
+        }
+        // Nothing is recorded of it: that is why it is refused.
+        seen.entry = Entry::Refused(Box::new(Turned { refusal: refusal.clone(), id: None }));
+        seen.instead = Some(instead);
     }
 
     /// Writes what PostgreSQL gets instead of a message that may not pass. Messages that run
     /// nothing pass as they are. `false` is such a message.
     pub(super) fn substitute(&self, tag: u8, body: &[u8], out: &mut Vec<u8>) -> bool {
-        let failing = format!("SELECT \"{}\"", self.nonce);
+        let failing = self.failing();
         match tag {
             frontend::QUERY => frontend::write_query(out, &failing),
             // As PostgreSQL: an unnamed Parse that fails has destroyed the unnamed statement.
@@ -58,5 +80,19 @@ impl Gate {
             _ => return false,
         }
         true
+    }
+
+    /// In place of a string: where it would have left a transaction open at the statement that may
+    /// not run, one is open, and has failed.
+    pub(super) fn substitute_query(&self, begin: Option<&[u8]>, out: &mut Vec<u8>) {
+        let failing = self.failing();
+        match begin.and_then(|begin| std::str::from_utf8(begin).ok()) {
+            Some(begin) => frontend::write_query(out, &format!("{begin}; {failing}")),
+            None => frontend::write_query(out, &failing),
+        }
+    }
+
+    fn failing(&self) -> String {
+        format!("SELECT \"{}\"", self.nonce)
     }
 }

@@ -1,0 +1,621 @@
+//! The verdict on a text: what its statements do under the names and the catalog that the session
+//! sees now, what the policies say to each, and what the text does to the statements behind it. A
+//! text is judged whole, and one refusal refuses all of it.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Instant;
+
+use policy::{Context, RuleRef, Scope, Verdict};
+use sql::catalog::{self, Catalog};
+use sql::facts::{Facts, Kind, NotUnderstood, SettingName, Transaction};
+use sql::parse::{Limits, NotParsed};
+
+use super::Gate;
+use super::memory::{Bound, Judged, Uncertain};
+use super::names::{Moves, Names, is_nameless, takes_back};
+use super::needs::{Need, Unmet};
+use super::rules::Rules;
+use super::sight::Seeing;
+use super::splice::Splice;
+use super::understanding::{self, Effect, StandsOn, Told, Understood};
+use crate::refusal::{Denied, Refusal};
+
+/// What a record says that a statement touches, and no more.
+const TOUCHES_MAX: usize = 32;
+
+/// A first word with which a statement may be one that names nothing of the database. A wrong guess
+/// costs a second look.
+const NAMELESS: [&str; 19] = [
+    "abort",
+    "begin",
+    "close",
+    "commit",
+    "deallocate",
+    "discard",
+    "end",
+    "fetch",
+    "listen",
+    "move",
+    "notify",
+    "prepare",
+    "release",
+    "reset",
+    "rollback",
+    "savepoint",
+    "set",
+    "show",
+    "start",
+];
+
+/// Why there is no verdict yet, or none but a refusal.
+enum Stop {
+    Need(Need),
+    Refused(Box<Denied>),
+}
+
+impl From<Need> for Stop {
+    fn from(need: Need) -> Self {
+        Stop::Need(need)
+    }
+}
+
+impl From<Uncertain> for Stop {
+    fn from(uncertain: Uncertain) -> Self {
+        Stop::Need(uncertain.into())
+    }
+}
+
+impl From<Denied> for Stop {
+    fn from(denied: Denied) -> Self {
+        Stop::Refused(Box::new(denied))
+    }
+}
+
+impl Gate {
+    /// What `text` does, judged by what holds now.
+    pub(super) fn understand(
+        &mut self,
+        rules: &Rules,
+        text: &[u8],
+    ) -> Result<Rc<Understood>, Need> {
+        let policies = rules.in_force().id().clone();
+        let nowhere = StandsOn { policies, sight: None };
+        if let Some(understood) = understanding::seen(text, &nowhere) {
+            return Ok(understood);
+        }
+        let Some(read) = self.reading.judged(text) else {
+            let verdict = rules.bare().decide_unread("its quotes can't be told from its text");
+            return Ok(Rc::new(unread(nowhere, verdict)));
+        };
+        if let Some(understood) = self.nameless(rules, &read, &nowhere)? {
+            let understood = Rc::new(understood);
+            understanding::keep(text, &understood);
+            return Ok(understood);
+        }
+        let seeing = self.see()?;
+        let stands_on = StandsOn {
+            policies: nowhere.policies,
+            sight: Some((seeing.version, seeing.names.clone())),
+        };
+        if let Some(understood) = understanding::seen(text, &stands_on) {
+            return Ok(understood);
+        }
+        let read = Read { text: &read, is_as_sent: matches!(read, Cow::Borrowed(_)) };
+        let whole = match self.statements(rules, read, &seeing, stands_on.clone()) {
+            Ok(understood) => understood,
+            Err(Stop::Need(need)) => return Err(need),
+            Err(Stop::Refused(denied)) => Understood::refused(stands_on, Refusal::Denied(denied)),
+        };
+        let understood = Rc::new(whole);
+        understanding::keep(text, &understood);
+        Ok(understood)
+    }
+
+    /// What a prepared statement does now. Where the server's own text of it would mean another
+    /// thing than it did, it is refused, and the client prepares it again.
+    pub(super) fn judged_now(
+        &mut self,
+        rules: &Rules,
+        judged: &Judged,
+    ) -> Result<Rc<Understood>, Need> {
+        let before = judged.understood.borrow().clone();
+        if !before.is_momentary && self.still_holds(rules, &before.stands_on)? {
+            return Ok(before);
+        }
+        let text = judged.text.clone();
+        let now = self.understand(rules, &text)?;
+        if now.refusal.is_none() && now.splice != before.splice {
+            let refusal = Denied::PlanChanged.into();
+            return Ok(Rc::new(Understood::refused(now.stands_on.clone(), refusal)));
+        }
+        if now.refusal.is_none() && !now.is_momentary {
+            judged.understood.replace(now.clone());
+        }
+        Ok(now)
+    }
+
+    fn still_holds(&self, rules: &Rules, stands_on: &StandsOn) -> Result<bool, Need> {
+        if stands_on.policies != *rules.in_force().id() {
+            return Ok(false);
+        }
+        let Some((version, names)) = &stands_on.sight else { return Ok(true) };
+        let seeing = self.see()?;
+        Ok(seeing.version == *version && seeing.names == *names)
+    }
+
+    /// Statements that name nothing of the database are judged without it. A COMMIT waits for
+    /// nothing, and in a failed transaction a ROLLBACK is all that helps.
+    fn nameless(
+        &mut self,
+        rules: &Rules,
+        text: &str,
+        on: &StandsOn,
+    ) -> Result<Option<Understood>, Need> {
+        let first = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';');
+        let word = first.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        if !word.is_empty() && !NAMELESS.iter().any(|known| known.eq_ignore_ascii_case(word)) {
+            return Ok(None);
+        }
+        let nothing = Catalog::default();
+        let names = catalog::Names { search_path: &[], user: "", temporary: None, database: "" };
+        let Ok(found) = sql::statements(text, &nothing, &names, &Limits::default()) else {
+            return Ok(None);
+        };
+        if !found.iter().all(|one| one.facts.as_ref().is_ok_and(is_nameless)) {
+            return Ok(None);
+        }
+        let scope = rules.bare().clone();
+        let mut whole = Whole::new(on.clone());
+        let several_statements = found.len() > 1;
+        let context = Context { several_statements };
+        for statement in found {
+            let Ok(facts) = statement.facts else { return Ok(None) };
+            let judged = Statement { place: statement.place, facts: &facts, catalog: &nothing };
+            match self.statement(rules, judged, &scope, context, &mut whole) {
+                Ok(()) => {}
+                Err(Stop::Need(need)) => return Err(need),
+                Err(Stop::Refused(denied)) => {
+                    return Ok(Some(whole.refused(Refusal::Denied(denied))));
+                }
+            }
+        }
+        Ok(Some(whole.understood))
+    }
+
+    fn statements(
+        &mut self,
+        rules: &Rules,
+        text: Read<'_>,
+        seeing: &Seeing,
+        stands_on: StandsOn,
+    ) -> Result<Understood, Stop> {
+        let scope = &rules.scope(&seeing.catalog, seeing.version);
+        let mut whole = Whole::new(stands_on);
+        let catalog = &*seeing.catalog;
+        let read = |names: &Names| {
+            names.with(|names| sql::statements(text.text, catalog, names, &Limits::default()))
+        };
+        let mut found = match read(&seeing.names) {
+            Ok(found) => found,
+            Err(why) => return Err(not_parsed(&why, scope)),
+        };
+        let several_statements = found.len() > 1;
+        let context = Context { several_statements };
+        let mut at = 0;
+        while let Some(statement) = found.get(at) {
+            let facts = match &statement.facts {
+                Ok(facts) => facts,
+                Err(why) => {
+                    self.look_again(why, seeing)?;
+                    let denied = not_understood(why, scope);
+                    return Ok(whole.refused(denied.into()));
+                }
+            };
+            if !whole.can_carry && !is_nameless(facts) {
+                let refusal = Denied::Alone.into();
+                return Ok(whole.refused(refusal));
+            }
+            let judged = Statement { place: statement.place.clone(), facts, catalog };
+            match self.statement(rules, judged, scope, context, &mut whole) {
+                Ok(()) => {}
+                Err(Stop::Need(need)) => return Err(Stop::Need(need)),
+                Err(Stop::Refused(denied)) => {
+                    return Ok(whole.refused(Refusal::Denied(denied)));
+                }
+            }
+            whole.qualify(facts, catalog, text.text);
+            let moves = Moves::of(facts, catalog);
+            at += 1;
+            let takes_back = takes_back(facts.kind);
+            // What has been set in this transaction may be taken back in this text.
+            if takes_back && (whole.understood.moves.any() || self.sight.is_within()) {
+                whole.can_carry = false;
+            }
+            whole.understood.is_momentary |= several_statements && (takes_back || moves.any());
+            match carried(facts, moves, whole.begin.is_some() || self.status == b'T') {
+                Carried::Unmoved => {}
+                Carried::Path(path) if whole.can_carry && at < found.len() => {
+                    // What follows is read under the path that it will have.
+                    let names = seeing.names.with_path(path);
+                    found = read(&names).map_err(|why| not_parsed(&why, scope))?;
+                }
+                Carried::Path(_) => {}
+                Carried::Lost => whole.can_carry = false,
+            }
+        }
+        whole.splice(text)?;
+        Ok(whole.understood)
+    }
+
+    /// What one statement does to the session's names, and what the policies say to it.
+    fn statement(
+        &mut self,
+        rules: &Rules,
+        statement: Statement<'_>,
+        scope: &Scope,
+        context: Context,
+        whole: &mut Whole,
+    ) -> Result<(), Stop> {
+        let Statement { place, facts, catalog } = statement;
+        let mut touches = touches(facts, catalog);
+        let mut moves = Moves::of(facts, catalog);
+        let mut by = allowed(scope.decide(facts, context))?;
+        let handle = facts.handle.as_deref();
+        let effect = match (facts.kind, handle) {
+            (Kind::Prepare, Some(name)) => Some(Effect::Prepares(name.into())),
+            (Kind::Deallocate, Some("")) => Some(Effect::DeallocatesAll),
+            (Kind::Deallocate, Some(name)) => Some(Effect::Deallocates(name.into())),
+            (Kind::DeclareCursor, Some(name)) => Some(Effect::Declares(name.into())),
+            (Kind::CloseCursor, Some("")) => Some(Effect::ClosesAll),
+            (Kind::CloseCursor, Some(name)) => Some(Effect::Closes(name.into())),
+            (Kind::Discard, Some(_)) => Some(Effect::DiscardsAll),
+            (Kind::Fetch, Some(name)) => {
+                whole.understood.is_momentary = true;
+                let run = self.fetched(rules, name, whole)?;
+                (by, touches, moves) = (run.by, run.touches, moves.or(run.moves));
+                None
+            }
+            (Kind::Execute, Some(name))
+            | (Kind::Explain { .. } | Kind::CreateTableAs, Some(name)) => {
+                whole.understood.is_momentary = true;
+                let run = self.executed(rules, name, whole)?;
+                if facts.kind == Kind::Execute {
+                    (by, touches) = (run.by, run.touches);
+                }
+                moves = moves.or(run.moves);
+                None
+            }
+            _ => None,
+        };
+        let understood = &mut whole.understood;
+        understood.moves = understood.moves.or(moves);
+        understood.takes_back |= takes_back(facts.kind);
+        match facts.kind {
+            Kind::Transaction(Transaction::Begin) => whole.begin = Some(place.clone()),
+            Kind::Transaction(Transaction::Commit | Transaction::Rollback) => whole.begin = None,
+            _ => {}
+        }
+        whole.note(&effect);
+        let kind = facts.kind;
+        whole.understood.statements.push(Told { place, kind, by, touches, effect });
+        Ok(())
+    }
+
+    /// What an EXECUTE runs: judged when it was prepared, and again if what it stands on has moved.
+    fn executed(&mut self, rules: &Rules, name: &str, whole: &Whole) -> Result<Run, Stop> {
+        if let Some(run) = whole.prepared(name)? {
+            return Ok(run);
+        }
+        let unknown = || Denied::NoSuchStatement(name.to_owned());
+        let found = self.memory.certain_statement(name.as_bytes(), self.series)?;
+        let prepared = found.ok_or_else(unknown)?;
+        let judged = prepared.judged.as_ref().ok_or(Denied::PlanChanged)?;
+        let understood = self.judged_now(rules, judged)?;
+        match &understood.refusal {
+            Some(Refusal::Denied(denied)) => Err(Stop::Refused(denied.clone())),
+            Some(_) => Err(unknown().into()),
+            None => Ok(Run::of(&understood)),
+        }
+    }
+
+    /// What a FETCH brings: of an open portal, which keeps its plan.
+    fn fetched(&mut self, rules: &Rules, name: &str, whole: &Whole) -> Result<Run, Stop> {
+        if let Some(run) = whole.declared(name)? {
+            return Ok(run);
+        }
+        let found = self.memory.certain_portal(name.as_bytes(), self.series)?;
+        let bound = found.ok_or_else(|| Denied::NoSuchCursor(name.to_owned()))?;
+        let understood = self.portal_now(rules, &bound)?;
+        Ok(Run::of(&understood))
+    }
+
+    /// An open portal runs what was judged when it was opened, unless the policies are others now.
+    pub(super) fn portal_now(
+        &self,
+        rules: &Rules,
+        bound: &Bound,
+    ) -> Result<Rc<Understood>, Denied> {
+        match &bound.understood {
+            Some(understood) if understood.stands_on.policies == *rules.in_force().id() => {
+                Ok(understood.clone())
+            }
+            _ => Err(Denied::PortalJudgedBefore),
+        }
+    }
+
+    /// A name that the catalog does not have may be newer than the catalog.
+    fn look_again(&mut self, why: &NotUnderstood, seeing: &Seeing) -> Result<(), Need> {
+        let is_unknown = matches!(
+            why,
+            NotUnderstood::NoSuchRelation(_)
+                | NotUnderstood::NoSuchColumn(_)
+                | NotUnderstood::NoSuchFunction(_)
+                | NotUnderstood::NoSuchSchema(_)
+                | NotUnderstood::NoSuchType(_)
+        );
+        let since = *self.looked_since.get_or_insert_with(Instant::now);
+        if is_unknown && seeing.taken < since {
+            self.sight.doubt_catalog();
+            return Err(Need::Catalog);
+        }
+        Ok(())
+    }
+}
+
+/// A text as characters.
+#[derive(Clone, Copy)]
+struct Read<'t> {
+    text: &'t str,
+    /// No byte had to be replaced.
+    is_as_sent: bool,
+}
+
+/// A statement of a text, with its facts.
+struct Statement<'s> {
+    place: Range<usize>,
+    facts: &'s Facts,
+    catalog: &'s Catalog,
+}
+
+/// What a name stands for, as far as whoever runs it has to know.
+struct Run {
+    by: Option<RuleRef>,
+    touches: Rc<[Box<str>]>,
+    moves: Moves,
+}
+
+impl Run {
+    fn of(understood: &Understood) -> Run {
+        let told = understood.statements.last();
+        Run {
+            by: told.and_then(|told| told.by.clone()),
+            touches: told.map_or_else(|| Rc::from([]), |told| told.touches.clone()),
+            moves: understood.moves,
+        }
+    }
+}
+
+/// A text on its way to being understood.
+struct Whole {
+    understood: Understood,
+    /// What comes next is read as the server will read it.
+    can_carry: bool,
+    /// A BEGIN of this text that has not been ended in it.
+    begin: Option<Range<usize>>,
+    /// What names stand for after the statements so far: the number of the one that says so, or
+    /// `None` for nothing.
+    prepared: HashMap<Box<str>, Option<usize>>,
+    declared: HashMap<Box<str>, Option<usize>>,
+    all_deallocated: bool,
+    all_closed: bool,
+    /// Schemas to be put before names.
+    schemas: Vec<(usize, Box<str>)>,
+}
+
+impl Whole {
+    fn new(stands_on: StandsOn) -> Whole {
+        Whole {
+            understood: Understood {
+                stands_on,
+                statements: Vec::new(),
+                refusal: None,
+                moves: Moves::default(),
+                takes_back: false,
+                is_momentary: false,
+                begin: None,
+                splice: None,
+            },
+            can_carry: true,
+            begin: None,
+            prepared: HashMap::new(),
+            declared: HashMap::new(),
+            all_deallocated: false,
+            all_closed: false,
+            schemas: Vec::new(),
+        }
+    }
+
+    /// It is refused; what of it the server gets to see is for the substitution to say.
+    fn refused(mut self, refusal: Refusal) -> Understood {
+        self.understood.refusal = Some(refusal);
+        self.understood.moves = Moves::default();
+        self.understood.begin = self.begin;
+        self.understood
+    }
+
+    fn note(&mut self, effect: &Option<Effect>) {
+        let at = self.understood.statements.len();
+        match effect {
+            Some(Effect::Prepares(name)) => drop(self.prepared.insert(name.clone(), Some(at))),
+            Some(Effect::Deallocates(name)) => drop(self.prepared.insert(name.clone(), None)),
+            Some(Effect::Declares(name)) => drop(self.declared.insert(name.clone(), Some(at))),
+            Some(Effect::Closes(name)) => drop(self.declared.insert(name.clone(), None)),
+            Some(Effect::DeallocatesAll) => {
+                self.prepared.clear();
+                self.all_deallocated = true;
+            }
+            Some(Effect::ClosesAll) => {
+                self.declared.clear();
+                self.all_closed = true;
+            }
+            Some(Effect::DiscardsAll) => {
+                self.prepared.clear();
+                self.declared.clear();
+                (self.all_deallocated, self.all_closed) = (true, true);
+            }
+            None => {}
+        }
+    }
+
+    /// What this very text has prepared under the name.
+    fn prepared(&self, name: &str) -> Result<Option<Run>, Denied> {
+        match self.prepared.get(name) {
+            Some(Some(at)) => Ok(self.run(*at)),
+            None if !self.all_deallocated => Ok(None),
+            _ => Err(Denied::NoSuchStatement(name.to_owned())),
+        }
+    }
+
+    fn declared(&self, name: &str) -> Result<Option<Run>, Denied> {
+        match self.declared.get(name) {
+            Some(Some(at)) => Ok(self.run(*at)),
+            None if !self.all_closed => Ok(None),
+            _ => Err(Denied::NoSuchCursor(name.to_owned())),
+        }
+    }
+
+    fn run(&self, at: usize) -> Option<Run> {
+        let told = self.understood.statements.get(at)?;
+        let (by, touches) = (told.by.clone(), told.touches.clone());
+        Some(Run { by, touches, moves: self.understood.moves })
+    }
+
+    /// Notes the schemas of names that another schema of the path has, too.
+    fn qualify(&mut self, facts: &Facts, catalog: &Catalog, text: &str) {
+        for used in facts.relations.iter().filter(|used| used.twice) {
+            let relation = used.relation.and_then(|id| catalog.relation(id));
+            if let Some(relation) = relation
+                && text.is_char_boundary(used.place.start)
+            {
+                let schema = catalog.schema_name(relation.schema).into();
+                self.schemas.push((used.place.start, schema));
+            }
+        }
+    }
+
+    fn splice(&mut self, text: Read<'_>) -> Result<(), Denied> {
+        if self.schemas.is_empty() {
+            return Ok(());
+        }
+        // Where bytes were replaced to read it, there is no text to put anything into.
+        if !text.is_as_sent {
+            return Err(Denied::TwoMeanings);
+        }
+        let schemas = self.schemas.iter().map(|(place, schema)| (*place, &**schema)).collect();
+        let splice = Splice::qualified(text.text, schemas).ok_or(Denied::TwoMeanings)?;
+        self.understood.splice = Some(Rc::new(splice));
+        Ok(())
+    }
+}
+
+/// How what follows in the same text has to be read.
+enum Carried {
+    Unmoved,
+    Path(Vec<String>),
+    Lost,
+}
+
+fn carried(facts: &Facts, moves: Moves, is_in_block: bool) -> Carried {
+    if !moves.any() {
+        return Carried::Unmoved;
+    }
+    match (facts.kind, facts.settings.as_slice()) {
+        (Kind::Set, [setting]) if !setting.local || is_in_block => {
+            match (&setting.name, &setting.value) {
+                (SettingName::One(name), Some(path))
+                    if name.eq_ignore_ascii_case("search_path") =>
+                {
+                    Carried::Path(path.clone())
+                }
+                _ => Carried::Lost,
+            }
+        }
+        _ => Carried::Lost,
+    }
+}
+
+fn allowed(verdict: Verdict) -> Result<Option<RuleRef>, Denied> {
+    match verdict {
+        Verdict::Allow { by, before, after } => match before.into_iter().chain(after).next() {
+            None => Ok(Some(by)),
+            Some(check) => Err(Denied::NotBuilt(check.rule)),
+        },
+        Verdict::Hold { by, .. } => Err(Denied::Held(by)),
+        Verdict::Refuse(refused) => Err(Denied::ByPolicy(refused)),
+    }
+}
+
+/// Why it may not run, if so.
+pub(super) fn refusal_of(verdict: Verdict) -> Option<Refusal> {
+    allowed(verdict).err().map(Refusal::from)
+}
+
+fn unread(stands_on: StandsOn, verdict: Verdict) -> Understood {
+    match allowed(verdict) {
+        Err(denied) => Understood::refused(stands_on, denied.into()),
+        // Whoever grants everything is not asked.
+        Ok(_) => Understood::refused(stands_on, Denied::Unmet(Unmet::Unreadable).into()),
+    }
+}
+
+/// In PostgreSQL's own words, for that is what the server would say.
+fn not_parsed(why: &NotParsed, scope: &Scope) -> Stop {
+    let why = match why {
+        NotParsed::Syntax(message) => return Denied::Syntax(message.clone()).into(),
+        NotParsed::Unlexed => "a quote or a comment is not ended",
+        NotParsed::TooLong => "it is too long",
+        NotParsed::TooManyStatements => "it has too many statements",
+        NotParsed::CommentsTooDeep => "its comments are nested too deep",
+        NotParsed::OperatorTooLong => "it has an operator that is longer than any",
+        NotParsed::Nul => "it has a zero byte",
+    };
+    unread_denied(scope, why).into()
+}
+
+fn not_understood(why: &NotUnderstood, scope: &Scope) -> Denied {
+    match why {
+        NotUnderstood::NoSuchRelation(name) => Denied::NoSuchRelation(name.clone()),
+        NotUnderstood::NoSuchColumn(name) => Denied::NoSuchColumn(name.clone()),
+        NotUnderstood::NoSuchFunction(name) => Denied::NoSuchFunction(name.clone()),
+        NotUnderstood::NoSuchSchema(name) => Denied::NoSuchSchema(name.clone()),
+        NotUnderstood::NoSuchType(name) => Denied::NoSuchType(name.clone()),
+        NotUnderstood::OtherDatabase(name) => Denied::OtherDatabase(name.clone()),
+        NotUnderstood::Construct(what) => {
+            unread_denied(scope, &format!("it has a construct that Gatepost does not know: {what}"))
+        }
+        NotUnderstood::Unvisited => unread_denied(scope, "part of it was not understood"),
+        NotUnderstood::TooManyNodes => unread_denied(scope, "it is too large"),
+    }
+}
+
+fn unread_denied(scope: &Scope, why: &str) -> Denied {
+    match allowed(scope.decide_unread(why)) {
+        Err(denied) => denied,
+        Ok(_) => Denied::Unmet(Unmet::Unreadable),
+    }
+}
+
+/// The relations that a statement names, each once.
+fn touches(facts: &Facts, catalog: &Catalog) -> Rc<[Box<str>]> {
+    let mut found: Vec<Box<str>> = Vec::new();
+    for relation in facts.relations.iter().filter_map(|used| catalog.relation(used.relation?)) {
+        let name = format!("{}.{}", catalog.schema_name(relation.schema), relation.name).into();
+        if found.len() < TOUCHES_MAX && !found.contains(&name) {
+            found.push(name);
+        }
+    }
+    found.into()
+}

@@ -1,0 +1,317 @@
+//! What a session's names mean to the server: its search_path, its user, its temporary schema. They
+//! are asked for, not computed; here stands how, and which statements may have moved them.
+
+use sql::catalog::{self, Catalog, Event, FunctionId, RelationKind, ViewRead};
+use sql::facts::{Facts, Kind, RelationUse, SettingName, SettingUse, Transaction};
+use sql::functions::Class;
+use wire::backend;
+
+/// Operators are named in full: the client's own path must not decide what they are.
+pub(super) const NAMES_SQL: &str = "SELECT pg_catalog.current_setting('search_path'), CURRENT_USER, \
+     (SELECT n.nspname FROM pg_catalog.pg_namespace n \
+     WHERE n.oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), \
+     pg_catalog.current_database()";
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Names {
+    search_path: Vec<String>,
+    user: String,
+    temporary: Option<String>,
+    database: String,
+}
+
+impl Names {
+    /// From the answer to `NAMES_SQL`. `is_utf8` says whether that is how the server writes names.
+    pub(super) fn read(rows: &[Box<[u8]>], is_utf8: bool) -> Option<Names> {
+        let [row] = rows else { return None };
+        let row = backend::data_row(row)?;
+        let [path, user, temporary, database] = row.as_slice() else { return None };
+        let text = |value: &[u8]| {
+            let text = std::str::from_utf8(value).ok()?;
+            (is_utf8 || text.is_ascii()).then(|| text.to_owned())
+        };
+        Some(Names {
+            search_path: elements(&text((*path)?)?)?,
+            user: text((*user)?)?,
+            temporary: match temporary {
+                Some(name) => Some(text(name)?),
+                None => None,
+            },
+            database: text((*database)?)?,
+        })
+    }
+
+    /// The same with another search_path.
+    pub(super) fn with_path(&self, search_path: Vec<String>) -> Names {
+        Names { search_path, ..self.clone() }
+    }
+
+    pub(super) fn with<R>(&self, see: impl FnOnce(&catalog::Names<'_>) -> R) -> R {
+        let path: Vec<&str> = self.search_path.iter().map(String::as_str).collect();
+        see(&catalog::Names {
+            search_path: &path,
+            user: &self.user,
+            temporary: self.temporary.as_deref(),
+            database: &self.database,
+        })
+    }
+
+    /// Operators and functions of the server's own are found before all others.
+    pub(super) fn system_first(&self) -> bool {
+        let mut schemas = self.search_path.iter().filter(|name| *name != "pg_temp");
+        match schemas.next() {
+            Some(first) if first == "pg_catalog" => true,
+            _ => !self.search_path.iter().any(|name| name == "pg_catalog"),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.search_path.iter().map(String::len).sum::<usize>() + self.user.len() + 128
+    }
+}
+
+/// The elements of a search_path as the setting shows it: names, quoted where they need it.
+fn elements(text: &str) -> Option<Vec<String>> {
+    let mut found = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let mut name = String::new();
+        match rest.strip_prefix('"') {
+            Some(mut quoted) => loop {
+                let (before, after) = quoted.split_once('"')?;
+                name.push_str(before);
+                match after.strip_prefix('"') {
+                    Some(more) => {
+                        name.push('"');
+                        quoted = more;
+                    }
+                    None => {
+                        rest = after;
+                        break;
+                    }
+                }
+            },
+            None => {
+                let end = rest.find(|c: char| c == ',' || c.is_ascii_whitespace());
+                let (bare, after) = rest.split_at(end.unwrap_or(rest.len()));
+                name = bare.to_ascii_lowercase();
+                rest = after;
+            }
+        }
+        found.push(name);
+        rest = rest.trim_start();
+        match rest.strip_prefix(',') {
+            Some(after) if !after.trim_start().is_empty() => rest = after.trim_start(),
+            None if rest.is_empty() => {}
+            _ => return None,
+        }
+    }
+    Some(found)
+}
+
+/// What may be another after a statement has run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moves {
+    /// What the session's names mean: its path, its user, its temporary schema, its encoding.
+    pub(super) names: bool,
+    /// What the database holds.
+    pub(super) catalog: bool,
+}
+
+impl Moves {
+    pub(super) const ALL: Moves = Moves { names: true, catalog: true };
+
+    pub(super) fn any(self) -> bool {
+        self.names || self.catalog
+    }
+
+    pub(super) fn or(self, other: Moves) -> Moves {
+        Moves { names: self.names || other.names, catalog: self.catalog || other.catalog }
+    }
+
+    pub(super) fn of(facts: &Facts, catalog: &Catalog) -> Moves {
+        let mut set = facts.settings.iter().filter(|setting| setting.change && !setting.stored);
+        let says_what_it_sets = set.clone().next().is_some();
+        let set = set.any(|setting| !is_harmless(setting));
+        let code = facts.opaque.is_some()
+            || facts.functions.iter().any(|id| is_code(*id, catalog, says_what_it_sets))
+            || facts.relations.iter().any(|used| runs_code(used, catalog))
+            || facts.kind == Kind::Discard;
+        Moves {
+            names: set || facts.changes_names || code,
+            catalog: (facts.changes_names && !is_session(facts)) || code,
+        }
+    }
+}
+
+/// A command about the session alone: SET and its kin.
+fn is_session(facts: &Facts) -> bool {
+    matches!(facts.kind, Kind::Set | Kind::Show | Kind::Transaction(_))
+}
+
+/// Whether what is on the way to the end of a transaction can take back what moved in it.
+pub(super) fn takes_back(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Transaction(
+            Transaction::Commit
+                | Transaction::Rollback
+                | Transaction::RollbackTo
+                | Transaction::Release
+                | Transaction::TwoPhase
+        )
+    )
+}
+
+/// What is understood without the catalog and without knowing what names mean.
+pub(super) fn is_nameless(facts: &Facts) -> bool {
+    matches!(
+        facts.kind,
+        Kind::Empty
+            | Kind::Transaction(_)
+            | Kind::Set
+            | Kind::Show
+            | Kind::Discard
+            | Kind::Deallocate
+            | Kind::CloseCursor
+            | Kind::Fetch
+            | Kind::Listen
+            | Kind::Unlisten
+            | Kind::Notify
+    ) && facts.relations.is_empty()
+        && facts.functions.is_empty()
+}
+
+/// Settings that have no say in what a name means or how a text is read. One that is not here
+/// costs a question.
+fn is_harmless(setting: &SettingUse) -> bool {
+    let SettingName::One(name) = &setting.name else { return false };
+    const HARMLESS: [&str; 24] = [
+        "application_name",
+        "bytea_output",
+        "client_min_messages",
+        "constraints",
+        "cursor_tuple_fraction",
+        "datestyle",
+        "default_transaction_deferrable",
+        "default_transaction_isolation",
+        "default_transaction_read_only",
+        "extra_float_digits",
+        "geqo",
+        "idle_in_transaction_session_timeout",
+        "idle_session_timeout",
+        "intervalstyle",
+        "jit",
+        "lock_timeout",
+        "plan_cache_mode",
+        "row_security",
+        "statement_timeout",
+        "timezone",
+        "transaction_deferrable",
+        "transaction_isolation",
+        "transaction_read_only",
+        "work_mem",
+    ];
+    HARMLESS.iter().any(|harmless| harmless.eq_ignore_ascii_case(name))
+}
+
+/// A function that may do anything, or what its arguments say.
+/// `says_what_it_sets`: calls of set_config stand among the settings.
+fn is_code(id: FunctionId, catalog: &Catalog, says_what_it_sets: bool) -> bool {
+    /// Of the server's own: they touch sequences, time, locks and messages, and no name.
+    const KNOWN: [&str; 22] = [
+        "currval",
+        "lastval",
+        "nextval",
+        "pg_advisory_lock",
+        "pg_advisory_lock_shared",
+        "pg_advisory_unlock",
+        "pg_advisory_unlock_all",
+        "pg_advisory_unlock_shared",
+        "pg_advisory_xact_lock",
+        "pg_advisory_xact_lock_shared",
+        "pg_cancel_backend",
+        "pg_notify",
+        "pg_sleep",
+        "pg_sleep_for",
+        "pg_sleep_until",
+        "pg_terminate_backend",
+        "pg_try_advisory_lock",
+        "pg_try_advisory_lock_shared",
+        "pg_try_advisory_xact_lock",
+        "pg_try_advisory_xact_lock_shared",
+        "setseed",
+        "setval",
+    ];
+    let Some(function) = catalog.function(id) else { return true };
+    match function.class {
+        Some(Class::Pure | Class::Describes | Class::State) => false,
+        Some(Class::Uncallable) | None => true,
+        Some(Class::Session) if &*function.name == "set_config" => !says_what_it_sets,
+        Some(Class::Session | Class::Named | Class::Outside) => {
+            !catalog.is_system(function.schema) || !KNOWN.contains(&&*function.name)
+        }
+    }
+}
+
+/// What is done to a relation may run code that its owner, or that of another which is reached from
+/// it, has put there.
+fn runs_code(used: &RelationUse, catalog: &Catalog) -> bool {
+    let events = [
+        (used.read.is_some(), Event::Read),
+        (used.insert.is_some(), Event::Insert),
+        (used.update.is_some(), Event::Update),
+        (used.delete, Event::Delete),
+        (used.truncate, Event::Truncate),
+    ];
+    let mut events = events.into_iter().filter(|(is_done, _)| *is_done);
+    let Some(id) = used.relation else { return false };
+    let reached = |(_, event)| {
+        let carried = catalog.carried(id, event);
+        let is_foreign =
+            |id| catalog.relation(id).is_none_or(|relation| relation.kind == RelationKind::Foreign);
+        carried.calls.iter().any(|call| is_code(call.function, catalog, false))
+            || carried.done.iter().any(|(id, _)| is_foreign(*id))
+    };
+    let beneath = |read| matches!(read, ViewRead::Function(id) if is_code(id, catalog, false));
+    events.any(reached) || catalog.beneath(id).iter().any(|beneath_it| beneath(beneath_it.read))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_of_a_path() {
+        for (text, want) in [
+            ("", Some(vec![])),
+            ("\"$user\", public", Some(vec!["$user", "public"])),
+            ("Mixed,\"Mixed\" , \"a\"\"b,c\"", Some(vec!["mixed", "Mixed", "a\"b,c"])),
+            ("\"\"", Some(vec![""])),
+            ("a,", None),
+            ("a b", None),
+            ("\"a", None),
+        ] {
+            let want = want.map(|names| names.into_iter().map(str::to_owned).collect::<Vec<_>>());
+            assert_eq!(elements(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn where_the_servers_own_names_come_first() {
+        for (path, first) in [
+            ("public", true),
+            ("pg_catalog, public", true),
+            ("pg_temp, pg_catalog", true),
+            ("public, pg_catalog", false),
+        ] {
+            let names = Names {
+                search_path: elements(path).unwrap(),
+                user: String::new(),
+                temporary: None,
+                database: String::new(),
+            };
+            assert_eq!(names.system_first(), first, "{path}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What a text would do, and what the policies in force say to it: worked out once and kept with
+//! the versions that it stands on. Texts that were seen before are answered from a bounded map, one
+//! for each thread and shared by its sessions.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
+
+use policy::{InForceId, RuleRef};
+use sql::facts::Kind;
+
+use super::names::{Moves, Names};
+use super::splice::Splice;
+use crate::refusal::Refusal;
+
+/// What is kept of texts that were seen before, on each thread.
+const SEEN_BYTES_MAX: usize = 16 << 20;
+const SEEN_MAX: usize = 20_000;
+
+/// A longer text is worked out each time: it is not likely to come again.
+const SEEN_TEXT_BYTES_MAX: usize = 64 << 10;
+
+/// A text, understood and judged.
+pub(super) struct Understood {
+    pub(super) stands_on: StandsOn,
+    /// Its statements, as far as they were looked at: up to the first that may not run.
+    pub(super) statements: Vec<Told>,
+    /// One refusal refuses all.
+    pub(super) refusal: Option<Refusal>,
+    /// What may be another once it has run.
+    pub(super) moves: Moves,
+    /// It ends a transaction or takes part of one back.
+    pub(super) takes_back: bool,
+    /// It runs what a name stands for, or ends a transaction before it does more: another time it
+    /// may be another thing.
+    pub(super) is_momentary: bool,
+    /// Of a refused text: its BEGIN that was to be open where it was refused.
+    pub(super) begin: Option<Range<usize>>,
+    /// What PostgreSQL gets, where that is not the text itself.
+    pub(super) splice: Option<Rc<Splice>>,
+}
+
+/// One statement of a text.
+pub(super) struct Told {
+    pub(super) place: Range<usize>,
+    pub(super) kind: Kind,
+    pub(super) by: Option<RuleRef>,
+    pub(super) touches: Rc<[Box<str>]>,
+    pub(super) effect: Option<Effect>,
+}
+
+/// What the server will have done to a name once it says that the statement is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    Prepares(Box<str>),
+    Deallocates(Box<str>),
+    DeallocatesAll,
+    Declares(Box<str>),
+    Closes(Box<str>),
+    ClosesAll,
+    DiscardsAll,
+}
+
+impl Effect {
+    /// Whether this is how the server says that it has happened.
+    pub(super) fn is_told_by(&self, tag: &[u8]) -> bool {
+        let told = match self {
+            Effect::Prepares(_) => "PREPARE",
+            Effect::Deallocates(_) => "DEALLOCATE",
+            Effect::DeallocatesAll => "DEALLOCATE ALL",
+            Effect::Declares(_) => "DECLARE CURSOR",
+            Effect::Closes(_) => "CLOSE CURSOR",
+            Effect::ClosesAll => "CLOSE CURSOR ALL",
+            Effect::DiscardsAll => "DISCARD ALL",
+        };
+        tag == told.as_bytes()
+    }
+}
+
+/// The versions that an understanding stands on. It holds as long as they are what they were.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct StandsOn {
+    pub(super) policies: InForceId,
+    /// Catalog and names; `None` for what is the same under all.
+    pub(super) sight: Option<(u64, Rc<Names>)>,
+}
+
+impl Understood {
+    pub(super) fn refused(stands_on: StandsOn, refusal: Refusal) -> Understood {
+        Understood {
+            stands_on,
+            statements: Vec::new(),
+            refusal: Some(refusal),
+            moves: Moves::default(),
+            takes_back: false,
+            is_momentary: false,
+            begin: None,
+            splice: None,
+        }
+    }
+
+    pub(super) fn has_effects(&self) -> bool {
+        self.statements.iter().any(|told| told.effect.is_some())
+    }
+
+    /// It is analysed when it is executed, not when it is bound.
+    pub(super) fn is_command(&self) -> bool {
+        !self.statements.iter().all(|told| {
+            matches!(
+                told.kind,
+                Kind::Select
+                    | Kind::Insert
+                    | Kind::Update
+                    | Kind::Delete
+                    | Kind::Merge
+                    | Kind::Empty
+            )
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        let touches = self.statements.iter().flat_map(|told| told.touches.iter());
+        size_of::<Understood>()
+            + self.statements.len() * size_of::<Told>()
+            + touches.map(|name| name.len() + size_of::<Box<str>>()).sum::<usize>()
+            + self.splice.as_ref().map_or(0, |splice| splice.text().len())
+    }
+}
+
+/// A text that was seen, and what it was understood under.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    stands_on: StandsOn,
+    text: Box<[u8]>,
+}
+
+/// Two generations: what was not asked for during one is gone after the next.
+#[derive(Default)]
+struct SeenTexts {
+    young: HashMap<Key, Rc<Understood>>,
+    old: HashMap<Key, Rc<Understood>>,
+    bytes: usize,
+}
+
+thread_local! {
+    static SEEN: RefCell<SeenTexts> = RefCell::default();
+}
+
+/// What was found of this text under the same versions.
+pub(super) fn seen(text: &[u8], stands_on: &StandsOn) -> Option<Rc<Understood>> {
+    if text.len() > SEEN_TEXT_BYTES_MAX {
+        return None;
+    }
+    SEEN.with_borrow_mut(|seen| {
+        let key = Key { stands_on: stands_on.clone(), text: text.into() };
+        if let Some(found) = seen.young.get(&key) {
+            return Some(found.clone());
+        }
+        let (key, found) = seen.old.remove_entry(&key)?;
+        seen.keep(key, found.clone());
+        Some(found)
+    })
+}
+
+/// Keeps it for the next who says the same.
+pub(super) fn keep(text: &[u8], understood: &Rc<Understood>) {
+    if text.len() > SEEN_TEXT_BYTES_MAX || understood.is_momentary {
+        return;
+    }
+    let key = Key { stands_on: understood.stands_on.clone(), text: text.into() };
+    SEEN.with_borrow_mut(|seen| seen.keep(key, understood.clone()));
+}
+
+impl SeenTexts {
+    fn keep(&mut self, key: Key, understood: Rc<Understood>) {
+        let names = key.stands_on.sight.as_ref().map_or(0, |(_, names)| names.bytes());
+        let bytes = size_of::<Key>() + key.text.len() + understood.bytes() + names;
+        if self.young.len() >= SEEN_MAX / 2 || self.bytes + bytes > SEEN_BYTES_MAX / 2 {
+            self.old = std::mem::take(&mut self.young);
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        self.young.insert(key, understood);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use policy::{Opened, Policies, Subject, written};
+
+    use super::*;
+
+    fn under(version: u64) -> StandsOn {
+        let text = |text: &str| written::Text { text: text.to_owned(), ..Default::default() };
+        let policy = written::Policy {
+            name: text("all"),
+            who: vec![written::Who::One(text("*"))],
+            to: vec![text("*")],
+            access: Some(written::Access {
+                approval: Some(written::Approval::Word(text("none"))),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let policies = Policies::new(vec![policy]).unwrap();
+        let claims = std::collections::BTreeMap::new();
+        let who = Subject { name: None, issuer: "", subject: "", groups: &[], claims: &claims };
+        let Opened::Open(in_force) = policies.open(&who, "x") else { panic!("it opens") };
+        let names = Names::default();
+        StandsOn { policies: in_force.id().clone(), sight: Some((version, Rc::new(names))) }
+    }
+
+    fn refused(stands_on: &StandsOn) -> Rc<Understood> {
+        Rc::new(Understood::refused(stands_on.clone(), Refusal::Unrecorded))
+    }
+
+    #[test]
+    fn what_was_seen_under_other_versions_is_not_known() {
+        let one = under(1);
+        let two = StandsOn { sight: Some((2, Rc::default())), ..one.clone() };
+        keep(b"SELECT 1", &refused(&one));
+        assert!(seen(b"SELECT 1", &one).is_some());
+        assert!(seen(b"SELECT 1", &two).is_none());
+        assert!(seen(b"SELECT 1", &under(1)).is_none(), "the file was read again");
+        assert!(seen(b"SELECT 2", &one).is_none());
+    }
+
+    #[test]
+    fn the_map_at_its_bounds_and_past_them() {
+        let mut map = SeenTexts::default();
+        let on = under(1);
+        let understood = refused(&on);
+        let key = |number: usize, bytes: usize| Key {
+            stands_on: on.clone(),
+            text: format!("{number}{}", "x".repeat(bytes)).into_bytes().into(),
+        };
+        for number in 0..SEEN_MAX * 2 {
+            map.keep(key(number, 0), understood.clone());
+            assert!(map.young.len() + map.old.len() <= SEEN_MAX);
+        }
+        for number in 0..1_000 {
+            map.keep(key(number, SEEN_TEXT_BYTES_MAX), understood.clone());
+            assert!(map.bytes <= SEEN_BYTES_MAX / 2);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Waiting in the midst of a session, until the gate knows what it has to know before it can say
+//! what becomes of the next message. Replies flow meanwhile, a cancel reaches the server, and a
+//! client that goes is noticed. What the answers mean is the gate's business.
+
+use std::pin::pin;
+
+use tokio::io::ReadHalf;
+use tokio::time::Instant;
+use wire::exchange::Standing;
+
+use super::{BUFFER_BYTES_MAX, End, Messages};
+use crate::gate::{CatalogReading, Failure, Need, Rows, ToServer, Unmet, Wanted};
+use crate::stream::Stream;
+
+/// A whole Terminate.
+const TERMINATE: &[u8] = b"X\0\0\0\x04";
+
+impl Messages<'_> {
+    /// Meets a need of the gate's, or tells it that it can't be met.
+    pub(super) async fn settle(
+        &mut self,
+        need: Need,
+        client: &mut ReadHalf<Stream>,
+        server: &mut ToServer,
+    ) -> Result<(), End> {
+        let gate = &self.shared.gate;
+        gate.borrow_mut().is_waited_for();
+        match need {
+            Need::End(refusal) => Err(End::Closed(refusal)),
+            Need::Answers => {
+                self.answers(client).await?;
+                Ok(())
+            }
+            Need::Names => self.names(client, server).await,
+            Need::Catalog => self.catalog(client, server).await,
+        }
+    }
+
+    async fn names(
+        &mut self,
+        client: &mut ReadHalf<Stream>,
+        server: &mut ToServer,
+    ) -> Result<(), End> {
+        let gate = &self.shared.gate;
+        let Some(ready) = self.answers(client).await? else { return Ok(()) };
+        let sql = gate.borrow().names_sql();
+        if let Some(rows) = self.ask(sql, ready, client, server).await? {
+            let mut gate = gate.borrow_mut();
+            let within = gate.within(ready);
+            gate.names_are(&rows, within);
+        }
+        Ok(())
+    }
+
+    async fn catalog(
+        &mut self,
+        client: &mut ReadHalf<Stream>,
+        server: &mut ToServer,
+    ) -> Result<(), End> {
+        let gate = &self.shared.gate;
+        let mut ready = true;
+        if gate.borrow().catalog_has_moved() {
+            match self.answers(client).await? {
+                Some(is_ready) => ready = is_ready,
+                None => return Ok(()),
+            }
+        }
+        let wanted = gate.borrow().catalog_wanted(ready);
+        match wanted {
+            Wanted::Shared { max_age } => {
+                let (gateway, connection) = gate.borrow().database();
+                let asked = gateway.catalogs().current(&connection, max_age);
+                let found = self.while_listening(client, asked).await?;
+                gate.borrow_mut().catalog_is(found);
+            }
+            Wanted::Own => self.own_catalog(ready, client, server).await?,
+        }
+        Ok(())
+    }
+
+    /// The catalog as only the session's own transaction sees it, unless it sees what all see.
+    async fn own_catalog(
+        &mut self,
+        ready: bool,
+        client: &mut ReadHalf<Stream>,
+        server: &mut ToServer,
+    ) -> Result<(), End> {
+        let gate = &self.shared.gate;
+        if let Err(unmet) = gate.borrow().may_read_catalog() {
+            gate.borrow_mut().is_unmet(unmet);
+            return Ok(());
+        }
+        let taken = std::time::Instant::now();
+        let sql = gate.borrow().sign_sql();
+        let Some(rows) = self.ask(sql, ready, client, server).await? else { return Ok(()) };
+        let Some(sign) = gate.borrow_mut().sign_is(&rows, ready, taken) else { return Ok(()) };
+        let mut reading = CatalogReading::new();
+        while let Some(sql) = reading.next() {
+            let Some(rows) = self.ask(sql, ready, client, server).await? else { return Ok(()) };
+            reading.take(&rows);
+        }
+        gate.borrow_mut().own_catalog_is(reading, sign, ready, taken);
+        Ok(())
+    }
+
+    /// Waits until everything that was sent has been answered, and says whether a ReadyForQuery was
+    /// the last of it. `None` if that can't be, or if nothing can be asked then; the gate knows.
+    async fn answers(&mut self, client: &mut ReadHalf<Stream>) -> Result<Option<bool>, End> {
+        let shared = self.shared;
+        let standing = || shared.exchange.borrow().standing();
+        let waited = shared.wait_until(|_| standing() != Standing::Answering);
+        self.while_listening(client, waited).await?;
+        let mut gate = shared.gate.borrow_mut();
+        match standing() {
+            Standing::Clear { .. } if gate.is_aborted() => gate.is_unmet(Unmet::Aborted),
+            Standing::Clear { ready } => return Ok(Some(ready)),
+            Standing::Answering | Standing::Deaf => gate.is_unmet(Unmet::Deaf),
+        }
+        Ok(None)
+    }
+
+    /// Asks a question of the gate's own; everything has been answered. `None` if it was cancelled;
+    /// the gate knows.
+    async fn ask(
+        &mut self,
+        sql: &str,
+        ready: bool,
+        client: &mut ReadHalf<Stream>,
+        server: &mut ToServer,
+    ) -> Result<Option<Rows>, End> {
+        let shared = self.shared;
+        let (cleared, entries) = shared.gate.borrow_mut().ask(sql, ready);
+        for (tag, entry) in entries {
+            shared.exchange.borrow_mut().sent(tag, entry);
+        }
+        if server.send(cleared).await.is_err() {
+            // As everywhere: the other loop ends the session behind the server's last words.
+            return std::future::pending().await;
+        }
+        let answered = shared.wait_until(|shared| shared.gate.borrow().has_answer());
+        self.while_listening(client, answered).await?;
+        let answer = shared.gate.borrow_mut().take_answer();
+        match answer {
+            Some(Ok(rows)) => Ok(Some(rows)),
+            Some(Err(Failure::Cancelled { message })) => {
+                shared.gate.borrow_mut().is_unmet(Unmet::Cancelled { message });
+                Ok(None)
+            }
+            Some(Err(failure)) => Err(End::Unanswered(failure)),
+            None => Ok(None),
+        }
+    }
+
+    /// Waits, and reads what the client says meanwhile, up to a buffer. A client that goes without a
+    /// word ends the wait; behind a Terminate it may go.
+    async fn while_listening<T>(
+        &mut self,
+        client: &mut ReadHalf<Stream>,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, End> {
+        let mut wait = pin!(wait);
+        let mut has_gone = false;
+        loop {
+            let listens = !has_gone && self.buffer.bytes.len() < BUFFER_BYTES_MAX;
+            tokio::select! {
+                biased;
+                done = &mut wait => return Ok(done),
+                read = self.buffer.fill(client), if listens => match read {
+                    Ok(0) if self.buffer.bytes.ends_with(TERMINATE) => has_gone = true,
+                    Ok(0) => return Err(End::ClientGone(None)),
+                    Ok(_) => self.shared.heard.set(Instant::now()),
+                    Err(error) => return Err(End::ClientGone(Some(error))),
+                },
+            }
+        }
+    }
+}
