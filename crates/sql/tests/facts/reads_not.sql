@@ -12,3 +12,18 @@ INSERT INTO customers (ssn) VALUES ('a');
 UPDATE customers SET ssn = 'a' WHERE id = 1;
 DELETE FROM customers WHERE name = 'a';
 SELECT g.ssn FROM customers, generate_series(1, 2) AS g (ssn);
+CREATE VIEW made AS SELECT name FROM customers;
+CREATE TABLE made (ssn text, CHECK (ssn > 'a'), UNIQUE (ssn));
+ALTER TABLE customers ADD CHECK (name > 'a');
+ALTER TABLE customers ADD UNIQUE (name) INCLUDE (region);
+ALTER TABLE customers ALTER name TYPE text USING region;
+ALTER TABLE customers ALTER ssn SET DEFAULT 'a';
+ALTER TABLE customers RENAME COLUMN ssn TO b;
+CREATE INDEX ON customers (name) WHERE region > 'a';
+CREATE STATISTICS made ON name, region FROM customers;
+CREATE TRIGGER made BEFORE UPDATE ON customers FOR EACH ROW WHEN (old.name <> new.name) EXECUTE FUNCTION audit();
+CREATE RULE made AS ON UPDATE TO customers DO ALSO INSERT INTO items (product) SELECT old.name;
+CREATE POLICY made ON customers USING (name > 'a');
+CREATE FUNCTION made(ssn text) RETURNS text RETURN (SELECT max(ssn) FROM orders);
+CREATE DOMAIN made AS text CHECK (VALUE > (SELECT max(name) FROM customers));
+INSERT INTO customers (id) VALUES (1) ON CONFLICT ON CONSTRAINT customers_pkey DO NOTHING
