@@ -71,6 +71,9 @@ pub(crate) fn facts(
         walk.run(task)?;
     }
     walk.settle();
+    if let Node::SelectStmt(select) = statement {
+        walk.setting_of_settings(select);
+    }
     if matches!(walk.facts.kind, Kind::Explain { analyze: false }) {
         walk.facts.writes = false;
         walk.facts.changes_names = false;

@@ -491,7 +491,7 @@ fn column_name(node: Node<'_>) -> Option<Vec<&str>> {
 }
 
 /// The name in a reference that is nothing but a name.
-fn bare_name(node: Node<'_>) -> Option<&str> {
+pub(super) fn bare_name(node: Node<'_>) -> Option<&str> {
     let Node::ColumnRef(column) = node else { return None };
     match (column.fields().len(), column.fields().get(0)) {
         (1, Some(field)) => field.as_str(),

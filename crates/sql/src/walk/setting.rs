@@ -1,10 +1,11 @@
 //! Settings: SET in all its forms, and the functions that do the same.
 
-use pg_raw_parse::nodes::{DefElem, VariableSetKind, VariableSetStmt};
+use pg_raw_parse::nodes::{A_Expr_Kind, DefElem, SelectStmt, VariableSetKind, VariableSetStmt};
 use pg_raw_parse::{ConstValue, Node};
 
+use super::expression::bare_name;
 use super::{Walk, Walked};
-use crate::facts::{NotUnderstood, SettingName, SettingUse};
+use crate::facts::{NotUnderstood, RelationUse, SettingName, SettingUse};
 
 /// Whether a change is for this session, or kept for others.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,6 +124,51 @@ impl<'w> Walk<'w> {
             change: true,
             stored: false,
         });
+    }
+
+    /// `SELECT set_config(name, 'value', false) FROM pg_settings WHERE name = 'one'`, the whole
+    /// statement, as pg_dump sets what older servers lack: the name is a constant after all.
+    pub(super) fn setting_of_settings(&mut self, select: &'w SelectStmt) {
+        let is_settings = |used: &RelationUse| {
+            let relation = used.relation.and_then(|id| self.catalog.relation(id));
+            relation
+                .is_some_and(|it| &*it.name == "pg_settings" && self.catalog.is_system(it.schema))
+        };
+        let ([used], [setting]) = (&self.facts.relations[..], &self.facts.settings[..]) else {
+            return;
+        };
+        if !is_settings(used)
+            || setting.name != SettingName::Computed
+            || select.from_clause().len() != 1
+            || !matches!(select.from_clause().get(0), Some(Node::RangeVar(_)))
+        {
+            return;
+        }
+        let (Some(target), 1) = (select.target_list().get(0), select.target_list().len()) else {
+            return;
+        };
+        let (Node::FuncCall(call), Node::A_Expr(only)) = (target.val(), select.where_clause())
+        else {
+            return;
+        };
+        let given = call.args().get(0).and_then(bare_name);
+        let operator: Option<Vec<&str>> = only.name().iter().map(Node::as_str).collect();
+        // An `=` of somebody else's can mean anything.
+        let (_, others) = self.catalog.find_operators(None, "=", false, self.path);
+        let equal = only.kind == A_Expr_Kind::AEXPR_OP
+            && match operator.as_deref() {
+                Some(["="]) => others.is_empty(),
+                Some(["pg_catalog", "="]) => true,
+                _ => false,
+            };
+        if let Some(name) = text(only.rexpr())
+            && equal
+            && given == Some("name")
+            && bare_name(only.lexpr()) == Some("name")
+            && let Some(setting) = self.facts.settings.first_mut()
+        {
+            setting.name = SettingName::One(name.to_owned());
+        }
     }
 
     /// Whether a setting changes here that decides what names mean.
