@@ -5,15 +5,24 @@
 use sql::catalog::{Catalog, Column, Function, Relation};
 use sql::functions::Class;
 
-/// Sizes, places of tablespaces: psql's `\dt+`, `\l+` and `\db+` ask for them.
-const FUNCTIONS: [&str; 7] = [
+/// Of the functions that read the server's state, or change what is the session's alone, those that
+/// programs can't do without: sizes and places of tablespaces (psql's `\dt+`, `\l+` and `\db+`), how
+/// often an index was used, where the session is (what shows a database shows these), and giving up
+/// locks that the session has (drivers do it when they give a session back).
+const FUNCTIONS: [&str; 13] = [
+    "inet_server_addr",
+    "inet_server_port",
+    "pg_advisory_unlock_all",
+    "pg_current_xact_id_if_assigned",
     "pg_database_size",
     "pg_indexes_size",
     "pg_relation_size",
+    "pg_stat_get_numscans",
     "pg_table_size",
     "pg_tablespace_location",
     "pg_tablespace_size",
     "pg_total_relation_size",
+    "txid_current_if_assigned",
 ];
 
 /// Relations of `pg_catalog`, and the columns of each that are left out.
@@ -29,8 +38,8 @@ const RELATIONS: &[(&str, &[&str])] = &[
     ("pg_amop", &[]),
     ("pg_amproc", &[]),
     ("pg_attrdef", &[]),
-    // The value that rows have which are older than the column.
-    ("pg_attribute", &["attmissingval"]),
+    // Among its columns is what rows have that are older than the column: its default, once.
+    ("pg_attribute", &[]),
     ("pg_auth_members", &[]),
     ("pg_available_extension_versions", &[]),
     ("pg_available_extensions", &[]),
@@ -109,7 +118,7 @@ const NOT_OF_INFORMATION_SCHEMA: [&str; 2] = ["_pg_user_mappings", "user_mapping
 pub(crate) fn may_call(function: &Function, catalog: &Catalog) -> bool {
     match function.class {
         Some(Class::Pure | Class::Describes) => true,
-        Some(Class::State) => {
+        Some(Class::State | Class::Session) => {
             catalog.schema_name(function.schema) == "pg_catalog"
                 && FUNCTIONS.contains(&&*function.name)
         }

@@ -333,7 +333,7 @@ impl<'j> Judgement<'j> {
             return true;
         }
         match verb {
-            Verb::Read if of.named && !relation.security_invoker => true,
+            Verb::Read if of.named && self.scope.invoked_may_be_read(id) => true,
             Verb::Read => self.is_everything(of) || self.scope.beneath_may_be_read(id),
             Verb::Insert | Verb::Update | Verb::Delete => of.named,
             _ => true,

@@ -35,6 +35,8 @@ pub(crate) struct Cover {
     pub(crate) apart: Vec<RelationId>,
     /// Of a view: whether all beneath it may be read.
     beneath: OnceLock<bool>,
+    /// Of a view: whether what it reads with the rights of who asks may be read.
+    invoked: OnceLock<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +106,7 @@ impl Scope {
                 apart.push(child);
             }
         }
-        Cover { matches, apart, beneath: OnceLock::new() }
+        Cover { matches, apart, beneath: OnceLock::new(), invoked: OnceLock::new() }
     }
 
     fn matches(&self, id: RelationId, relation: &Relation) -> Vec<Match> {
@@ -295,6 +297,37 @@ impl Scope {
         *cover.beneath.get_or_init(|| self.look_beneath(view))
     }
 
+    /// Whether a view may be read by whoever may read it by its own name: what it reads with its
+    /// owner's rights is granted with it. What is read with the rights of who asks isn't, however
+    /// deep in it that is.
+    pub(crate) fn invoked_may_be_read(&self, view: RelationId) -> bool {
+        let Some(cover) = self.cover(view) else { return false };
+        *cover.invoked.get_or_init(|| {
+            self.invokers(view).into_iter().all(|view| self.beneath_may_be_read(view))
+        })
+    }
+
+    /// The views that read with the rights of who asks: itself, and those that it reads.
+    fn invokers(&self, view: RelationId) -> Vec<RelationId> {
+        let mut seen = BTreeSet::from([view]);
+        let mut open = vec![view];
+        let mut invokers = Vec::new();
+        while let Some(id) = open.pop() {
+            let Some(view) = self.0.catalog.relation(id) else { continue };
+            if view.security_invoker {
+                invokers.push(id);
+            }
+            for read in &view.reads {
+                if let ViewRead::Column(below, _) = read
+                    && seen.insert(*below)
+                {
+                    open.push(*below);
+                }
+            }
+        }
+        invokers
+    }
+
     fn look_beneath(&self, view: RelationId) -> bool {
         let mut seen = BTreeSet::from([view]);
         let mut open = vec![view];
@@ -369,7 +402,7 @@ impl Scope {
             return Always::No;
         }
         match (by_name, by_wildcard) {
-            (true, _) if view && relation.security_invoker => Always::IfBeneath,
+            (true, _) if view && !self.invokers(id).is_empty() => Always::IfBeneath,
             (true, _) => Always::Yes,
             (false, true) if view => Always::IfBeneath,
             (false, true) => Always::Yes,
