@@ -172,7 +172,7 @@ impl Builder {
             code: Vec::new(),
             referenced: Vec::new(),
             index_of: None,
-                    owned_by: None,
+            owned_by: None,
             parents: Vec::new(),
             children: Vec::new(),
             reads: Vec::new(),

@@ -9,7 +9,7 @@ use sql::parse::{Limits, NotParsed};
 
 use crate::snapshot::snapshot;
 
-const NAMES: Names<'_> = Names {
+pub(crate) const NAMES: Names<'_> = Names {
     search_path: &["app", "public"],
     user: "anna",
     temporary: Some("pg_temp_3"),

@@ -15,6 +15,7 @@
 )]
 
 mod hostile;
+mod mutated;
 mod render;
 mod snapshot;
 
