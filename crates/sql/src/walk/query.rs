@@ -167,6 +167,11 @@ impl<'w> Walk<'w> {
         if let Some(into) = select.into_clause() {
             self.created(into, ObjectKind::Table, "select into")?;
         }
+        let one_select = select.op == SetOperation::SETOP_NONE && select.values_lists().is_empty();
+        if !one_select && !select.locking_clause().is_empty() {
+            // The server has no rows to lock there, and says so.
+            return Err(NotUnderstood::Construct("FOR UPDATE"));
+        }
         if select.op != SetOperation::SETOP_NONE {
             let (Some(left), Some(right)) = (select.larg(), select.rarg()) else {
                 return Err(NotUnderstood::Construct("set operation"));

@@ -80,6 +80,21 @@ fn hostile_text_is_bounded() {
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
 
+/// What the grammar takes and the server refuses at once.
+#[test]
+fn what_the_server_has_no_meaning_for_is_refused_by_name() {
+    let catalog = snapshot();
+    for text in [
+        "VALUES (1, 'a') FOR UPDATE",
+        "SELECT 1 UNION SELECT 2 FOR SHARE",
+        "TABLE orders UNION TABLE orders FOR UPDATE",
+    ] {
+        let mut statements = sql::statements(text, &catalog, &NAMES, &Limits::default()).unwrap();
+        let facts = statements.remove(0).facts;
+        assert_eq!(facts, Err(NotUnderstood::Construct("FOR UPDATE")), "{text}");
+    }
+}
+
 #[test]
 fn the_budget_of_nodes_is_kept() {
     let catalog = snapshot();
