@@ -13,6 +13,12 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
+    // Hardly any has something to escape, and this is a pass of vectors.
+    if !rest.iter().fold(false, |found, byte| found | must_escape(*byte)) {
+        out.extend_from_slice(rest);
+        out.push(b'"');
+        return;
+    }
     while let Some(at) = rest.iter().position(|byte| must_escape(*byte)) {
         let (plain, after) = rest.split_at(at);
         out.extend_from_slice(plain);
@@ -71,30 +77,36 @@ pub(crate) fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// `,"name":`
+/// `,"name":`. In line, so that names are stored as the constants that they are: a call to copy
+/// each would take longer than all the rest of a record.
+#[inline(always)]
 pub(crate) fn name(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
 }
 
+#[inline(always)]
 pub(crate) fn string_field(out: &mut Vec<u8>, field: &str, text: &str) {
     name(out, field);
     string(out, text);
 }
 
 /// Absent when there is nothing to say.
+#[inline(always)]
 pub(crate) fn optional_string(out: &mut Vec<u8>, field: &str, text: Option<&str>) {
     if let Some(text) = text {
         string_field(out, field, text);
     }
 }
 
+#[inline(always)]
 pub(crate) fn number_field(out: &mut Vec<u8>, field: &str, value: u64) {
     name(out, field);
     number(out, value);
 }
 
+#[inline(always)]
 pub(crate) fn optional_number(out: &mut Vec<u8>, field: &str, value: Option<u64>) {
     if let Some(value) = value {
         number_field(out, field, value);
