@@ -57,6 +57,10 @@ CREATE FUNCTION open_tickets(customer integer) RETURNS bigint
     LANGUAGE sql STABLE
     AS $$ SELECT count(*) FROM public.tickets WHERE customer_id = customer AND status = 'open' $$;
 
+CREATE FUNCTION forget_customer(customer integer) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
+    AS $$ UPDATE public.customers SET name = '', email = NULL WHERE id = customer $$;
+
 CREATE SCHEMA billing;
 CREATE TABLE billing.invoices (
     id integer PRIMARY KEY,

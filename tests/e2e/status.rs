@@ -34,6 +34,28 @@ fn a_running_gateway_says_what_is_on() {
 }
 
 #[test]
+fn policies_and_windows_are_on_where_there_are_some() {
+    let database = setup::database();
+    let plan = Plan::gateway(&database)
+        .and(&Plan::gateway(&database).named("other"))
+        .top("policies:")
+        .top("  - name: agents")
+        .top("    who: \"*\"")
+        .top(&format!("    to: {}", database.name))
+        .top("    access: { window: 15m, approval: none }")
+        .top("    allow: [ everything: \"*\" ]");
+    let gate = plan.start();
+    let (_, said, _) = status(&gate, &[&database.name]);
+    assert!(said.contains("  timing     on   15m for `agents`; a session ends after"), "{said}");
+    assert!(said.contains("  policies   on   `agents`\n"), "{said}");
+    let (_, said, _) = status(&gate, &["other"]);
+    assert!(said.contains("  timing     off  "), "{said}");
+    assert!(said.contains("  policies   on   none is about this connection"), "{said}");
+    let (_, said, _) = status(&Plan::gateway(&database).start(), &[]);
+    assert!(said.contains("  policies   off  there are none"), "{said}");
+}
+
+#[test]
 fn without_a_gateway_the_file_and_the_journal_say_it() {
     let database = setup::database();
     let mut gate = Plan::gateway(&database).start();

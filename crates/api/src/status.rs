@@ -44,8 +44,17 @@ pub struct OfConnection {
     pub identity: bool,
     /// After how long without a statement a session ends.
     pub idle_timeout_ms: Option<u64>,
+    /// The policies about it. `None`: there are none at all, and everything passes.
+    pub policies: Option<Vec<OfPolicy>>,
     /// A statement waits until its record survives loss of power.
     pub strict: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfPolicy {
+    pub name: String,
+    /// How long a session lasts that it opens.
+    pub window_ms: Option<u64>,
 }
 
 impl Status {
@@ -96,6 +105,14 @@ fn of_connection(settings: &Settings, connection: &Connection) -> OfConnection {
         name: connection.name.clone(),
         identity: matches!(connection.login, Login::Gateway { .. }),
         idle_timeout_ms: settings.bounds.idle_timeout.and_then(milliseconds),
+        policies: settings.policies.as_ref().map(|policies| {
+            let about = policies.about(&connection.name).into_iter();
+            let of = |it: policy::About<'_>| OfPolicy {
+                name: it.name.to_owned(),
+                window_ms: it.window.and_then(milliseconds),
+            };
+            about.map(of).collect()
+        }),
         strict: connection.durability == Durability::Strict,
     }
 }

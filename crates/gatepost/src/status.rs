@@ -88,12 +88,26 @@ fn of_connection(it: &OfConnection) -> String {
         true => "clients prove who they are to Gatepost, which has the database's credential",
         false => "clients log in to the database as they always did (observe mode)",
     };
-    let timing = match it.idle_timeout_ms {
-        None => "a session lasts for as long as it likes".to_owned(),
-        Some(time) => format!(
-            "a session ends after {} without a statement",
-            config::write_duration(Duration::from_millis(time))
-        ),
+    let written = |time| config::write_duration(Duration::from_millis(time));
+    let about = it.policies.as_deref().unwrap_or_default();
+    let windows: Vec<String> = about
+        .iter()
+        .filter_map(|policy| Some(format!("{} for `{}`", written(policy.window_ms?), policy.name)))
+        .collect();
+    let idle = match it.idle_timeout_ms {
+        None => "an idle session stays".to_owned(),
+        Some(time) => format!("a session ends after {} without a statement", written(time)),
+    };
+    let timing = match windows.as_slice() {
+        [] => idle,
+        windows => format!("{}; {idle}", windows.join(", ")),
+    };
+    let policies = match &it.policies {
+        None => {
+            "there are none: who has an identity may do what the database's role may".to_owned()
+        }
+        Some(none) if none.is_empty() => "none is about this connection: nobody gets in".to_owned(),
+        Some(some) => some.iter().map(|it| format!("`{}`", it.name)).collect::<Vec<_>>().join(", "),
     };
     let recording = match it.strict {
         true => "strict: a statement waits until its record survives loss of power",
@@ -102,7 +116,8 @@ fn of_connection(it: &OfConnection) -> String {
     let mut text = format!("{}\n", it.name);
     for (what, is_on, words) in [
         ("identity", it.identity, identity),
-        ("timing", false, &*timing),
+        ("timing", !windows.is_empty(), &*timing),
+        ("policies", it.policies.is_some(), &*policies),
         ("recording", true, recording),
         ("masking", false, "not built yet"),
     ] {

@@ -15,6 +15,7 @@ mod limits;
 mod mask;
 mod object;
 mod policies;
+mod review;
 mod rule;
 mod scope;
 mod setting;
@@ -24,6 +25,7 @@ mod who;
 
 pub use limits::{LIMITS, Limit, Limits, Per, PerLimit};
 pub use policies::{InForce, InForceId, Opened, Policies};
+pub use review::{About, Given, Remark};
 pub use rule::Context;
 pub use scope::Scope;
 pub use verb::Verb;

@@ -102,6 +102,29 @@ impl Policies {
         self.policies.iter().map(|policy| &*policy.name).collect()
     }
 
+    /// Of each policy about a connection: its name, its window and its rules.
+    pub(crate) fn of_connection<'p>(
+        &'p self,
+        connection: &'p str,
+    ) -> impl Iterator<Item = (&'p str, Option<Duration>, &'p [Arc<Rule>])> {
+        self.policies.iter().filter(move |policy| policy.is_about(connection)).map(|policy| {
+            let window = policy.access.as_ref().and_then(|access| access.window);
+            (&*policy.name, window, &*policy.rules)
+        })
+    }
+
+    /// These rules and nothing else. For looking at them: nobody's session goes by it.
+    pub(crate) fn only(&self, rules: &[Arc<Rule>]) -> InForce {
+        InForce(Arc::new(Force {
+            id: InForceId { generation: self.generation, policies: Arc::new([]) },
+            names: Vec::new(),
+            rules: rules.to_vec(),
+            askable: Vec::new(),
+            limits: Limits::default(),
+            window: None,
+        }))
+    }
+
     /// What opens when `who` connects: every matching policy with `approval: none`, and with it
     /// every matching one without `access`.
     pub fn open(&self, who: &Subject<'_>, connection: &str) -> Opened {
@@ -237,7 +260,11 @@ impl Policy {
     }
 
     fn means(&self, who: &Subject<'_>, connection: &str) -> bool {
-        self.to.iter().any(|to| to == "*" || to == connection) && self.who.means(who)
+        self.is_about(connection) && self.who.means(who)
+    }
+
+    fn is_about(&self, connection: &str) -> bool {
+        self.to.iter().any(|to| to == "*" || to == connection)
     }
 }
 

@@ -357,6 +357,10 @@ impl Catalog {
         Some((schema, oid, found.next().is_some()))
     }
 
+    pub fn has_schema(&self, name: &str) -> bool {
+        self.schema_by_name.contains_key(name)
+    }
+
     pub fn schema_name(&self, schema: SchemaId) -> &str {
         self.schemas.get(schema.0 as usize).map_or("", |schema| &schema.name)
     }

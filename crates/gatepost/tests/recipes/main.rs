@@ -22,7 +22,9 @@ use gateway::catalogs::read_catalog;
 use gateway::inquiry::Inquiry;
 use gateway::settings::Settings;
 use identity::Identity;
-use policy::{Check, Condition, Context, Opened, RuleRef, Scope, Subject, Then, Verdict};
+use policy::{
+    Check, Condition, Context, Opened, Remark, RuleRef, Scope, Subject, Then, Verb, Verdict,
+};
 use sql::catalog::{Catalog, Names};
 use sql::parse::Limits;
 
@@ -37,6 +39,9 @@ fn each_recipe_judges_as_written_beside_it() {
         let cases = file.with_extension("cases");
         let expected = fs::read_to_string(&cases).unwrap_or_else(|error| panic!("{name}: {error}"));
         let found = judged(&expected, &settings, &catalog);
+        for remark in reviewed(&settings, &catalog) {
+            assert!(!matches!(remark, Remark::NoSuch { .. }), "{name}: {remark:?}");
+        }
         // A recipe of which nothing passes, or nothing is refused, shows nothing.
         for verdict in ["allow", "refuse"] {
             assert!(found.contains(&format!("\n  {verdict}  ")), "{name}: nothing to {verdict}");
@@ -51,6 +56,96 @@ fn each_recipe_judges_as_written_beside_it() {
     }
     assert_eq!(recipes, 10);
     assert!(wrong.is_empty(), "UPDATE_GOLDEN=1 accepts this:\n{}", wrong.join("\n\n"));
+    a_reviewer_is_told(&catalog);
+}
+
+/// Each name that isn't there has a near twin that is.
+fn a_reviewer_is_told(catalog: &Arc<Catalog>) {
+    let directory = Directory::new("review");
+    let settings = directory.load(
+        "\
+connections: { shop: { address: db, user: gatepost } }
+policies:
+  - name: some
+    who: \"*\"
+    to: shop
+    access: { approval: none }
+    allow:
+      - read: public.customers(id, nmae), public.custmers, pubic.orders, mart.*(region, emial)
+        except: public.*(iban, iben)
+      - read: mart.buyers, mart.revenue, mart.sales
+      - read, use: public.jobs_id_seq
+      - create: public.not_yet
+      - use: public.open_tickets(integer), public.open_tickets(text), lower, lowr, extension:postgis
+      - use: public.forget_customer, public.batch_numbers, scratch.*
+",
+    );
+    let said: Vec<String> = reviewed(&settings, catalog)
+        .into_iter()
+        .map(|remark| match remark {
+            Remark::NoSuch { rule, what } => format!("{}: no {what}", rule.line),
+            Remark::View { rule, view, shows } => {
+                format!("{}: {view} shows {}", rule.line, shows.join(" and "))
+            }
+            Remark::Definer { rule, function } => format!("{}: {function} as owner", rule.line),
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "8: no column mart.*(emial)",
+            "8: no column public.*(iben)",
+            "8: no column public.customers(nmae)",
+            "8: no schema pubic",
+            "8: no table public.custmers",
+            "13: no extension postgis with functions",
+            "13: no function lowr in pg_catalog or public",
+            "13: no function public.open_tickets with these arguments",
+            "10: mart.buyers shows public.customers(name, region) and public.orders(customer_id)",
+            "14: public.forget_customer as owner",
+        ]
+    );
+    let given = settings.policies.as_ref().unwrap().given("shop", catalog);
+    let gives = |verb, schema: &str, table: &str| {
+        let named = |it: &&sql::catalog::Relation| {
+            &*it.name == table && catalog.schema_name(it.schema) == schema
+        };
+        given.relation(verb, catalog.relations().find(named).unwrap().oid)
+    };
+    assert!(
+        gives(Verb::Read, "public", "customers") && !gives(Verb::Insert, "public", "customers")
+    );
+    assert!(gives(Verb::Read, "mart", "sales_2026") && !gives(Verb::Read, "public", "orders"));
+    assert!(given.creates_in("public") && !given.creates_in("mart") && !given.everything());
+    let windows = settings.policies.as_ref().unwrap().about("shop").len();
+    assert_eq!((windows, settings.policies.as_ref().unwrap().about("other").len()), (1, 0));
+}
+
+fn reviewed(settings: &Settings, catalog: &Arc<Catalog>) -> Vec<Remark> {
+    settings.policies.as_ref().expect("policies").review("shop", catalog)
+}
+
+/// Of one test, gone at its end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Directory {
+        let path = std::env::temp_dir().join(format!("gatepost-{name}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Directory(path)
+    }
+
+    fn load(&self, text: &str) -> Settings {
+        let file = self.0.join("gatepost.yaml");
+        fs::write(&file, text).unwrap();
+        config::load(&file).unwrap_or_else(|error| panic!("{error}")).settings
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
 }
 
 /// The guide has each recipe, and says of it what the file says.
@@ -103,24 +198,18 @@ fn shop() -> Catalog {
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 
-    let directory = std::env::temp_dir().join(format!("gatepost-recipes-{}", std::process::id()));
-    fs::create_dir(&directory).unwrap();
-    fs::write(directory.join("password"), cluster.password()).unwrap();
-    let file = directory.join("gatepost.yaml");
-    let connection = format!(
+    let directory = Directory::new("recipes");
+    fs::write(directory.0.join("password"), cluster.password()).unwrap();
+    let settings = directory.load(&format!(
         "connections: {{ shop: {{ address: \"{}\", tls: disable, database: postgres, \
          user: {SUPERUSER}, password: {{ file: password }} }} }}\n",
         cluster.address()
-    );
-    fs::write(&file, connection).unwrap();
-    let settings = config::load(&file).unwrap_or_else(|error| panic!("{error}")).settings;
+    ));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let catalog = runtime.block_on(async {
+    runtime.block_on(async {
         let mut inquiry = Inquiry::open(settings.connections.get("shop").unwrap()).await.unwrap();
         read_catalog(&mut inquiry).await.unwrap()
-    });
-    fs::remove_dir_all(&directory).unwrap();
-    catalog
+    })
 }
 
 /// The cases with the verdicts that they get. A paragraph is `as WHO on CONNECTION`, or a text of
