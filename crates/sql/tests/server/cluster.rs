@@ -15,17 +15,11 @@ const READ_END: &str = "\u{19}";
 
 pub(crate) struct Cluster {
     connection: String,
-    own: Option<(PathBuf, PathBuf)>,
+    programs: PathBuf,
+    directory: PathBuf,
 }
 
 impl Cluster {
-    pub(crate) fn start() -> Self {
-        if let Ok(connection) = std::env::var("GATEPOST_SQL_SERVER") {
-            return Self { connection, own: None };
-        }
-        Self::start_from(programs())
-    }
-
     /// A cluster of that version: Debian's, or the one that `cargo xtask test` has fetched and
     /// names. `None` where a plain `cargo test` finds none.
     pub(crate) fn of(version: u32) -> Option<Self> {
@@ -65,7 +59,7 @@ impl Cluster {
             .arg("-l")
             .arg(directory.join("log")));
         let connection = format!("host={} user=postgres dbname=postgres", directory.display());
-        Self { connection, own: Some((programs, directory)) }
+        Self { connection, programs, directory }
     }
 
     /// What psql prints for the script; errors come between the results.
@@ -142,28 +136,11 @@ pub(crate) fn rows(printed: &str) -> Vec<Vec<&str>> {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if let Some((programs, directory)) = &self.own {
-            run(server_side(&programs.join("pg_ctl"))
-                .args(["stop", "-s", "-m", "immediate", "-D"])
-                .arg(directory.join("data")));
-            std::fs::remove_dir_all(directory).unwrap();
-        }
+        run(server_side(&self.programs.join("pg_ctl"))
+            .args(["stop", "-s", "-m", "immediate", "-D"])
+            .arg(self.directory.join("data")));
+        std::fs::remove_dir_all(&self.directory).unwrap();
     }
-}
-
-/// The directory that `GATEPOST_PG_BIN` names, or the newest PostgreSQL under Debian's roof.
-fn programs() -> PathBuf {
-    if let Some(directory) = std::env::var_os("GATEPOST_PG_BIN") {
-        return directory.into();
-    }
-    let versions =
-        std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL, or GATEPOST_SQL_SERVER");
-    let mut found: Vec<PathBuf> = versions
-        .map(|entry| entry.unwrap().path().join("bin"))
-        .filter(|programs| programs.join("initdb").exists())
-        .collect();
-    found.sort();
-    found.pop().expect("initdb, or GATEPOST_SQL_SERVER")
 }
 
 fn is_root() -> bool {

@@ -12,6 +12,12 @@ use sql::parse::Limits;
 
 use crate::cluster::Cluster;
 
+on_15_and_18! {
+    the_facts_name_exactly_the_rights_that_a_command_takes
+    what_cannot_run_in_a_block
+    what_writes
+}
+
 const COMMANDS: &str = include_str!("commands.sql");
 const STATEMENTS: &str = include_str!("../facts/statements.sql");
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
@@ -136,8 +142,7 @@ fn of_command(
     }
 }
 
-fn prepared() -> (Cluster, Catalog) {
-    let cluster = Cluster::start();
+fn prepared(cluster: &Cluster) -> Catalog {
     cluster.must(include_str!("schema.sql"));
     cluster.must(
         "CREATE STATISTICS app.known ON id, note FROM app.orders; CREATE TABLE app.heir (id int, kind text); \
@@ -147,8 +152,7 @@ fn prepared() -> (Cluster, Catalog) {
          CREATE ROLE exact; GRANT USAGE ON SCHEMA app, public TO exact; \
          REVOKE CREATE ON SCHEMA public FROM PUBLIC;",
     );
-    let catalog = cluster.catalog();
-    (cluster, catalog)
+    cluster.catalog()
 }
 
 const NAMES: Names<'_> =
@@ -170,9 +174,8 @@ fn states(printed: &str) -> BTreeMap<(usize, usize), String> {
     states
 }
 
-#[test]
-fn the_facts_name_exactly_the_rights_that_a_command_takes() {
-    let (cluster, catalog) = prepared();
+fn the_facts_name_exactly_the_rights_that_a_command_takes(cluster: &Cluster) {
+    let catalog = prepared(cluster);
     let version = cluster.version();
     let mut script = String::from("\\o /dev/null\nSET search_path = app, public;\n");
     let mut all = Vec::new();
@@ -227,9 +230,8 @@ fn the_facts_name_exactly_the_rights_that_a_command_takes() {
 
 /// In a block the server refuses what the facts say it would, whoever asks. What takes effect at
 /// once though it may stand in a block is excepted, and what fails before it comes to that.
-#[test]
-fn what_cannot_run_in_a_block() {
-    let (cluster, catalog) = prepared();
+fn what_cannot_run_in_a_block(cluster: &Cluster) {
+    let catalog = prepared(cluster);
     let mut script = String::from("\\o /dev/null\nSET search_path = app, public;\n");
     let mut all = Vec::new();
     const MORE: &str = "CREATE INDEX CONCURRENTLY made ON orders (note);\nCREATE INDEX made ON orders (note);\n\
@@ -272,9 +274,8 @@ fn what_cannot_run_in_a_block() {
 
 /// Whatever the statement is, if it has facts then it is said to write unless the server runs it
 /// in a transaction that may only read.
-#[test]
-fn what_writes() {
-    let (cluster, catalog) = prepared();
+fn what_writes(cluster: &Cluster) {
+    let catalog = prepared(cluster);
     let mut script = String::from("\\o /dev/null\nSET search_path = app, public;\n");
     let mut all = Vec::new();
     for text in STATEMENTS.split(";\n").chain(COMMANDS.split(";\n")).map(str::trim) {

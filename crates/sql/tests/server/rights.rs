@@ -13,6 +13,8 @@ use sql::parse::Limits;
 
 use crate::cluster::Cluster;
 
+on_15_and_18! { the_facts_name_exactly_the_rights_that_it_takes }
+
 const WRITES: &str = include_str!("writes.sql");
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const SUCCESS: &str = "00000";
@@ -100,9 +102,7 @@ fn change(script: &mut String, verb: &str, preposition: &str, right: &str) {
     .unwrap();
 }
 
-#[test]
-fn the_facts_name_exactly_the_rights_that_it_takes() {
-    let cluster = Cluster::start();
+fn the_facts_name_exactly_the_rights_that_it_takes(cluster: &Cluster) {
     cluster.must(include_str!("schema.sql"));
     cluster.must(
         "DO $$ DECLARE f regprocedure; BEGIN FOR f IN SELECT oid FROM pg_proc WHERE pronamespace IN ('app'::regnamespace, 'public'::regnamespace) \
