@@ -171,6 +171,7 @@ impl<'j> Judgement<'j> {
         for used in &self.facts.commands {
             self.command_use(used);
         }
+        self.moves();
         let command = match self.facts.kind {
             Kind::Copy(Copy::FromFile) => Some("copy from file"),
             Kind::Copy(Copy::ToFile) => Some("copy to file"),
@@ -199,8 +200,7 @@ impl<'j> Judgement<'j> {
 
     fn relation_use(&mut self, used: &RelationUse) {
         let Some(id) = used.relation else { return };
-        let mut found = Vec::new();
-        self.verbs_on(id, used, &mut found);
+        self.verbs_on(id, used);
         if !used.only {
             let apart = self.scope.cover(id).map_or(&[][..], |cover| &cover.apart);
             for child in apart {
@@ -208,40 +208,74 @@ impl<'j> Judgement<'j> {
                 for columns in [&mut below.read, &mut below.insert, &mut below.update] {
                     *columns = columns.take().map(|columns| self.of_child(id, *child, &columns));
                 }
-                self.verbs_on(*child, &below, &mut found);
+                self.verbs_on(*child, &below);
             }
         }
     }
 
-    fn verbs_on(
-        &mut self,
-        id: RelationId,
-        used: &RelationUse,
-        found: &mut Vec<(RelationId, Verb)>,
-    ) {
-        let columns =
-            [(Verb::Read, &used.read), (Verb::Insert, &used.insert), (Verb::Update, &used.update)];
-        for (verb, columns) in columns {
-            if let Some(columns) = columns {
+    fn verbs_on(&mut self, id: RelationId, used: &RelationUse) {
+        for (verb, columns) in
+            [(Verb::Read, &used.read), (Verb::Insert, &used.insert), (Verb::Update, &used.update)]
+        {
+            let Some(columns) = columns else { continue };
+            // What a command's own keys and expressions take of its rows PostgreSQL lets it take.
+            // Where some of the table may be read, what it takes could come out under other names.
+            let own = used.command && verb == Verb::Read;
+            if !own || self.ask_relation(Verb::Read, id, Need::Any).is_granted() {
                 self.relation(verb, id, need(columns));
-                found.push((id, verb));
             }
         }
         for (said, verb) in [
             (used.delete, Verb::Delete),
             (used.truncate, Verb::Truncate),
             (used.lock == Some(true), Verb::Lock),
+            // Whoever points at it keeps its rows from going and learns which there are.
+            (used.reference.is_some(), Verb::Alter),
         ] {
             if said {
                 self.relation(verb, id, Need::Whole);
-                found.push((id, verb));
             }
         }
-        if used.lock == Some(false) {
+        if used.lock == Some(false) || used.like {
             self.relation(Verb::Read, id, Need::Any);
         }
         if used.lock_rows {
             self.lock_rows(id);
+        }
+    }
+
+    /// What a command gives another name, or another parent, could be read under rules that did
+    /// not mean it before; so it has to be readable. So too what is beneath a view that is altered:
+    /// it may come to be read with other rights.
+    fn moves(&mut self) {
+        let commands = &self.facts.commands;
+        let altered: BTreeSet<RelationId> = commands
+            .iter()
+            .filter(|used| used.effect == Does::Alter && !used.named_only)
+            .filter_map(|used| used.object.as_ref()?.relation)
+            .collect();
+        let is_alter = matches!(self.facts.kind, Kind::Command(name) if name.starts_with("alter"));
+        let renames = commands.iter().any(|used| {
+            let object = used.object.as_ref();
+            used.effect == Does::Create
+                || object.is_some_and(|it| !it.columns.is_empty() && !it.new_columns.is_empty())
+        });
+        let reads = self.scope.rules().iter().any(|rule| {
+            rule.effect != Effect::Refuse && (rule.everything || rule.verbs.has(Verb::Read))
+        });
+        if !is_alter || !reads {
+            return;
+        }
+        let catalog = self.scope.catalog();
+        for id in &altered {
+            let Some(relation) = catalog.relation(*id) else { continue };
+            let shows = !matches!(relation.kind, RelationKind::Index | RelationKind::Sequence);
+            let hidden = is_view(relation) && !self.scope.beneath_may_be_read(*id);
+            if shows && (renames || altered.len() > 1 || hidden) {
+                let all = relation.columns.iter().map(|column| column.number).collect();
+                let columns = Columns { numbers: all, ..Columns::default() };
+                self.relation(Verb::Read, *id, need(&columns));
+            }
         }
     }
 
@@ -531,8 +565,14 @@ impl<'j> Judgement<'j> {
         if answer.refused.is_none() && !answer.is_granted() {
             self.setting = match built {
                 Built::In | Built::Asked => None,
+                _ if used.name == SettingName::Computed => {
+                    Some("Which setting changes here can't be told before it runs.".to_owned())
+                }
+                Built::Pinned("") | Built::Reading("") => {
+                    Some(format!("The setting {name} stays empty here."))
+                }
                 Built::Pinned(value) | Built::Reading(value) => {
-                    Some(format!("The setting {name} stays at {value:?} here."))
+                    Some(format!("The setting {name} stays at {value} here."))
                 }
                 Built::Looser(cap) => Some(format!(
                     "The limits in force let {name} be at most {} ms.",
@@ -574,6 +614,14 @@ impl<'j> Judgement<'j> {
     fn command_use(&mut self, used: &CommandUse) {
         self.command(used);
         let relation = used.object.as_ref().and_then(|object| object.relation);
+        if let (Some(id), Some(verb)) = (relation, verb_of(used.effect))
+            && !used.named_only
+        {
+            // What is done to a table is done to its children.
+            for child in self.scope.cover(id).map_or(&[][..], |cover| &cover.apart) {
+                self.relation(verb, *child, Need::Whole);
+            }
+        }
         if used.cascade && used.effect == Does::Drop && !used.named_only {
             match relation {
                 Some(id) => self.dependents(id),
@@ -685,7 +733,8 @@ impl<'j> Judgement<'j> {
         }
         let Some(schema) = &object.schema else {
             // IF EXISTS, and it doesn't.
-            return verb == Verb::Drop && object.relation.is_none() && is_grouped(object.kind);
+            let in_vain = object.relation.is_none() && is_grouped(object.kind);
+            return in_vain && verb != Verb::Create && rule.effect != Effect::Refuse;
         };
         let covers = |pattern: &RelationPattern| pattern.covers(schema, &object.name);
         rule.relations.of.iter().any(covers) && !rule.relations.except.iter().any(covers)
@@ -715,7 +764,7 @@ impl<'j> Judgement<'j> {
             let (missing, want) = missing(self);
             return self.lack(missing, want);
         }
-        self.by = self.by.or(answer.granted);
+        self.by = self.by.or(answer.granted).or(answer.holds.first().copied());
         // EXPLAIN is never held, and changes nothing.
         if matches!(self.facts.kind, Kind::Explain { analyze: false }) {
             return;

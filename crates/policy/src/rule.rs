@@ -323,10 +323,7 @@ impl Known {
         match self {
             Self::NoWhere => match facts.restricted {
                 Some(restricted) => !restricted,
-                // MERGE has none, and no facts say what its ON leaves out: it could be nothing.
-                None => {
-                    facts.relations.iter().any(|used| used.truncate || facts.kind == Kind::Merge)
-                }
+                None => facts.relations.iter().any(|used| used.truncate),
             },
             Self::Copy => matches!(
                 facts.kind,

@@ -25,7 +25,8 @@ pub struct Facts {
     pub named_computed: bool,
     pub settings: Vec<SettingUse>,
     pub channels: Vec<ChannelUse>,
-    /// For UPDATE and DELETE: whether a WHERE can leave any row out, in each of them.
+    /// For UPDATE, DELETE and MERGE that does either: whether a condition can leave any row out, in
+    /// each of them.
     pub restricted: Option<bool>,
     /// It carries code that this crate can't read: the command's own name.
     pub opaque: Option<&'static str>,

@@ -352,6 +352,16 @@ impl<'w> Walk<'w> {
                     | TransactionStmtKind::TRANS_STMT_ROLLBACK_PREPARED => {
                         self.facts.writes = true;
                         self.facts.outside_transaction = true;
+                        self.other(
+                            match transaction.kind {
+                                TransactionStmtKind::TRANS_STMT_PREPARE => "prepare transaction",
+                                TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED => {
+                                    "commit prepared"
+                                }
+                                _ => "rollback prepared",
+                            },
+                            None,
+                        );
                         Transaction::TwoPhase
                     }
                     _ => return Err(NotUnderstood::Construct("transaction command")),

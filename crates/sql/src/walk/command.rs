@@ -395,7 +395,11 @@ impl<'w> Walk<'w> {
     }
 
     /// Neither made nor altered nor dropped, and never by a group.
-    fn other(&mut self, name: &'static str, object: impl Into<Option<Object>>) -> &'static str {
+    pub(super) fn other(
+        &mut self,
+        name: &'static str,
+        object: impl Into<Option<Object>>,
+    ) -> &'static str {
         self.does_only(name, Effect::Other, object);
         name
     }

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{
-    CmdType, DeleteStmt, InsertStmt, MergeStmt, RangeVar, ReturningClause, ReturningOptionKind,
-    SelectStmt, SetOperation, UpdateStmt, WithClause,
+    CmdType, DeleteStmt, InsertStmt, MergeMatchKind, MergeStmt, RangeVar, ReturningClause,
+    ReturningOptionKind, SelectStmt, SetOperation, UpdateStmt, WithClause,
 };
 
 use super::scope::{Columnar, Cte, Env, Item, QueryId, ScopeId};
@@ -491,6 +491,15 @@ impl<'w> Walk<'w> {
     fn merge(&mut self, merge: &'w MergeStmt, target: Target, query: QueryId) -> Walked {
         let Target { scope, relation, .. } = target;
         self.tasks.push(Task::Expression(merge.join_condition(), scope, Mode::Plain));
+        let touches = |command| matches!(command, CmdType::CMD_UPDATE | CmdType::CMD_DELETE);
+        let by_source = MergeMatchKind::MERGE_WHEN_NOT_MATCHED_BY_SOURCE;
+        let mut changes = merge.merge_when_clauses().iter().filter(|w| touches(w.command_type));
+        if changes.clone().any(|when| when.match_kind == by_source) {
+            // Rows that the condition leaves out are changed, too.
+            self.facts.restricted = Some(false);
+        } else if changes.next().is_some() {
+            self.restricts(merge.join_condition());
+        }
         for when in merge.merge_when_clauses().iter() {
             self.see(when);
             self.expressions([when.condition()], scope);

@@ -15,6 +15,7 @@ use sql::catalog::{Builder, Catalog, Read};
 /// - `operator NAME FUNCTION`, `prefix NAME FUNCTION`
 /// - `cast TYPE FUNCTION i|a|e`
 /// - `reads VIEW TABLE COLUMN`
+/// - `owns TABLE COLUMN SEQUENCE`
 /// - `index NAME TABLE`, `statistics NAME TABLE`
 /// - `constraint TABLE NAME KIND (NUMBER, …)`, of a foreign key with ` TABLE` at the end
 pub(crate) fn snapshot() -> Catalog {
@@ -196,11 +197,18 @@ impl Rows {
                 let words: Vec<&str> = rest.split(' ').collect();
                 let view = self.oid(&format!("relation {}", words[0])).to_string();
                 let table = self.oid(&format!("relation {}", words[1])).to_string();
+                let new = !self.oids.contains_key(&format!("rule {}", words[0]));
                 let rule = self.oid(&format!("rule {}", words[0])).to_string();
-                if words[2] == "1" {
+                if new {
                     self.push(Read::Code, &["rule", &rule, &view, "1", ""]);
                 }
                 self.push(Read::Depends, &["2618", &rule, &table, words[2]]);
+            }
+            "owns" => {
+                let words: Vec<&str> = rest.split(' ').collect();
+                let table = self.oid(&format!("relation {}", words[0])).to_string();
+                let sequence = self.oid(&format!("relation {}", words[2])).to_string();
+                self.push(Read::Depends, &["1259", &sequence, &table, words[1]]);
             }
             "index" => {
                 let (name, table) = rest.split_once(' ').unwrap();
