@@ -448,6 +448,7 @@ impl<'w> Walk<'w> {
         for relation in vacuum.rels() {
             self.see(relation);
             let mut object = self.maintained(Node::from(relation.relation()))?;
+            Self::few(relation.va_cols().len())?;
             for column in relation.va_cols() {
                 self.see(column);
                 self.about_column(&mut object, column.as_str().unwrap_or_default(), false)?;
@@ -521,6 +522,7 @@ impl<'w> Walk<'w> {
     fn drop_objects(&mut self, drop: &'w DropStmt) -> Walked<&'static str> {
         let name = kind_of(drop.remove_type)?.drop();
         self.facts.outside_transaction = drop.concurrent;
+        Self::few(drop.objects().len())?;
         for node in drop.objects() {
             let object = self.object(drop.remove_type, node, drop.missing_ok)?;
             self.does(name, Effect::Drop, object);
@@ -593,6 +595,8 @@ impl<'w> Walk<'w> {
                 .push(privilege.cols().iter().filter_map(|name| name.sval()).collect::<Vec<_>>());
         }
         // Of columns alone, unless one of the rights is on the whole.
+        let named: usize = columns.iter().map(Vec::len).sum();
+        Self::few(named.saturating_mul(grant.objects().len()))?;
         let whole = columns.is_empty() || columns.iter().any(Vec::is_empty);
         if !grants_relations(grant) {
             let object = Self::global(kind_of(grant.objtype)?, None);
@@ -650,6 +654,7 @@ impl<'w> Walk<'w> {
         if let Some(table) = published.pubtable() {
             self.see(table);
             let (range, number, mut object) = self.target_there(table.relation())?;
+            Self::few(table.columns().len())?;
             for column in table.columns() {
                 self.see(column);
                 self.about_column(&mut object, column.as_str().unwrap_or_default(), false)?;
@@ -688,6 +693,7 @@ impl<'w> Walk<'w> {
         }
         let done = self.creates(schema);
         let elements = create.schema_elts();
+        Self::few(elements.len())?;
         let made = elements.iter().filter_map(|element| match element {
             Node::CreateStmt(create) => create.relation()?.relname(),
             Node::ViewStmt(create) => create.view()?.relname(),

@@ -135,6 +135,7 @@ impl<'w> Walk<'w> {
         self.mentions(create.return_type())?;
 
         // What the body sees: its parameters, by their names and by the function's.
+        Self::few(create.parameters().len())?;
         let mut parameters = Vec::new();
         let outside = self.empty_scope(Env::default());
         for parameter in create.parameters() {

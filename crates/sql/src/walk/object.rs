@@ -12,7 +12,16 @@ use crate::facts::{CommandUse, Effect, NotUnderstood, Object, ObjectKind, Relati
 /// `relpersistence` of temporary relations.
 const TEMPORARY: std::ffi::c_char = b't' as std::ffi::c_char;
 
+/// Columns, subcommands, objects of one command. A table has 1,600 columns at most; some of these
+/// are looked up in each other.
+const PARTS_MAX: usize = 5_000;
+
 impl<'w> Walk<'w> {
+    /// Refuses a command of too many parts before they are looked at.
+    pub(super) fn few(parts: usize) -> Walked {
+        if parts > PARTS_MAX { Err(NotUnderstood::TooManyNodes) } else { Ok(()) }
+    }
+
     /// Notes what a command does; of what groups don't cover only its own name speaks.
     pub(super) fn does(&mut self, name: &'static str, effect: Effect, object: Object) {
         let named_only = !object.kind.is_grouped();

@@ -31,6 +31,7 @@ impl<'w> Walk<'w> {
         let object = self.new_relation(range, ObjectKind::Table)?;
         let name = self.creates(object);
 
+        Self::few(create.table_elts().len() + create.inh_relations().len())?;
         let mut columns: Vec<&'w str> = Vec::new();
         for parent in create.inh_relations() {
             let Node::RangeVar(parent) = parent else {
@@ -63,6 +64,7 @@ impl<'w> Walk<'w> {
                         used.like = true;
                     }
                     columns.extend(self.names_of_columns(number));
+                    Self::few(columns.len())?;
                 }
                 Node::Constraint(_) => {}
                 _ => return Err(NotUnderstood::Construct("CREATE TABLE")),
@@ -140,6 +142,9 @@ impl<'w> Walk<'w> {
         of: Option<&'w str>,
     ) -> Walked {
         self.see(constraint);
+        Self::few(
+            constraint.keys().len() + constraint.fk_attrs().len() + constraint.pk_attrs().len(),
+        )?;
         self.expressions([constraint.raw_expr(), constraint.where_clause()], host.scope);
         for keys in [constraint.keys(), constraint.including(), constraint.fk_attrs()] {
             self.keys(keys.iter(), host)?;
@@ -374,6 +379,7 @@ impl<'w> Walk<'w> {
         let (range, number, table) = self.target_there(index.relation())?;
         let scope = self.scope_of_target(range, number)?;
         let host = Host { range: Some(range), scope, number: Some(number) };
+        Self::few(index.index_params().len() + index.index_including_params().len())?;
         let keys = index.index_params().iter().map(Node::from);
         for element in keys.chain(index.index_including_params()) {
             let Node::IndexElem(element) = element else {
@@ -406,6 +412,7 @@ impl<'w> Walk<'w> {
             self.new_named(ObjectKind::Statistics, statistics.defnames().iter())?
         };
         self.see_texts(statistics.stat_types().iter())?;
+        Self::few(statistics.relations().len() * statistics.exprs().len())?;
         for relation in statistics.relations() {
             let (range, number, table) = self.target_there(Some(relation))?;
             let scope = self.scope_of_target(range, number)?;
@@ -431,6 +438,7 @@ impl<'w> Walk<'w> {
         let (range, number, table) = self.target_there(trigger.relation())?;
         self.calls_later(trigger.funcname().iter(), Some(0))?;
         self.see_texts(trigger.args().iter())?;
+        Self::few(trigger.columns().len())?;
         for name in trigger.columns() {
             self.see(name);
             self.column_number(number, name.as_str().unwrap_or_default())?;
@@ -488,6 +496,7 @@ impl<'w> Walk<'w> {
     pub(super) fn alter_table(&mut self, alter: &'w AlterTableStmt) -> Walked<&'static str> {
         let kind = kind_of(alter.objtype)?;
         let (number, object) = self.target_of_command(alter.relation(), kind, alter.missing_ok)?;
+        Self::few(alter.cmds().len())?;
         let mut commands = Vec::new();
         for command in alter.cmds() {
             let Node::AlterTableCmd(command) = command else {

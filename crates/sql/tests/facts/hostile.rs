@@ -65,6 +65,45 @@ fn hostile_text_is_bounded() {
         format!("SELECT {}'a'", many("CAST(", 500)) + &many(" AS text)", 500),
         format!("INSERT INTO orders (id) VALUES {}(1)", many("(1), ", 100_000)),
         many("SELECT 1;", 10_000),
+        format!("CREATE TABLE made (a int{})", many(", b int CHECK (b > a)", 100_000)),
+        format!("CREATE TABLE made (a int{})", many(", CHECK (a > 1)", 4_000)),
+        format!(
+            "ALTER TABLE orders ADD a int{}",
+            many(", ADD b int, ALTER b SET DEFAULT 1", 100_000)
+        ),
+        format!(
+            "ALTER TABLE orders ADD a int{}",
+            many(", ADD b int, ALTER b SET DEFAULT 1", 2_000)
+        ),
+        format!("DROP TABLE orders{}", many(", items", 100_000)),
+        format!("CREATE SCHEMA made {}", many("CREATE TABLE a (LIKE orders) ", 200_000)),
+        format!(
+            "GRANT SELECT (id{}) ON orders{} TO anna",
+            many(", id", 50_000),
+            many(", orders", 50_000)
+        ),
+        format!("CREATE INDEX ON orders (id{})", many(", note", 200_000)),
+        format!("ANALYZE orders (id{})", many(", note", 200_000)),
+        format!("ANALYZE orders{}", many(", items", 50_000)),
+        format!("CREATE STATISTICS made ON id{} FROM orders", many(", note", 200_000)),
+        format!("COMMENT ON COLUMN orders{} IS 'a'", many(".a", 200_000)),
+        format!(
+            "CREATE FUNCTION made(a int{}) RETURNS int RETURN a",
+            many(", b int DEFAULT 1", 100_000)
+        ),
+        format!(
+            "CREATE FUNCTION made() RETURNS int BEGIN ATOMIC {}END",
+            many("SELECT 1; ", 20_000)
+        ),
+        format!(
+            "CREATE RULE made AS ON DELETE TO orders DO ({})",
+            many("DELETE FROM items; ", 20_000)
+        ),
+        format!("CREATE TYPE made AS ENUM ('a'{})", many(", 'a'", 100_000)),
+        format!("ALTER TABLE orders ADD CHECK ({}true)", many("id = 1 OR ", 20_000)),
+        format!("CREATE TABLE made PARTITION OF orders FOR VALUES IN (1{})", many(", 2", 100_000)),
+        format!("GRANT boss{} TO anna", many(", boss", 50_000)),
+        format!("SET search_path = a{}", many(", b", 100_000)),
     ] {
         // Facts or a reason, but not of the kind that says that we lost our way.
         match sql::statements(&text, &catalog, &NAMES, &Limits::default()) {
