@@ -171,6 +171,40 @@ mod tests {
         }
     }
 
+    /// ramfs is such a file system.
+    #[test]
+    fn a_file_system_that_has_only_its_cache_is_written_through_it() {
+        let place = Place::new("ramfs");
+        std::fs::create_dir(&place.0).unwrap();
+        let mount = |program: &str, arguments: &[&str]| {
+            let mut command = std::process::Command::new(program);
+            command.args(arguments).arg(&place.0).output().is_ok_and(|it| it.status.success())
+        };
+        let mounted = mount("mount", &["-t", "ramfs", "none"]);
+        let path = place.0.join("file");
+        let written = mounted.then(|| -> io::Result<_> {
+            let mut created = Blocks::create_zeroed(&path, 8192)?;
+            created.write_at(b"one", 0)?;
+            let mut opened = Blocks::open(&path)?;
+            opened.write_at(b"two", 3)?;
+            opened.sync()?;
+            Ok((created.direct, opened.direct, std::fs::read(&path)?))
+        });
+        if mounted {
+            assert!(mount("umount", &[]));
+        }
+        std::fs::remove_dir(&place.0).unwrap();
+        match written {
+            None => eprintln!("not tried, for only root can mount"),
+            Some(written) => {
+                let (created, opened, bytes) = written.unwrap();
+                assert!(!created && !opened);
+                assert_eq!(bytes.len(), 8192);
+                assert!(bytes.starts_with(b"onetwo\0"));
+            }
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
