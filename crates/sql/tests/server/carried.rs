@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use sql::catalog::{Catalog, ConstraintKind, Event, Names, RelationId, ViewRead};
+use sql::catalog::{CHANGED_SQL, Catalog, ConstraintKind, Event, Names, RelationId, ViewRead};
 use sql::parse::Limits;
 
 use crate::cluster::{Cluster, rows};
 
-on_15_and_18! { what_runs_besides_what_is_named constraints_tie_columns we_never_name_less_code_than_the_server_records calls_within_calls }
+on_15_and_18! { what_runs_besides_what_is_named constraints_tie_columns we_never_name_less_code_than_the_server_records calls_within_calls every_change_is_noticed }
 
 use Event::{Delete, Insert, Maintain, Read, Truncate, Update};
 
@@ -184,6 +184,60 @@ fn calls_within_calls(cluster: &Cluster) {
         let own = facts.functions.iter().map(|id| catalog.function(*id).unwrap());
         let own = own.filter(|function| !catalog.is_system(function.schema));
         assert_eq!(each_once(own.map(|function| function.name.to_string())), expected, "{text}");
+    }
+}
+
+fn every_change_is_noticed(cluster: &Cluster) {
+    cluster.must(include_str!("carried.sql"));
+    let state = || cluster.must(CHANGED_SQL);
+    let mut before = state();
+    for change in [
+        "CREATE SCHEMA other",
+        "CREATE TABLE other.one (id int)",
+        "ALTER TABLE c.plain RENAME n TO m",
+        "ALTER TABLE c.kept ALTER id TYPE bigint",
+        "ALTER TABLE c.kept ALTER at SET DEFAULT NULL",
+        "ALTER TABLE c.kept ALTER at SET DEFAULT now()",
+        "ALTER TABLE c.kept DROP at",
+        "ALTER TABLE c.checked DROP CONSTRAINT checked_id_check",
+        "ALTER POLICY reads ON c.guarded USING (true)",
+        "DROP POLICY inserts ON c.guarded",
+        "ALTER TABLE c.guarded DISABLE ROW LEVEL SECURITY",
+        "ALTER TABLE c.triggered ENABLE TRIGGER disabled",
+        "DROP TRIGGER inserts ON c.log",
+        "ALTER TABLE c.ruled DISABLE RULE logs",
+        "CREATE OR REPLACE VIEW c.compared AS SELECT id + 1 AS id FROM c.plain",
+        "ALTER VIEW c.compared OWNER TO pg_monitor",
+        "ALTER DOMAIN c.small DROP DEFAULT",
+        "ALTER FUNCTION c.f_view SECURITY DEFINER",
+        "CREATE STATISTICS other.known ON id, n FROM c.indexed",
+        "CREATE CAST (text AS c.pair) WITH INOUT",
+        "DROP OPERATOR c.=== (int, text) CASCADE",
+        "CREATE EXTENSION citext",
+        "ALTER EXTENSION citext DROP FUNCTION citext_eq(citext, citext)",
+        "ALTER EVENT TRIGGER ddl DISABLE",
+        "CREATE ROLE somebody",
+        "ALTER ROLE somebody RENAME TO nobody",
+        "ALTER TABLE c.parent RENAME TO ancestor",
+        "ALTER TABLE c.child NO INHERIT c.ancestor",
+        "CREATE UNIQUE INDEX ON c.log (id)",
+    ] {
+        cluster.must(change);
+        let after = state();
+        assert_ne!(before, after, "{change}");
+        before = after;
+    }
+    for no_change in [
+        "INSERT INTO c.log VALUES (1)",
+        "UPDATE c.log SET id = 2",
+        "ANALYZE c.log",
+        "VACUUM c.log",
+        "SET search_path = c",
+        "BEGIN; CREATE TABLE c.never (id int); ROLLBACK",
+        "SELECT nextval('c.kept_id_seq')",
+    ] {
+        cluster.must(no_change);
+        assert_eq!(before, state(), "{no_change}");
     }
 }
 
