@@ -2,7 +2,7 @@
 //! What a command does is its own module's business.
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, ConfigError};
 use crate::log::{self, Format};
-use crate::{demo, records, serve, status, token};
+use crate::{check, demo, records, serve, status, token};
 
 /// The gate that every query of an AI agent passes on its way to PostgreSQL.
 ///
@@ -27,6 +27,7 @@ use crate::{demo, records, serve, status, token};
 Examples:
   gatepost demo                           a scratch database behind a gate, to look at
   gatepost serve -c gatepost.yaml         run the gate
+  gatepost check gatepost.yaml            what is wrong with a file, and what is risky in it
   gatepost token create agent-7           a token for an agent
 
 Exit codes: 0 it worked, 1 it failed, 2 the command line or the configuration is wrong."
@@ -75,6 +76,20 @@ Exit codes: 0 it is well, 1 the gateway does not answer, or nothing can be recor
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Say what is wrong with a configuration, and what a reviewer would ask about its policies
+    ///
+    /// Reads the file and the certificates it names, as `serve` would. Connects to nothing and
+    /// fetches no secret.
+    #[command(after_help = "\
+Example:
+  gatepost check gatepost.yaml
+
+Exit codes: 0 it is right, 1 there is something to look at again, 2 it is wrong.")]
+    Check {
+        /// The configuration file
+        #[arg(value_name = "FILE", default_value = "gatepost.yaml")]
+        file: PathBuf,
+    },
     /// Make, list and revoke the tokens of local identities
     ///
     /// A token is what an agent gives as its PostgreSQL password. Only a verifier of it is kept,
@@ -96,12 +111,12 @@ Example:
   gatepost audit verify /var/lib/gatepost/journal"
     )]
     Audit(AuditCommand),
-    /// Check the configuration and describe it
+    /// Describe the configuration
     #[command(
         subcommand,
         after_help = "\
 Example:
-  gatepost config check -c gatepost.yaml"
+  gatepost config reference | less"
     )]
     Config(ConfigCommand),
     /// Show the gate at work on a scratch database
@@ -240,17 +255,6 @@ impl Records {
 
 #[derive(Subcommand)]
 enum ConfigCommand {
-    /// Say whether the configuration is right, and if not, where it is wrong
-    ///
-    /// Reads the file and the certificates it names, as `serve` would. Connects to nothing and
-    /// fetches no secret.
-    #[command(after_help = "\
-Example:
-  gatepost config check -c gatepost.yaml")]
-    Check {
-        #[command(flatten)]
-        config: ConfigFile,
-    },
     /// Print the JSON Schema of the configuration, for editors
     #[command(after_help = "\
 Example:
@@ -321,6 +325,7 @@ fn run(command: Command) -> Result<(), Failure> {
             serve::run(&config.path, loaded, accept_damage)
                 .map_err(|error| Failure::Failed(error.to_string()))
         }
+        Command::Check { file } => check::run(&file),
         Command::Status { connection, config } => {
             status::run(&config::load(&config.path)?, connection.as_deref())
         }
@@ -340,26 +345,12 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Audit(AuditCommand::Tail { records: it }) => {
             records::tail(&it.directory, &it.filter(), it.json)
         }
-        Command::Config(ConfigCommand::Check { config }) => check(&config.path),
         Command::Config(ConfigCommand::Schema) => print(&config::schema()),
         Command::Config(ConfigCommand::Reference) => print(&config::reference()),
         Command::Demo { check } => {
             demo::run(check).map_err(|error| Failure::Failed(error.to_string()))
         }
     }
-}
-
-fn check(path: &Path) -> Result<(), Failure> {
-    let config = config::load(path)?;
-    let connections =
-        config.settings.connections.len() + usize::from(config.settings.any_database.is_some());
-    let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
-    print(&format!(
-        "{}: right; connections: {connections}, identities with a secret here: {}, listens on {}\n",
-        path.display(),
-        config.settings.accounts.len(),
-        listen.join(", "),
-    ))
 }
 
 /// Writes to stdout. `println!` would panic when the reader is gone.

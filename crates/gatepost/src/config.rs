@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use gateway::Address;
 use gateway::settings::Settings;
+use identity::Identity;
 use serde_saphyr::{MergeKeyPolicy, NonFiniteFloatPolicy};
 
 pub use problem::ConfigError;
@@ -52,6 +53,24 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let text = read(path).map_err(|message| ConfigError::of_file(path, message))?;
     let base = path.parent().unwrap_or(Path::new(""));
     parse(&text, base).map_err(|problems| ConfigError::new(path, problems))
+}
+
+/// As [`load`], with what a reviewer would ask: each remark as it is shown.
+pub(crate) fn review(path: &Path) -> Result<(Config, Vec<String>), ConfigError> {
+    let text = read(path).map_err(|message| ConfigError::of_file(path, message))?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    let config = parse(&text, base).map_err(|problems| ConfigError::new(path, problems))?;
+    let names = config.settings.traits.keys().map(Identity::local).collect::<Vec<_>>();
+    let known: Vec<_> = names.iter().map(|name| config.settings.subject(name)).collect();
+    let lints = config.settings.policies.as_ref().map(|policies| policies.lints(&known));
+    let place = problem::Text::new(&text);
+    let shown = lints.into_iter().flatten().map(|lint| {
+        let problem = place.problem(policies::position(lint.place), lint.message);
+        let change = place.problem(None, lint.change);
+        format!("{}\n  change: {}", problem.shown(path), change.message())
+    });
+    let shown = shown.collect();
+    Ok((config, shown))
 }
 
 fn parse(text: &str, base: &Path) -> Result<Config, Vec<problem::Problem>> {

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod scratch;
 
+mod check;
 mod demo;
 mod journal;
 mod log;

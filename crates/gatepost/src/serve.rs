@@ -8,6 +8,7 @@ use std::sync::Arc;
 use access::State;
 use api::Api;
 use audit::Journal;
+use gateway::settings::Settings;
 use gateway::{Address, Doors, Gateway, GatewayError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -55,6 +56,7 @@ pub(crate) async fn start(config: Config, accept_damage: bool) -> Result<Running
         .map_err(|source| ServeError::State { path: config.state.display().to_string(), source })?;
     let begun = Begun { listen: config.listen, http: config.http, state: config.state };
     let journal = journal::open(&config.journal, accept_damage, &state).await?;
+    say_what_judges(&config.settings);
     let gateway = Gateway::new(config.settings, state.clone(), journal.clone()).await?;
     let mut listeners = Vec::new();
     for address in &begun.listen {
@@ -76,6 +78,15 @@ pub(crate) async fn start(config: Config, accept_damage: bool) -> Result<Running
         tracing::info!(%address, "listening");
     }
     Ok(Running { gateway, doors, begun, state, journal, kept: config.journal })
+}
+
+fn say_what_judges(settings: &Settings) {
+    match &settings.policies {
+        Some(policies) => tracing::info!(policies = policies.names().len(), "policies judge"),
+        None => tracing::warn!(
+            "there are no policies: whoever has an identity may do whatever the connection may"
+        ),
+    }
 }
 
 /// A gateway that serves.
@@ -107,6 +118,7 @@ impl Running {
         if now != self.begun {
             tracing::warn!("`listen`, `http` or `state` has changed: that takes a restart");
         }
+        say_what_judges(&config.settings);
         match self.gateway.reload(config.settings).await {
             Ok(()) => tracing::info!("the configuration has been read again"),
             Err(error) => {

@@ -12,6 +12,7 @@ pub mod written;
 mod builtin;
 mod decide;
 mod limits;
+mod lint;
 mod mask;
 mod object;
 mod policies;
@@ -24,6 +25,7 @@ mod verdict;
 mod who;
 
 pub use limits::{LIMITS, Limit, Limits, Per, PerLimit};
+pub use lint::Lint;
 pub use policies::{InForce, InForceId, Opened, Policies};
 pub use review::{About, Given, Remark};
 pub use rule::Context;

@@ -12,7 +12,7 @@ use crate::rule::{Approvers, Effect, Rule, read_need};
 use crate::scope::Scope;
 use crate::verdict::RuleRef;
 use crate::who::{Subject, Who};
-use crate::written::{self, Approval, Problem};
+use crate::written::{self, Approval, Place, Problem};
 
 /// All policies of a file. Made once per reload.
 #[derive(Debug, Default)]
@@ -22,19 +22,22 @@ pub struct Policies {
 }
 
 #[derive(Debug)]
-struct Policy {
-    name: Arc<str>,
-    who: Who,
+pub(crate) struct Policy {
+    pub(crate) name: Arc<str>,
+    pub(crate) place: Place,
+    pub(crate) who: Who,
     to: Vec<String>,
-    access: Option<Access>,
-    rules: Vec<Arc<Rule>>,
+    pub(crate) access: Option<Access>,
+    pub(crate) rules: Vec<Arc<Rule>>,
     limits: Limits,
 }
 
 #[derive(Debug)]
-struct Access {
-    window: Option<Duration>,
-    asks: bool,
+pub(crate) struct Access {
+    pub(crate) place: Place,
+    pub(crate) window: Option<Duration>,
+    pub(crate) longest: Option<Duration>,
+    pub(crate) asks: bool,
 }
 
 /// What opens when an identity connects.
@@ -91,6 +94,10 @@ impl Policies {
             problems.dedup();
             Err(problems)
         }
+    }
+
+    pub(crate) fn all(&self) -> &[Policy] {
+        &self.policies
     }
 
     pub fn is_empty(&self) -> bool {
@@ -256,7 +263,14 @@ impl Policy {
             },
             problems,
         );
-        Self { name, who: Who::read(&written.who, problems), to, access, rules, limits }
+        let who = Who::read(&written.who, problems);
+        Self { name, place: written.name.place, who, to, access, rules, limits }
+    }
+
+    /// Whether both can be in force together, as far as connections say.
+    pub(crate) fn meets(&self, other: &Policy) -> bool {
+        self.to.iter().any(|to| to == "*" || other.is_about(to))
+            || other.to.iter().any(|to| to == "*")
     }
 
     fn means(&self, who: &Subject<'_>, connection: &str) -> bool {
@@ -314,6 +328,6 @@ impl Access {
                 (true, None)
             }
         };
-        (Self { window, asks }, approvers)
+        (Self { place: written.place, window, longest, asks }, approvers)
     }
 }

@@ -7,7 +7,7 @@ use crate::object::{CommandPattern, FunctionPattern, Prefix, RelationPattern};
 use crate::verb::{self, Verb, Verbs, Word};
 use crate::verdict::{Condition, RuleRef};
 use crate::who::Who;
-use crate::written::{self, Problem, Text};
+use crate::written::{self, Place, Problem, Text};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
@@ -20,6 +20,7 @@ pub(crate) enum Effect {
 pub(crate) struct Rule {
     pub(crate) effect: Effect,
     pub(crate) name: RuleRef,
+    pub(crate) place: Place,
     pub(crate) verbs: Verbs,
     /// Commands by their own names.
     pub(crate) commands: Vec<Box<str>>,
@@ -107,6 +108,7 @@ impl Rule {
                 rule: spelled(written).into(),
                 line: written.verbs.place.line,
             },
+            place: written.verbs.place,
             verbs: Verbs::default(),
             commands: Vec::new(),
             everything: false,

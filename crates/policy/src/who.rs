@@ -1,6 +1,7 @@
 //! Whom a policy means: groups, identities, issuers, claims.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::written::{self, Problem, Text};
 
@@ -72,6 +73,19 @@ impl Who {
         Self(any)
     }
 
+    /// Groups, claims and issuers that nobody has who is known. Who is only known by a name may
+    /// have come by a token.
+    pub(crate) fn unknown(&self, known: &[Subject<'_>]) -> Vec<String> {
+        let terms = self.0.iter().flatten().flatten();
+        let unknown = terms.filter(|term| match term {
+            Term::Anyone | Term::Identity(_) => false,
+            Term::Group(_) | Term::Claim(..) | Term::Foreign { .. } | Term::Issuer(_) => {
+                !known.iter().any(|who| term.means(who))
+            }
+        });
+        unknown.map(ToString::to_string).collect()
+    }
+
     pub(crate) fn means(&self, who: &Subject<'_>) -> bool {
         self.0.iter().any(|all| {
             !all.is_empty() && all.iter().all(|terms| terms.iter().any(|term| term.means(who)))
@@ -88,6 +102,19 @@ impl Term {
             Self::Foreign { issuer, subject } => who.issuer == issuer && who.subject == subject,
             Self::Issuer(issuer) => who.issuer == issuer,
             Self::Claim(name, value) => who.claims.get(name).is_some_and(|own| own == value),
+        }
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anyone => f.write_str("`*`"),
+            Self::Group(group) => write!(f, "`group:{group}`"),
+            Self::Identity(name) => write!(f, "`identity:{name}`"),
+            Self::Foreign { issuer, subject } => write!(f, "`identity:{issuer}|{subject}`"),
+            Self::Issuer(issuer) => write!(f, "`issuer:{issuer}`"),
+            Self::Claim(name, value) => write!(f, "`claim.{name}:{value}`"),
         }
     }
 }

@@ -55,6 +55,23 @@ impl ConfigError {
 }
 
 impl Problem {
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// As it is shown by itself.
+    pub(crate) fn shown(&self, file: &Path) -> String {
+        struct Shown<'p>(&'p Problem, &'p Path);
+
+        impl fmt::Display for Shown<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.write(f, self.1)
+            }
+        }
+
+        Shown(self, file).to_string()
+    }
+
     fn write(&self, f: &mut fmt::Formatter<'_>, file: &Path) -> fmt::Result {
         let Some(at) = self.at else {
             return write!(f, "{}: {}", file.display(), self.message);

@@ -67,9 +67,9 @@ fn exit_codes_tell_a_wrong_command_from_one_that_failed() {
     .unwrap();
     std::fs::write(directory.0.join("bad.yaml"), "connections: {}\n").unwrap();
     for (arguments, code, stderr) in [
-        (vec!["config", "check", "-c", "good.yaml"], 0, ""),
+        (vec!["check", "good.yaml"], 0, ""),
         (
-            vec!["config", "check", "-c", "bad.yaml"],
+            vec!["check", "bad.yaml"],
             2,
             "bad.yaml:1:14: `connections` names no database\n  |\n1 | connections: {}\n  |              ^\n",
         ),
@@ -79,7 +79,7 @@ fn exit_codes_tell_a_wrong_command_from_one_that_failed() {
             "bad.yaml:1:14: `connections` names no database\n  |\n1 | connections: {}\n  |              ^\n",
         ),
         (
-            vec!["config", "check"],
+            vec!["check"],
             2,
             "gatepost.yaml: can't open it: No such file or directory (os error 2)\n",
         ),
@@ -187,4 +187,26 @@ fn verifiers(state: &Path, name: &str) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let live = runtime.block_on(state.live_tokens(name, 0)).unwrap();
     live.into_iter().map(|(_, verifier)| verifier).collect()
+}
+
+/// What `check` says to each file is written beside it.
+#[test]
+fn a_reviewer_is_told() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check");
+    let mut results = Vec::new();
+    for name in ["clean", "no-policies", "remarks"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+            .args(["check", &format!("{name}.yaml")])
+            .current_dir(&folder)
+            .output()
+            .unwrap();
+        let said = format!(
+            "{}{}exit {}\n",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+            output.status.code().unwrap(),
+        );
+        results.push(golden::check(&folder.join(format!("{name}.txt")), &said));
+    }
+    golden::check_all(results);
 }
