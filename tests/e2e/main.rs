@@ -9,6 +9,7 @@ mod drivers;
 mod hostile;
 mod journal;
 mod lifecycle;
+mod limits;
 mod observe;
 mod startup;
 mod status;

@@ -149,7 +149,7 @@ pub(crate) fn base64_field(out: &mut Vec<u8>, field: &str, bytes: &[u8]) {
 }
 
 /// `2026-11-21T11:58:09.123456Z`: of one length, so that texts compare as times do.
-pub(crate) fn time(micros: u64) -> String {
+pub fn time(micros: u64) -> String {
     let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);

@@ -14,6 +14,7 @@ use crate::admission::{LoginPlace, SessionPlace};
 use crate::door;
 use crate::gate::{self, Gate, Person, Rules};
 use crate::gateway::{Gateway, Installed};
+use crate::limits::{self, Meter};
 use crate::line::{Line, LineError};
 use crate::metrics::{Cancelled, Refused};
 use crate::observe;
@@ -137,6 +138,7 @@ struct Admitted {
     opened: Opened,
     /// The policies in force, if there are any.
     rules: Option<Rules>,
+    meter: Meter,
     /// The role that PostgreSQL knows the session by.
     role: String,
     place: SessionPlace,
@@ -262,6 +264,7 @@ impl Visit<'_> {
             judge_settings(rules, &startup)?;
         }
         let place = self.gateway.admission.session(&identity, &settings.bounds)?;
+        let meter = self.meter(&identity, rules.as_ref())?;
         let credential = Credential { user, database, password: password.as_ref() };
         let opened = upstream::open(connection, &credential, &startup, &self.gateway.keyring)
             .await
@@ -270,7 +273,7 @@ impl Visit<'_> {
                 error.refusal(connection)
             })?;
         let role = user.clone();
-        Ok(Admitted { identity, connection: connection.clone(), opened, rules, role, place })
+        Ok(Admitted { identity, connection: connection.clone(), opened, rules, meter, role, place })
     }
 
     async fn observe(
@@ -299,13 +302,22 @@ impl Visit<'_> {
             judge_settings(rules, &startup)?;
         }
         let place = self.gateway.admission.session(&identity, &settings.bounds)?;
+        let meter = self.meter(&identity, rules.as_ref())?;
         let role = user.to_owned();
-        Ok(Admitted { identity, connection: connection.clone(), opened, rules, role, place })
+        Ok(Admitted { identity, connection: connection.clone(), opened, rules, meter, role, place })
+    }
+
+    /// Its limits, with its place among the sessions that they count.
+    fn meter(&self, identity: &Identity, rules: Option<&Rules>) -> Result<Meter, Refusal> {
+        let Some(rules) = rules else { return Ok(Meter::default()) };
+        let limits = rules.in_force().limits();
+        let meter = self.gateway.ledgers.meter(identity, limits, limits::now_ms());
+        meter.map_err(|reached| Refusal::Limit(Box::new(reached)))
     }
 
     /// The session itself, from the greeting to the end.
     async fn run(&self, mut line: Line, admitted: Admitted) {
-        let Admitted { identity, connection, opened, rules, role, place } = admitted;
+        let Admitted { identity, connection, opened, rules, meter, role, place } = admitted;
         let window = rules.as_ref().and_then(|rules| rules.in_force().window());
         let policies: Vec<String> = rules.as_ref().map_or_else(Vec::new, |rules| {
             rules.in_force().policies().iter().map(ToString::to_string).collect()
@@ -332,7 +344,7 @@ impl Visit<'_> {
         };
         let who = person.context();
         let installed = self.installed.clone();
-        let gate = Gate::new(self.gateway, &connection, installed, rules, person, &greeting);
+        let gate = Gate::new(self.gateway, &connection, installed, rules, meter, person, &greeting);
         let (gate, enrolled) = match (gate, self.gateway.roster.enrol(opened.backend, &id)) {
             (Ok(gate), Ok(enrolled)) => (gate, enrolled),
             (Err(error), _) | (_, Err(error)) => {

@@ -8,6 +8,7 @@
 
 mod attempt;
 mod judging;
+mod limited;
 mod memory;
 mod names;
 mod needs;
@@ -40,6 +41,7 @@ use wire::frontend;
 
 use self::attempt::Lone;
 pub(crate) use self::attempt::wanted_of_messages;
+use self::limited::Limited;
 use self::memory::{Memory, Prepared};
 pub(crate) use self::needs::{CatalogReading, Need, Unmet};
 use self::ours::Asked;
@@ -54,6 +56,7 @@ use self::splice::Splice;
 pub(crate) use self::substitute::tag_sent;
 use crate::door;
 use crate::gateway::{Gateway, Installed};
+use crate::limits::Meter;
 use crate::refusal::Refusal;
 use crate::settings::Connection;
 use crate::stream::Stream;
@@ -120,6 +123,9 @@ pub(crate) struct Gate {
     status: u8,
     /// A question of the gate's own is on its way.
     asked: Option<Asked>,
+    limited: Limited,
+    /// When the last outcome was told: what runs now has not run for longer.
+    last_told: Instant,
     /// In the name of a column that does not exist; tells our own failures from the client's.
     nonce: String,
 }
@@ -180,6 +186,8 @@ pub(crate) enum Entry {
     Ours {
         is_last: bool,
     },
+    /// It makes a transaction fail, and nobody else hears of it.
+    Spoiling,
 }
 
 /// A message that was turned away.
@@ -194,18 +202,26 @@ pub(crate) struct Looked {
     pub(crate) entry: Entry,
     /// What the server gets in its place.
     pub(crate) instead: Option<Vec<u8>>,
+    /// Messages of the gate's own in `instead`.
+    pub(crate) around: Option<Box<Around>>,
+}
+
+/// Messages of the gate's own before and behind one of the client's.
+pub(crate) struct Around {
+    pub(crate) before: Vec<(u8, Entry)>,
+    pub(crate) after: Vec<(u8, Entry)>,
 }
 
 impl Looked {
     fn refused(refusal: Refusal, id: Option<u64>, instead: Vec<u8>) -> Looked {
         let entry = Entry::Refused(Box::new(Turned { refusal, id }));
-        Looked { entry, instead: Some(instead) }
+        Looked { entry, instead: Some(instead), around: None }
     }
 }
 
 impl From<Entry> for Looked {
     fn from(entry: Entry) -> Self {
-        Looked { entry, instead: None }
+        Looked { entry, instead: None, around: None }
     }
 }
 
@@ -216,6 +232,7 @@ impl Gate {
         connection: &Arc<Connection>,
         installed: Arc<Installed>,
         rules: Option<Rules>,
+        meter: Meter,
         person: Person,
         greeting: &[u8],
     ) -> Result<Gate, aws_lc_rs::error::Unspecified> {
@@ -249,6 +266,8 @@ impl Gate {
             begun: Instant::now(),
             status: b'I',
             asked: None,
+            limited: Limited::new(meter),
+            last_told: Instant::now(),
             nonce,
         };
         gate.go_by(rules);
@@ -289,7 +308,9 @@ impl Gate {
             let installed = self.gateway.installed();
             let opened =
                 door::what_may(&installed.settings, &self.person.identity, &self.connection);
-            self.go_by(opened.map_err(Need::End)?);
+            let rules = opened.map_err(Need::End)?;
+            self.renew_limits(rules.as_ref()).map_err(Need::End)?;
+            self.go_by(rules);
             self.installed = installed;
         }
         Ok(self.rules.clone())
@@ -333,6 +354,8 @@ pub(crate) struct Seen {
     pub(crate) bytes: Range<usize>,
     /// What the server gets in its place.
     pub(crate) instead: Option<Vec<u8>>,
+    /// Messages of the gate's own in `instead`.
+    pub(crate) around: Option<Box<Around>>,
 }
 
 /// Messages that have been looked at, and what else is there of the stream.

@@ -22,6 +22,7 @@ use crate::admission::Admission;
 use crate::arrival::{self, Accepted, Arrival};
 use crate::catalogs::Catalogs;
 use crate::door::Accounts;
+use crate::limits::Ledgers;
 use crate::metrics::Metrics;
 use crate::roster::Roster;
 use crate::secret::SecretError;
@@ -46,6 +47,7 @@ pub struct Gateway {
     pub(crate) keyring: Arc<Keyring>,
     catalogs: Catalogs,
     pub(crate) metrics: Metrics,
+    pub(crate) ledgers: Arc<Ledgers>,
 }
 
 /// One version of the configuration with the secrets of its accounts read.
@@ -117,6 +119,7 @@ impl Gateway {
             keyring,
             catalogs,
             metrics,
+            ledgers: Arc::default(),
         }))
     }
 

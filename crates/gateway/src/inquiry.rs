@@ -104,13 +104,14 @@ impl Inquiry {
         Ok(self.stream.flush().await?)
     }
 
-    /// Shows every message of one answer. After an error this backend is of no more use: whoever
-    /// gets one drops it. Not cancel-safe, for the same reason.
+    /// Shows every message of one answer. After an error other than the server's own words this
+    /// backend is of no more use. Not cancel-safe, for the same reason.
     pub(crate) async fn answer(
         &mut self,
         mut shown: impl FnMut(&Frame<'_>),
     ) -> Result<(), InquiryError> {
         let mut answered = 0;
+        let mut failure = None;
         loop {
             let mut at = 0;
             while let Some(frame) =
@@ -121,10 +122,10 @@ impl Inquiry {
                 answered += frame.body_bytes;
                 match frame.tag {
                     _ if answered > ANSWER_BYTES_MAX => return Err(InquiryError::Long),
-                    backend::ERROR => return Err(said(frame.body)),
+                    backend::ERROR => failure = Some(said(frame.body)),
                     backend::READY_FOR_QUERY => {
                         self.received.drain(..at);
-                        return Ok(());
+                        return failure.map_or(Ok(()), Err);
                     }
                     // Not what we ask for, and nothing would ever end it.
                     backend::COPY_IN_RESPONSE | backend::COPY_BOTH_RESPONSE => {
@@ -136,7 +137,8 @@ impl Inquiry {
             self.received.drain(..at);
             self.received.reserve(READ_BYTES);
             if self.stream.read_buf(&mut self.received).await? == 0 {
-                return Err(InquiryError::Broken("the server closed it".into()));
+                let closed = || InquiryError::Broken("the server closed it".into());
+                return Err(failure.unwrap_or_else(closed));
             }
         }
     }

@@ -16,6 +16,7 @@ mod dial;
 mod door;
 mod gate;
 mod gateway;
+mod limits;
 mod line;
 mod metrics;
 mod observe;

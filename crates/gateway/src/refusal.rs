@@ -6,13 +6,15 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use identity::scram::ScramError;
-use policy::{Refused, RuleRef};
+use policy::{Limit, Refused, RuleRef};
 use wire::backend::Report;
 use wire::startup::{StartupError, Version};
 
 use crate::gate::Unmet;
+use crate::limits::{self, Reached};
 
 /// Why a connection, a session or a statement is refused or ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +83,10 @@ pub(crate) enum Refusal {
     },
     /// The policies say how long a session may last.
     WindowOver,
+    /// A policy's limit is reached.
+    Limit(Box<Reached>),
+    StatementTime(Limit<Duration>),
+    IdleInTransaction(Limit<Duration>),
     /// A question of the gate's own has failed, so it can't go on.
     QuestionFailed,
 }
@@ -184,6 +190,24 @@ impl Refusal {
                 out.text("code", "window_over");
                 out.flag("ask", true);
             }
+            Refusal::Limit(reached) => {
+                out.text("code", "limit");
+                out.rule(&reached.by);
+                out.text("limit", reached.measure.name());
+                out.count("allowed", reached.allowed);
+                if let Some(per) = reached.per() {
+                    out.text("per", per.name());
+                }
+                out.text("resets", &reached.resets());
+                out.flag("stands", reached.stands);
+                out.flag("ask", false);
+            }
+            Refusal::StatementTime(limit) => {
+                out.time_limit("statement_time", limit, "next statement");
+            }
+            Refusal::IdleInTransaction(limit) => {
+                out.time_limit("idle_in_transaction", limit, "next session");
+            }
             _ => return None,
         }
         Some(out.done())
@@ -193,6 +217,7 @@ impl Refusal {
     pub(crate) fn rule(&self) -> Option<&RuleRef> {
         match self {
             Refusal::Denied(denied) => denied.rule(),
+            Refusal::Limit(reached) => Some(&reached.by),
             _ => None,
         }
     }
@@ -211,6 +236,26 @@ impl Refusal {
                 };
                 return ("28000", message, Some(hint.into()));
             }
+            Refusal::Limit(reached) => {
+                let hint = reached.next_step(limits::now_ms());
+                return ("53400", reached.sentence(), Some(hint.into()));
+            }
+            Refusal::StatementTime(limit) => {
+                let message =
+                    format!("canceling statement: one may run for {}", seconds(limit.value));
+                let hint =
+                    "Ask for less at once, or in steps; the next statement has as much time again.";
+                return ("53400", message, Some(hint.into()));
+            }
+            Refusal::IdleInTransaction(limit) => {
+                let message = format!(
+                    "terminating connection: a transaction may be open and idle for {}",
+                    seconds(limit.value)
+                );
+                let hint =
+                    "What it had changed is undone. Connect again, and commit before you pause.";
+                return ("25P03", message, Some(hint.into()));
+            }
             other => other.plain_words(),
         };
         (sqlstate, message, hint.map(Cow::Borrowed))
@@ -219,6 +264,9 @@ impl Refusal {
     fn plain_words(&self) -> (&'static str, String, Option<&'static str>) {
         match self {
             Refusal::Denied(_) | Refusal::NothingOpen { .. } => ("42501", String::new(), None),
+            Refusal::Limit(_) | Refusal::StatementTime(_) | Refusal::IdleInTransaction(_) => {
+                ("53400", String::new(), None)
+            }
             Refusal::WindowOver => (
                 "57P01",
                 "terminating connection: the time that the policies give a session is over".into(),
@@ -426,9 +474,7 @@ impl Denied {
     fn detail(&self, out: &mut Json) {
         out.text("code", self.code());
         if let Some(rule) = self.rule() {
-            out.text("policy", &rule.policy);
-            out.text("rule", &rule.rule);
-            out.number("line", rule.line);
+            out.rule(rule);
         }
         let (missing, ask) = match self {
             Denied::ByPolicy(refused) => (refused.missing.as_slice(), refused.ask.as_slice()),
@@ -593,9 +639,24 @@ impl Json {
         self.string(text);
     }
 
-    fn number(&mut self, name: &str, number: u32) {
+    fn count(&mut self, name: &str, number: u64) {
         self.name(name);
         self.0.push_str(&number.to_string());
+    }
+
+    fn rule(&mut self, rule: &RuleRef) {
+        self.text("policy", &rule.policy);
+        self.text("rule", &rule.rule);
+        self.count("line", rule.line.into());
+    }
+
+    fn time_limit(&mut self, name: &str, limit: &Limit<Duration>, resets: &str) {
+        self.text("code", "limit");
+        self.rule(&limit.by);
+        self.text("limit", name);
+        self.text("allowed", &seconds(limit.value));
+        self.text("resets", resets);
+        self.flag("ask", false);
     }
 
     fn flag(&mut self, name: &str, flag: bool) {
@@ -647,6 +708,11 @@ pub(crate) fn write_window_notice(seconds: u64, out: &mut Vec<u8>) {
         hint: Some("Connect again then: a new session has a window of its own."),
     }
     .write_notice(out);
+}
+
+/// `30 s`, `1.5 s`.
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64())
 }
 
 /// A statement that somebody has cancelled, or a timeout of the client's.

@@ -3,6 +3,7 @@
 //! moved as they came, a batch to a write.
 
 mod asking;
+mod timing;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -18,7 +19,7 @@ use wire::exchange::{Exchange, Reply, Sent, Unexpected};
 use wire::frame::{FrameError, HEADER_BYTES, Walker};
 use wire::frontend;
 
-use crate::gate::{self, Batch, Entry, Failure, Gate, Looked, Need, Seen, ToServer};
+use crate::gate::{self, Around, Batch, Entry, Failure, Gate, Looked, Need, Seen, ToServer};
 use crate::line::Line;
 use crate::metrics::{Metrics, Refused};
 use crate::refusal::{self, Refusal};
@@ -78,6 +79,7 @@ pub(crate) enum End {
     /// Nothing is open for it any more.
     Closed(Refusal),
     WindowOver,
+    IdleInTransaction(policy::Limit<Duration>),
     Ordered,
     Idle(Duration),
 }
@@ -98,6 +100,14 @@ struct Shared {
     /// What we say to the client between two replies.
     words: RefCell<Vec<u8>>,
     said: Notify,
+    /// When everything that was sent had been answered.
+    quiet_since: Cell<Instant>,
+    /// Somebody has to cancel what runs.
+    cancel: Notify,
+    /// That is on its way, and nothing else may be sent.
+    cancelling: Cell<bool>,
+    /// The loop of the messages has something to send that is not the client's.
+    wake: Notify,
 }
 
 impl Shared {
@@ -121,6 +131,10 @@ impl Session<'_> {
             progress: Notify::new(),
             words: RefCell::default(),
             said: Notify::new(),
+            quiet_since: Cell::new(Instant::now()),
+            cancel: Notify::new(),
+            cancelling: Cell::new(false),
+            wake: Notify::new(),
         };
         let (mut from_client, mut to_client) = tokio::io::split(self.client.stream);
         let (mut from_server, to_server) = tokio::io::split(self.server.stream);
@@ -131,6 +145,7 @@ impl Session<'_> {
             shared: &shared,
             attendee: &self.attendee,
             metrics: self.metrics,
+            is_dropping: false,
         };
         let mut messages = Messages {
             buffer: Buffer::holding(self.client.received),
@@ -147,6 +162,8 @@ impl Session<'_> {
             end = messages.run(&mut from_client, &mut to_server) => end,
             end = overseer(&shared, &self.attendee, self.idle_timeout) => end,
             end = window_over(&shared, self.window) => end,
+            end = timing::timekeeper(&shared) => end,
+            end = timing::canceller(&shared, &self.attendee) => end,
         };
         let between_replies = !shared.writing.get() && replies.walker.between_frames();
         let running = !shared.exchange.borrow().is_quiet();
@@ -216,6 +233,15 @@ enum Stopped {
 impl Messages<'_> {
     async fn run(&mut self, client: &mut ReadHalf<Stream>, server: &mut ToServer) -> End {
         loop {
+            if self.shared.cancelling.get() {
+                let cancelled = self.shared.wait_until(|shared| !shared.cancelling.get());
+                if let Err(end) = self.while_listening(client, cancelled).await {
+                    return end;
+                }
+            }
+            if self.abort(server).await.is_err() {
+                return std::future::pending().await;
+            }
             let (ready, stopped) = match self.look() {
                 Ok(looked) => looked,
                 Err(error) => return End::ClientBroke(error),
@@ -241,12 +267,27 @@ impl Messages<'_> {
                     Err(end) => return end,
                 },
             }
-            match self.buffer.fill(client).await {
+            let read = tokio::select! {
+                biased;
+                () = self.shared.wake.notified() => continue,
+                read = self.buffer.fill(client) => read,
+            };
+            match read {
                 Ok(0) => return End::ClientGone(None),
                 Ok(_) => self.shared.heard.set(Instant::now()),
                 Err(error) => return End::ClientGone(Some(error)),
             }
         }
+    }
+
+    /// Makes a transaction fail that the client takes for failed.
+    async fn abort(&mut self, server: &mut ToServer) -> io::Result<()> {
+        let aborting = self.shared.gate.borrow_mut().abort();
+        let Some((cleared, entries)) = aborting else { return Ok(()) };
+        for (tag, entry) in entries {
+            self.shared.exchange.borrow_mut().sent(tag, entry);
+        }
+        server.send(cleared).await
     }
 
     /// Shows the gate what is in the buffer, as far as there is room in the account and in the
@@ -265,8 +306,8 @@ impl Messages<'_> {
             };
             let bytes = at - HEADER_BYTES - frame.body.len()..at;
             match gate.look(&frame) {
-                Ok(Looked { entry, instead }) => {
-                    self.seen.push(Seen { tag: frame.tag, entry, bytes, instead });
+                Ok(Looked { entry, instead, around }) => {
+                    self.seen.push(Seen { tag: frame.tag, entry, bytes, instead, around });
                 }
                 Err(need) => {
                     self.walker = Walker::new(gate::wanted_of_messages);
@@ -307,7 +348,13 @@ impl Messages<'_> {
                     let label = Refused { sqlstate: turned.refusal.label() };
                     self.metrics.refusals.get_or_create(&label).inc();
                 }
+                let (before, after) = seen.around.map_or_else(Default::default, |around| {
+                    let Around { before, after } = *around;
+                    (before, after)
+                });
+                before.into_iter().for_each(|(tag, entry)| exchange.sent(tag, entry));
                 exchange.sent(gate::tag_sent(seen.tag, &seen.entry), seen.entry);
+                after.into_iter().for_each(|(tag, entry)| exchange.sent(tag, entry));
             }
             let mut gate = gate.borrow_mut();
             exchange.skipped().for_each(|entry| gate.skipped(entry));
@@ -317,6 +364,8 @@ impl Messages<'_> {
         {
             return Err(io::Error::other(error));
         }
+        // A cancel that is on its way must not hit this.
+        self.shared.wait_until(|shared| !shared.cancelling.get()).await;
         let sent = server.send(cleared).await;
         self.buffer.consume(ready);
         sent
@@ -341,6 +390,8 @@ struct Replies<'a> {
     shared: &'a Shared,
     attendee: &'a Attendee,
     metrics: &'a Metrics,
+    /// The present message was replaced: the rest of it is dropped.
+    is_dropping: bool,
 }
 
 /// A batch of replies that has been taken off the account.
@@ -428,7 +479,17 @@ impl Replies<'_> {
         let mut answered = Answered { ready: 0, replaced: Vec::new(), end: None };
         let at = &mut answered.ready;
         loop {
-            let frame = match self.walker.next(&self.buffer.bytes, at) {
+            let mut is_aside = false;
+            let from = *at;
+            let next = self.walker.next(&self.buffer.bytes, at);
+            let end_of_last = match &next {
+                Ok(Some(frame)) => *at - HEADER_BYTES - frame.body.len(),
+                _ => *at,
+            };
+            if self.is_dropping && end_of_last > from {
+                answered.replaced.push((from..end_of_last, Vec::new()));
+            }
+            let frame = match next {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(error) => {
@@ -451,6 +512,7 @@ impl Replies<'_> {
                     ours
                 }
                 Ok(Reply::Aside) => {
+                    is_aside = true;
                     gate.aside(&frame);
                     None
                 }
@@ -462,9 +524,23 @@ impl Replies<'_> {
                     break;
                 }
             };
+            let is_last = exchange.is_quiet();
+            let ours = if is_aside { ours } else { gate.heard(ours, frame.tag, is_last) };
             if let Some(ours) = ours {
                 answered.replaced.push((start..*at, ours));
+                self.is_dropping = frame.body.len() < frame.body_bytes;
             }
+        }
+        if gate.takes_cancel() {
+            self.shared.cancelling.set(true);
+            self.shared.cancel.notify_one();
+        }
+        if exchange.is_quiet() {
+            gate.rests();
+            self.shared.quiet_since.set(Instant::now());
+        }
+        if gate.wants_abort() {
+            self.shared.wake.notify_one();
         }
         if self.shared.waiting.take() {
             self.shared.progress.notify_one();
@@ -575,6 +651,7 @@ impl End {
             End::Unanswered(_) => Some(Refusal::QuestionFailed),
             End::Closed(refusal) => Some(refusal.clone()),
             End::WindowOver => Some(Refusal::WindowOver),
+            End::IdleInTransaction(limit) => Some(Refusal::IdleInTransaction(limit.clone())),
             End::Ordered => Some(Refusal::Stopping),
             End::Idle(time) => Some(Refusal::IdleTimeout { seconds: time.as_secs() }),
         }
@@ -596,6 +673,9 @@ impl fmt::Display for End {
             End::Unanswered(failure) => write!(f, "the gate got no answer: {failure}"),
             End::Closed(refusal) => f.write_str(&refusal.words().message),
             End::WindowOver => f.write_str("its window is over"),
+            End::IdleInTransaction(limit) => {
+                write!(f, "a transaction was open and idle for {:?}", limit.value)
+            }
             End::Ordered => f.write_str("it was told to end"),
             End::Idle(time) => write!(f, "no statement for {} s", time.as_secs()),
         }

@@ -150,6 +150,11 @@ impl<T> Exchange<T> {
         self.outstanding.front_mut().map(|(_, attached)| attached)
     }
 
+    /// What is attached to all that is outstanding, oldest first.
+    pub fn attached(&mut self) -> impl Iterator<Item = &mut T> {
+        self.outstanding.iter_mut().map(|(_, attached)| attached)
+    }
+
     /// What was attached to messages that will never be answered, oldest first.
     pub fn skipped(&mut self) -> impl Iterator<Item = T> + '_ {
         self.skipped.drain(..)

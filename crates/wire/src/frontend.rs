@@ -222,6 +222,11 @@ pub fn write_question(out: &mut Vec<u8>, name: &[u8], text: &str) {
     }
 }
 
+/// An Execute whose body is here.
+pub fn write_execute(out: &mut Vec<u8>, body: &[u8]) {
+    frame::write(out, EXECUTE, |out| out.extend_from_slice(body));
+}
+
 pub fn write_sync(out: &mut Vec<u8>) {
     frame::write(out, SYNC, |_| {});
 }

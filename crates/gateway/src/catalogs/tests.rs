@@ -123,6 +123,8 @@ fn a_change_is_noticed_and_nothing_else_is() {
             ("CREATE TYPE pair AS (a int, b text)", true),
             ("ALTER TYPE pair RENAME ATTRIBUTE b TO c", true),
             ("ALTER TABLE s.t ENABLE ROW LEVEL SECURITY", true),
+            ("ALTER TABLE s.t ADD CHECK (id > 0)", true),
+            ("CREATE ROLE another", true),
             ("SET work_mem = '1MB'", false),
             ("DROP SCHEMA s CASCADE", true),
             ("SELECT 1", false),

@@ -2,7 +2,7 @@
 //! and its parameters, in the order of the messages, and what becomes of it. How a text is judged
 //! stands in `judging`; where nothing is judged, everything passes as it came.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use audit::event::{Event, Statement};
@@ -98,6 +98,9 @@ impl Gate {
     /// noted: the message is to be shown again.
     pub(crate) fn look(&mut self, frame: &Frame<'_>) -> Result<Looked, Need> {
         let is_whole = frame.body.len() == frame.body_bytes;
+        if self.awaits_certainty(frame.tag) && self.unmet.is_none() {
+            return Err(Need::Answers);
+        }
         let rules = self.rules_now()?;
         let rules = rules.as_deref();
         let looked = match frame.tag {
@@ -127,8 +130,9 @@ impl Gate {
                 Entry::Plain.into()
             }
             frontend::SYNC => {
+                let failing = self.failing_sync();
                 self.series_ends();
-                Entry::Plain.into()
+                failing.unwrap_or_else(|| Entry::Plain.into())
             }
             frontend::FLUSH | frontend::COPY_DONE | frontend::COPY_FAIL | frontend::TERMINATE => {
                 Entry::Plain.into()
@@ -156,11 +160,11 @@ impl Gate {
 
     /// Why a message is refused whatever it says.
     fn refused_unseen(&mut self, rules: Option<&Rules>) -> Option<Refusal> {
-        rules?;
         if let Some(refusal) = &self.doomed {
             // The server skips it, for a message of this series was refused.
             return Some(refusal.clone());
         }
+        rules?;
         self.unmet.take().map(|unmet| Denied::Unmet(unmet).into())
     }
 
@@ -188,6 +192,10 @@ impl Gate {
         }
         self.record_lone(u64::MAX);
         let read = if is_whole { self.reading.text(text) } else { None };
+        let pieces = read.as_deref().and_then(|text| sql::split::statements(text).ok());
+        if refusal.is_none() {
+            refusal = self.may_begin(pieces.as_ref().map_or(1, |pieces| pieces.len() as u64));
+        }
         let patterns = &self.installed.patterns;
         if let Some(refusal) = refusal {
             let id = self.next_id;
@@ -210,7 +218,6 @@ impl Gate {
             }
             return Ok(Looked::refused(refusal, Some(id), instead));
         }
-        let pieces = read.as_deref().and_then(|text| sql::split::statements(text).ok());
         let first = self.next_id;
         let everything = self.everything.as_ref();
         let splice = understood.as_ref().and_then(|understood| understood.splice.clone());
@@ -253,7 +260,7 @@ impl Gate {
             instead
         });
         running.splice = splice;
-        Ok(Looked { entry: Entry::Running(running), instead })
+        Ok(Looked { entry: Entry::Running(running), instead, around: None })
     }
 
     /// A judged text is about to run. `Some` is what it will do to names.
@@ -314,7 +321,7 @@ impl Gate {
             instead
         });
         self.memory.prepare(parse.name, self.series, prepared);
-        Ok(Looked { entry: Entry::Preparing { id, splice }, instead })
+        Ok(Looked { entry: Entry::Preparing { id, splice }, instead, around: None })
     }
 
     fn bind(&mut self, frame: &Frame<'_>, rules: Option<&Rules>) -> Result<Looked, Need> {
@@ -349,6 +356,8 @@ impl Gate {
             is_cut: bind.is_cut,
             understood: understood.clone(),
             is_cursor: false,
+            given: Rc::default(),
+            has_begun: Cell::default(),
         });
         self.lone.push(Lone::Bind {
             id,
@@ -414,12 +423,18 @@ impl Gate {
             Some(Lone::Bind { id, bound, .. }) => (id, Some(bound)),
             _ => (self.take_id(), self.memory.portal(portal)),
         };
+        if refusal.is_none() {
+            // What runs on has been counted.
+            let begins = bound.as_ref().is_none_or(|bound| !bound.has_begun.replace(true));
+            refusal = self.may_begin(u64::from(begins));
+        }
         self.record_lone(id);
         self.attempt_of_portal(id, "execute", portal, bound.as_deref(), refusal.as_ref());
         if let Some(refusal) = refusal {
             return Ok(self.refused(frame, refusal, id));
         }
         let mut running = Running::new(id, 1);
+        running.metered = self.metered(bound.as_deref());
         if let Some(understood) = understood {
             let judged = bound
                 .as_ref()
@@ -431,7 +446,7 @@ impl Gate {
                 self.sight.moved(understood.moves);
             }
         }
-        Ok(Entry::Running(running).into())
+        Ok(Looked { entry: Entry::Running(running), instead: self.timed(frame), around: None })
     }
 
     /// What an Execute runs: a command is understood by the server now, anything else as it was
@@ -466,6 +481,9 @@ impl Gate {
             && refusal.is_none()
         {
             refusal = judging::refusal_of(rules.bare().decide_function_call());
+        }
+        if refusal.is_none() {
+            refusal = self.may_begin(1);
         }
         self.record_lone(u64::MAX);
         let id = self.take_id();

@@ -6,12 +6,13 @@
 //! a command makes this forget all statements, and a name that is not remembered is recorded as a
 //! name: what was prepared under it stands in an earlier record.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use super::reading::{Recorded, Secrets};
 use super::understanding::Understood;
+use crate::limits::Given;
 
 /// Bytes of texts and values that a session's names may stand for. A session that prepares more
 /// has the oldest forgotten, all at once.
@@ -46,6 +47,10 @@ pub(crate) struct Bound {
     pub(super) understood: Option<Rc<Understood>>,
     /// SQL has declared it, perhaps to outlive its transaction.
     pub(super) is_cursor: bool,
+    /// What it has given, in all its parts.
+    pub(super) given: Rc<Cell<Given>>,
+    /// It runs on when it is executed again.
+    pub(super) has_begun: Cell<bool>,
 }
 
 /// A value that was bound, as far as it is recorded.
@@ -385,6 +390,8 @@ mod tests {
             is_cut: false,
             understood: None,
             is_cursor: false,
+            given: Rc::default(),
+            has_begun: Cell::default(),
         })
     }
 

@@ -1,7 +1,7 @@
 //! What came of the messages, noted from the replies as they pass: tags, rows, bytes, times and
 //! errors. Each statement has one outcome.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -10,6 +10,7 @@ use audit::event::{Event, Outcome};
 use wire::backend::{self, ErrorFields};
 use wire::frame::Frame;
 
+use super::limited::Metered;
 use super::memory::{Bound, Judged, Prepared};
 use super::reading::recorded;
 use super::splice::Splice;
@@ -42,12 +43,13 @@ pub(crate) struct Running {
     count: u64,
     /// Outcomes told.
     told: u64,
-    started: Instant,
+    pub(super) started: Instant,
     rows: u64,
     bytes: u64,
     /// What it will have done to names.
     pub(super) effects: Option<Effects>,
     pub(super) splice: Option<Rc<Splice>>,
+    pub(super) metered: Metered,
 }
 
 /// A judged text some of whose statements prepare, declare or close.
@@ -60,6 +62,11 @@ impl Gate {
     /// A part of the answer to the message that `entry` goes with. `Some` is an error of ours to
     /// put in the place of the server's.
     pub(crate) fn part(&mut self, entry: &mut Entry, frame: &Frame<'_>) -> Option<Vec<u8>> {
+        if let Entry::Running(running) = entry
+            && let Some(instead) = self.limit(running, frame)
+        {
+            return Some(instead);
+        }
         match (entry, frame.tag) {
             (Entry::Running(running), backend::DATA_ROW | backend::COPY_DATA) => {
                 running.rows += 1;
@@ -77,6 +84,7 @@ impl Gate {
             }
             (entry @ Entry::Refused(_), backend::ERROR) => return self.turned(entry, frame.body),
             (Entry::Ours { .. }, _) => return self.part_of_ours(frame),
+            (Entry::Spoiling, _) => return Some(Vec::new()),
             (Entry::Describing(prepared), backend::PARAMETER_DESCRIPTION) => {
                 if let Some(prepared) = prepared.upgrade() {
                     prepared.types.replace(backend::parameter_types(frame.body));
@@ -90,8 +98,17 @@ impl Gate {
     /// The last part of the answer. `Some` stands in its place.
     pub(crate) fn answered(&mut self, entry: Entry, frame: &Frame<'_>) -> Option<Vec<u8>> {
         let mut instead = None;
+        let mut entry = entry;
+        if let Entry::Running(running) = &mut entry
+            && frame.tag != backend::READY_FOR_QUERY
+            && let Some(ours) = self.limit(running, frame)
+        {
+            self.is_over(running);
+            return Some(ours);
+        }
         match (entry, frame.tag) {
             (Entry::Ours { is_last }, _) => instead = self.ours_answered(is_last),
+            (Entry::Spoiling, _) => instead = Some(Vec::new()),
             (Entry::Preparing { .. }, _) => self.memory.prepared(true),
             (Entry::Binding { .. }, _) => self.memory.bound(true),
             (Entry::Closing(name), _) => self.memory.close_statement(&name),
@@ -136,6 +153,12 @@ impl Gate {
 
     /// The message failed and ends there. `Some` is an error to put in the place of the server's.
     pub(crate) fn failed(&mut self, mut entry: Entry, frame: &Frame<'_>) -> Option<Vec<u8>> {
+        if let Entry::Running(running) = &mut entry
+            && let Some(ours) = self.limit(running, frame)
+        {
+            self.is_over(running);
+            return Some(ours);
+        }
         match &mut entry {
             Entry::Preparing { id, splice } => {
                 self.memory.prepared(false);
@@ -155,6 +178,7 @@ impl Gate {
             }
             Entry::Refused(_) => return self.turned(&mut entry, frame.body),
             Entry::Ours { .. } => return self.ours_failed(frame),
+            Entry::Spoiling => return Some(Vec::new()),
             Entry::Plain | Entry::Describing(_) | Entry::Closing(_) | Entry::ClosingPortal(_) => {}
         }
         None
@@ -185,7 +209,8 @@ impl Gate {
             | Entry::Describing(_)
             | Entry::Closing(_)
             | Entry::ClosingPortal(_)
-            | Entry::Ours { .. } => {}
+            | Entry::Ours { .. }
+            | Entry::Spoiling => {}
         }
     }
 
@@ -222,6 +247,7 @@ impl Gate {
 
     /// Nothing more comes of it.
     fn is_over(&mut self, running: &Running) {
+        self.is_certain(running);
         if running.effects.is_some() {
             self.memory.effect_answered();
         }
@@ -248,6 +274,8 @@ impl Gate {
                     is_cut: false,
                     understood: Some(effects.understood.clone()),
                     is_cursor: true,
+                    given: Rc::default(),
+                    has_begun: Cell::default(),
                 };
                 self.memory.opened(name.as_bytes().into(), Rc::new(cursor));
             }
@@ -277,7 +305,7 @@ impl Gate {
         })
     }
 
-    fn completed(&mut self, running: &mut Running, body: &[u8]) {
+    pub(super) fn completed(&mut self, running: &mut Running, body: &[u8]) {
         let tag = backend::command_tag(body);
         let verb = tag.split(|byte| *byte == b' ').next().unwrap_or_default();
         match &running.effects {
@@ -296,7 +324,7 @@ impl Gate {
         self.outcome(running, Outcome { tag: Some(&tag), ..Outcome::default() });
     }
 
-    fn failed_at(&mut self, running: &mut Running, body: &[u8]) {
+    pub(super) fn failed_at(&mut self, running: &mut Running, body: &[u8]) {
         let fields = ErrorFields::read(body);
         let sqlstate = String::from_utf8_lossy(fields.code);
         self.copied_in = 0;
@@ -305,7 +333,7 @@ impl Gate {
     }
 
     /// Tells the outcome of the next statement of `running`.
-    fn outcome(&mut self, running: &mut Running, outcome: Outcome<'_>) {
+    pub(super) fn outcome(&mut self, running: &mut Running, outcome: Outcome<'_>) {
         let last = running.count.saturating_sub(1);
         let id = running.first + running.told.min(last);
         running.told += 1;
@@ -320,6 +348,7 @@ impl Gate {
             ..outcome
         };
         running.started = now;
+        self.last_told = now;
         self.outcomes.push(&self.who, &Event::Outcome(outcome));
     }
 }
@@ -336,6 +365,7 @@ impl Running {
             bytes: 0,
             effects: None,
             splice: None,
+            metered: Metered::default(),
         })
     }
 }

@@ -58,9 +58,13 @@ impl Gate {
             Entry::Running(running) if running.effects.is_some() => self.memory.effect_answered(),
             _ => {}
         }
+        if let Entry::Running(running) = &seen.entry {
+            self.is_certain(running);
+        }
         // Nothing is recorded of it: that is why it is refused.
         seen.entry = Entry::Refused(Box::new(Turned { refusal: refusal.clone(), id: None }));
         seen.instead = Some(instead);
+        seen.around = None;
     }
 
     /// Writes what PostgreSQL gets instead of a message that may not pass. Messages that run
@@ -92,7 +96,7 @@ impl Gate {
         }
     }
 
-    fn failing(&self) -> String {
+    pub(super) fn failing(&self) -> String {
         format!("SELECT \"{}\"", self.nonce)
     }
 }

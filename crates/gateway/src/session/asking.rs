@@ -153,7 +153,7 @@ impl Messages<'_> {
 
     /// Waits, and reads what the client says meanwhile, up to a buffer. A client that goes without a
     /// word ends the wait; behind a Terminate it may go.
-    async fn while_listening<T>(
+    pub(super) async fn while_listening<T>(
         &mut self,
         client: &mut ReadHalf<Stream>,
         wait: impl Future<Output = T>,

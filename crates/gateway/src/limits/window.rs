@@ -1,0 +1,178 @@
+//! Counting over a sliding period: of any stretch of time as long as the period, at most as much as
+//! the limit is taken. Time is passed in, in milliseconds since 1970.
+
+/// The period is counted in this many parts, and what was taken in one leaves with it. So a window
+/// is at most a part longer than its period, and never shorter.
+const PARTS: u64 = 60;
+
+/// The parts of a period, and the one that has just begun.
+const SLOTS: usize = 61;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Period {
+    Minute,
+    Hour,
+    Day,
+}
+
+impl Period {
+    fn part_ms(self) -> u64 {
+        let minutes = match self {
+            Period::Minute => 1,
+            Period::Hour => 60,
+            Period::Day => 24 * 60,
+        };
+        minutes * 60_000 / PARTS
+    }
+}
+
+/// It does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full {
+    /// When it will, if nothing else is taken; `None` where it is more than the limit by itself.
+    pub(super) fits_at: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Window {
+    part_ms: u64,
+    /// The number of the newest part since 1970; `taken` has that of each modulo `SLOTS`.
+    newest: u64,
+    taken: [u64; SLOTS],
+    total: u64,
+}
+
+impl Window {
+    pub(super) fn new(period: Period) -> Window {
+        Window { part_ms: period.part_ms(), newest: 0, taken: [0; SLOTS], total: 0 }
+    }
+
+    pub(super) fn take(&mut self, amount: u64, limit: u64, now_ms: u64) -> Result<(), Full> {
+        self.advance(now_ms);
+        if amount > limit.saturating_sub(self.total) {
+            return Err(Full { fits_at: self.fits_at(amount, limit) });
+        }
+        let newest = self.newest;
+        *self.slot(newest) += amount;
+        self.total += amount;
+        Ok(())
+    }
+
+    /// What was just taken was not used after all.
+    pub(super) fn give_back(&mut self, amount: u64) {
+        let newest = self.newest;
+        let slot = self.slot(newest);
+        // Where a part has passed meanwhile it stays taken until that leaves.
+        let given = amount.min(*slot);
+        *slot -= given;
+        self.total -= given;
+    }
+
+    /// Nothing that was taken counts any more.
+    pub(super) fn is_empty(&mut self, now_ms: u64) -> bool {
+        self.advance(now_ms);
+        self.total == 0
+    }
+
+    /// A clock that is set back stands still here.
+    fn advance(&mut self, now_ms: u64) {
+        let now = now_ms / self.part_ms;
+        let passed = now.saturating_sub(self.newest).min(SLOTS as u64);
+        for part in 0..passed {
+            let leaving = std::mem::take(self.slot(now - part));
+            self.total -= leaving;
+        }
+        self.newest = self.newest.max(now);
+    }
+
+    fn fits_at(&mut self, amount: u64, limit: u64) -> Option<u64> {
+        let mut left = self.total;
+        let room = limit.checked_sub(amount)?;
+        let newest = self.newest;
+        // The slot behind the newest is that of the oldest part.
+        for part in newest + 1..=newest + SLOTS as u64 {
+            left -= *self.slot(part);
+            if left <= room {
+                return Some(part * self.part_ms);
+            }
+        }
+        None
+    }
+
+    fn slot(&mut self, part: u64) -> &mut u64 {
+        let at = usize::try_from(part % SLOTS as u64).unwrap_or_default();
+        #[expect(clippy::indexing_slicing, reason = "a number modulo the length is below it")]
+        &mut self.taken[at]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    const START: u64 = 1_795_000_000_000;
+
+    #[test]
+    fn at_the_limit_and_one_past_it() {
+        let mut window = Window::new(Period::Hour);
+        assert_eq!(window.take(7, 10, START), Ok(()));
+        assert_eq!(window.take(3, 10, START), Ok(()));
+        let full = window.take(1, 10, START).unwrap_err();
+        let at = full.fits_at.unwrap();
+        assert!((START + 3_600_000..=START + 3_660_000).contains(&at), "{at}");
+        assert!(window.take(1, 10, at - 1).is_err());
+        assert_eq!(window.take(10, 10, at), Ok(()));
+        assert_eq!(Window::new(Period::Hour).take(11, 10, START), Err(Full { fits_at: None }));
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken() {
+        let mut window = Window::new(Period::Minute);
+        window.take(5, 5, START).unwrap();
+        window.give_back(2);
+        assert!(window.take(3, 5, START).is_err());
+        window.take(2, 5, START).unwrap();
+        assert!(!window.is_empty(START + 59_000));
+        assert!(window.is_empty(START + 61_000));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_gives_nothing() {
+        let mut window = Window::new(Period::Minute);
+        window.take(5, 5, START).unwrap();
+        assert!(window.take(1, 5, START - 3_600_000).is_err());
+        assert_eq!(window.total, 5);
+        window.take(5, 5, START + 61_000).unwrap();
+    }
+
+    /// Against every event kept with its time.
+    #[test]
+    fn no_stretch_of_a_period_has_more_than_the_limit() {
+        let (limit, period_ms) = (50, 60_000);
+        let mut window = Window::new(Period::Minute);
+        let (mut now, mut seed, mut refused) = (START, 1u64, 0);
+        let mut events: VecDeque<(u64, u64)> = VecDeque::new();
+        for _ in 0..20_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            now += (seed >> 33) % 4_000;
+            let amount = (seed >> 13) % 6;
+            while events.front().is_some_and(|&(at, _)| at + period_ms <= now) {
+                events.pop_front();
+            }
+            let used: u64 = events.iter().map(|(_, amount)| amount).sum();
+            match window.take(amount, limit, now) {
+                Ok(()) => {
+                    assert!(used + amount <= limit);
+                    events.push_back((now, amount));
+                }
+                Err(Full { fits_at }) => {
+                    refused += 1;
+                    // It is not refused for what is older than a period and a part.
+                    assert!(fits_at.unwrap() > now && fits_at.unwrap() <= now + 61_000);
+                }
+            }
+        }
+        assert!(refused > 1000, "{refused}");
+    }
+}
