@@ -11,6 +11,7 @@ mod journal;
 mod lifecycle;
 mod limits;
 mod observe;
+mod recipes;
 mod startup;
 mod status;
 mod transcript;

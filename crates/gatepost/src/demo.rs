@@ -23,8 +23,12 @@ const PORTS: std::ops::Range<u16> = 6432..6532;
 
 const SHOP: &str = include_str!("demo/shop.sql");
 
-/// What the scratch server writes before each statement that it runs for Gatepost.
-const LOG_PREFIX: &str = "gatepost on shop";
+/// What the scratch server writes before each statement that it runs for the agent. (Gatepost asks
+/// for itself what the database holds, under a name of its own.)
+const LOG_PREFIX: &str = "gatepost on shop for psql";
+
+/// What stands in the place of a statement that is refused begins so, and then fails.
+const INSTEAD: &str = "SELECT \"gatepost-refused-";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
@@ -75,7 +79,7 @@ async fn show(check: bool) -> Result<(), DemoError> {
     let binaries = ServerBinaries::find(None)?;
     let client = client(&binaries)?;
     let mut options = scratch::Options::new(binaries);
-    options.settings = [("log_statement", "all"), ("log_line_prefix", "%q%u on %d: ")]
+    options.settings = [("log_statement", "all"), ("log_line_prefix", "%q%u on %d for %a: ")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec();
     let cluster = Cluster::start(options)?;
@@ -122,6 +126,7 @@ struct Tour<'a> {
 enum Expect<'a> {
     /// The statement was answered, and PostgreSQL ran it as it was sent.
     Answered(&'a [&'a str]),
+    /// It was not, and PostgreSQL ran nothing.
     Refused(&'a [&'a str]),
 }
 
@@ -135,7 +140,7 @@ impl Tour<'_> {
         )
         .await?;
         self.step(
-            "It writes",
+            "It writes where its policy lets it",
             &self.token,
             "INSERT INTO notes (customer_id, body) VALUES (3, 'Asked for an invoice') \
              RETURNING id, body",
@@ -143,7 +148,26 @@ impl Tour<'_> {
         )
         .await?;
         self.step(
-            "It errs, and PostgreSQL's own words arrive",
+            "It asks for more than its policy gives, and is told what, and what to do",
+            &self.token,
+            "SELECT name, ssn FROM customers",
+            Expect::Refused(&[
+                "No policy in force allows read public.customers(ssn).",
+                "DETAIL:  {\"code\":\"not_allowed\"",
+                "\"missing\":[\"read public.customers(ssn)\"]",
+                "HINT:  ",
+            ]),
+        )
+        .await?;
+        self.step(
+            "However a statement begins: what it would do decides",
+            &self.token,
+            "WITH gone AS (DELETE FROM orders RETURNING id) SELECT count(*) FROM gone",
+            Expect::Refused(&["No policy in force allows delete public.orders."]),
+        )
+        .await?;
+        self.step(
+            "It errs, and hears what PostgreSQL says to that",
             &self.token,
             "SELECT nme FROM customers",
             Expect::Refused(&["column \"nme\" does not exist"]),
@@ -175,16 +199,23 @@ impl Tour<'_> {
         say(&format!("{title}:\n\n    $ psql \"{}\" -c \"{sql}\"", self.address()));
         say(&indented(&format!("{}{}", text(&shown.stdout), text(&shown.stderr))));
         let ran = self.ran_since(seen);
-        if ran.is_empty() {
-            say("  PostgreSQL ran nothing.\n");
-        } else {
-            say(&format!("  PostgreSQL ran, by its own log:\n\n{}", indented(&ran.join("\n"))));
-        }
+        let instead = ran.iter().all(|it| it.starts_with(INSTEAD));
+        let what = match ran.as_slice() {
+            [] => "PostgreSQL ran nothing.",
+            _ if instead => {
+                "PostgreSQL got a statement in its place that only fails, as its log says:"
+            }
+            _ => "PostgreSQL ran, by its own log:",
+        };
+        let ran_lines =
+            if ran.is_empty() { String::new() } else { indented(&ran.join("\n")) + "\n" };
+        say(format!("  {what}\n\n{ran_lines}").trim_end_matches('\n'));
+        say("");
 
         let said = format!("{}{}", text(&shown.stdout), text(&shown.stderr));
         let (as_expected, words) = match expect {
             Expect::Answered(words) => (shown.status.success() && ran == [sql], words),
-            Expect::Refused(words) => (!shown.status.success(), words),
+            Expect::Refused(words) => (!shown.status.success() && instead, words),
         };
         if as_expected && words.iter().all(|word| said.contains(word)) {
             Ok(())
@@ -210,7 +241,7 @@ impl Tour<'_> {
         format!("host=127.0.0.1 port={} dbname=shop user=agent-7", self.port)
     }
 
-    /// The statements that PostgreSQL has run for Gatepost since its log was this long.
+    /// The statements that PostgreSQL has run for the agent since its log was this long.
     fn ran_since(&self, seen: usize) -> Vec<String> {
         let log = self.cluster.log();
         let new = log.get(seen..).unwrap_or_default();
@@ -234,6 +265,17 @@ connections:
     tls: disable                    # it is on this very machine
     user: gatepost
     password: {{ file: shop.password }}
+
+policies:
+  - name: agents
+    who: identity:agent-7
+    to: shop
+    access: {{ window: 1h, approval: none }}
+    allow:
+      - read: public.*
+        except: public.payments, public.customers(ssn, card_number)
+      - insert: public.notes
+    limits: {{ rows: 10000 per session, statement_time: 30s }}
 ",
         http = port + 1,
         address = cluster.address(),
@@ -278,7 +320,12 @@ fn journal_step(journal: &Path, place: &Place) -> Result<(), DemoError> {
     say("In a copy of it somebody turns the invoice into a voucher:\n");
     let changed = records::prove(std::slice::from_ref(&copy), None, None, &mut |_| {});
     say(&format!("    $ gatepost audit verify {}\n{}", copy.display(), indented(either(&changed))));
-    let recorded = ["Asked for an invoice", "SELECT nme FROM customers", "password authentication"];
+    let recorded = [
+        "Asked for an invoice",
+        "refuse query: SELECT name, ssn FROM customers",
+        "SELECT nme FROM customers",
+        "password authentication",
+    ];
     if whole.is_ok() && changed.is_err() && recorded.iter().all(|text| shown.contains(text)) {
         Ok(())
     } else {

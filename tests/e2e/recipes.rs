@@ -1,0 +1,197 @@
+//! The recipes of the policy guide through the real gate: each statement of a `.cases` file in
+//! `examples/policies` is sent by a client that has the identity, in both protocols, and passes or
+//! is refused as the file says, with the words that it says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use e2e::{Database, Gatepost};
+use serde_json::Value;
+
+use crate::raw::{self, Address, Message, Raw};
+use crate::setup;
+
+const SECRET: &str = "a secret of the file";
+
+#[test]
+fn each_recipe_passes_and_refuses_what_it_says() {
+    let database = setup::database();
+    database.login().psql(&fs::read_to_string(folder().join("shop.sql")).expect("the shop"));
+    let entries = fs::read_dir(folder()).expect("the recipes");
+    let paths = entries.map(|entry| entry.expect("a file").path());
+    let mut wrong = Vec::new();
+    for file in paths.filter(|path| path.extension().is_some_and(|it| it == "yaml")) {
+        let gate = gate(&file, &database);
+        let cases = fs::read_to_string(file.with_extension("cases")).expect("cases");
+        let (mut who, mut connection) = (String::new(), String::new());
+        for paragraph in cases.split("\n\n") {
+            let lines = || paragraph.lines().filter(|line| !line.starts_with("# "));
+            let verdict = lines().find_map(|line| line.strip_prefix("  "));
+            let text: Vec<&str> = lines().filter(|line| !line.starts_with("  ")).collect();
+            let text = text.join("\n");
+            if let Some((name, on)) = text.strip_prefix("as ").and_then(|it| it.split_once(" on "))
+            {
+                (who, connection) = (name.to_owned(), on.to_owned());
+            } else if let Some(verdict) = verdict {
+                let said = gate.tried(&who, &connection, &text);
+                if let Err(what) = said.and_then(|replies| as_written(verdict, &replies)) {
+                    wrong.push(format!("{}: {text}\n  {verdict}\n  {what}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/policies")
+}
+
+struct Gate {
+    process: Gatepost,
+    /// Identities, with what opens the door to them.
+    secrets: Vec<(String, String)>,
+}
+
+/// A gateway that goes by the recipe, with its connections on the database of the test.
+fn gate(file: &Path, database: &Database) -> Gate {
+    let text = fs::read_to_string(file).expect("a recipe");
+    let (_, rest) = text.split_once("\nidentities:\n").expect("identities");
+    let rest = rest.replace("secret: { env: ", "secret: { file: ");
+    let of_file = |line: &str| {
+        let (name, what) = line.trim().split_once(": { secret: { file: ")?;
+        Some((name.to_owned(), what.split(' ').next()?.to_owned()))
+    };
+    let own: Vec<(String, String)> = rest.lines().filter_map(of_file).collect();
+    let login = database.login();
+    let connections: String = ["shop", "reports", "legacy"]
+        .map(|name| {
+            format!(
+                "  {name}: {{ address: \"{}\", tls: disable, database: {}, user: {}, \
+                 password: {{ file: upstream }} }}\n",
+                database.server.address(),
+                database.name,
+                login.user
+            )
+        })
+        .concat();
+    let process = Gatepost::start_with(|place| {
+        place.directory.file("upstream", &login.password);
+        own.iter().for_each(|(_, file)| drop(place.directory.file(file, SECRET)));
+        format!("{}connections:\n{connections}identities:\n{rest}", place.header())
+    });
+    let mut secrets: Vec<(String, String)> =
+        own.into_iter().map(|(name, _)| (name, SECRET.to_owned())).collect();
+    let known: Vec<&str> =
+        rest.lines().filter_map(|l| l.trim().split_once(": {")).map(|(n, _)| n).collect();
+    for name in known.into_iter().chain(["stranger"]) {
+        if !secrets.iter().any(|(own, _)| own == name) && !name.contains(' ') {
+            secrets.push((name.to_owned(), process.token(name)));
+        }
+    }
+    Gate { process, secrets }
+}
+
+/// What came of a statement: the errors, by protocol. An empty list where there were none.
+type Tried = Vec<Option<Message>>;
+
+impl Gate {
+    fn tried(&self, who: &str, connection: &str, text: &str) -> Result<Tried, String> {
+        let (_, secret) = self.secrets.iter().find(|(name, _)| name == who).ok_or("who?")?;
+        let address = Address::Tcp(self.process.address());
+        let login = || {
+            let mut raw = Raw::connect(&address);
+            raw.send(&raw::startup(raw::PROTOCOL_3_0, who, &[("database", connection)]));
+            raw.finish_login(who, secret).map(|_| raw)
+        };
+        let mut tried = Vec::new();
+        let mut raw = match login() {
+            Ok(raw) => raw,
+            Err(refused) => return Ok(vec![Some(refused)]),
+        };
+        // Nothing stays of what may be undone, so that the statements can stand in any order.
+        let alone = ["BEGIN", "CREATE INDEX CONC", "DISCARD"].iter().any(|it| text.starts_with(it));
+        let begin = if alone { "SELECT 1" } else { "BEGIN" };
+        raw.query(begin);
+        tried.push(error(&mut raw, &raw::query(text)));
+        if !alone {
+            raw.query("ROLLBACK");
+        }
+        if !text.trim_end_matches(';').contains(';') {
+            let mut raw = login().map_err(|refused| refused.show())?;
+            raw.query(begin);
+            let text = text.trim_end_matches(';');
+            let messages = [
+                raw::parse("", text, &[]),
+                raw::bind("", "", &[], &[], &[]),
+                raw::execute("", 0),
+                raw::sync(),
+            ];
+            tried.push(error(&mut raw, &messages.concat()));
+        }
+        Ok(tried)
+    }
+}
+
+/// Sends, and reads until the server is ready; COPY FROM STDIN brings nothing.
+fn error(raw: &mut Raw, messages: &[u8]) -> Option<Message> {
+    raw.send(messages);
+    let mut error = None;
+    while let Some(message) = raw.read() {
+        match message.tag {
+            b'G' if messages.starts_with(b"Q") => raw.send(&raw::copy_done()),
+            // The server has eaten the Sync that came before.
+            b'G' => raw.send(&[raw::copy_done(), raw::sync()].concat()),
+            b'E' => error = Some(message),
+            b'Z' => break,
+            _ => {}
+        }
+    }
+    error
+}
+
+fn as_written(verdict: &str, tried: &Tried) -> Result<(), String> {
+    let (what, why) = verdict.split_once("  ").expect("a verdict and its reason");
+    for (protocol, error) in ["simple", "extended"].into_iter().zip(tried) {
+        let shown = || {
+            format!(
+                "{protocol}: {}",
+                error.as_ref().map_or_else(|| "passed".to_owned(), Message::show)
+            )
+        };
+        // What is Gatepost's own says so in JSON; whatever else the server says was let pass.
+        let detail = error.as_ref().and_then(|error| error.field(b'D'));
+        let ours: Option<Value> = detail.and_then(|detail| serde_json::from_str(&detail).ok());
+        let code = ours.as_ref().and_then(|ours| ours["code"].as_str()).unwrap_or("passed");
+        let fits = match (what, why) {
+            // Until a condition is built, what stands under it is refused.
+            ("allow", why) if why.contains(", unless ") => ["passed", "not_built"].contains(&code),
+            ("allow", _) => code == "passed",
+            ("hold", _) => code == "held",
+            ("refuse", "no policy lets it in") => {
+                error.as_ref().is_some_and(|it| it.severity() == "FATAL")
+            }
+            // A rule that refused it, or the code and what was missing.
+            ("refuse", why) => match why.rsplit_once(" (").filter(|_| why.ends_with(')')) {
+                Some((rule, _)) if code == "refused" => {
+                    ours.as_ref().is_some_and(|it| it["rule"] == rule)
+                }
+                _ => {
+                    let (own, missing) = why.split_once(": ").unwrap_or((why, ""));
+                    let list = ours.as_ref().and_then(|it| it["missing"].as_array().cloned());
+                    let list: Vec<String> = list
+                        .unwrap_or_default()
+                        .iter()
+                        .filter_map(|it| it.as_str().map(str::to_owned))
+                        .collect();
+                    code == own && (missing.is_empty() || list.join(", ") == missing)
+                }
+            },
+            _ => return Err(format!("{what} is no verdict")),
+        };
+        if !fits {
+            return Err(shown());
+        }
+    }
+    Ok(())
+}
