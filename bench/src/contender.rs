@@ -1,6 +1,7 @@
 //! The ways to the same server, started for the run: directly, through the floor, through
-//! PgBouncer, through Gatepost with records that are waited for and that are not. Each but the
-//! last two, which are one, is a process of its own whose CPU time can be read.
+//! PgBouncer, through Gatepost with records that are waited for and that are not, and through one
+//! that judges each statement by policies. Each is a process of its own whose CPU time can be read;
+//! but those with the two kinds of records are one.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,6 +22,18 @@ pub struct Programs {
 /// The two connections of one Gatepost.
 pub const RELAXED: &str = "gatepost relaxed";
 pub const STRICT: &str = "gatepost strict";
+/// Relaxed, and with policies: it has to understand every statement.
+pub const POLICY: &str = "gatepost policy";
+
+/// What the statements of the bench need, column by column where that is possible.
+const POLICIES: &str = "policies:
+  - name: bench
+    who: \"*\"
+    to: relaxed
+    access: { window: 24h, approval: none }
+    allow:
+      - read: public.pgbench_accounts(aid, abalance), public.wide
+";
 
 /// How a client gets in.
 #[derive(Clone)]
@@ -107,7 +120,10 @@ impl Contenders {
         };
         let floor = floor(&direct);
         let pgbouncer = pgbouncer(&programs.pgbouncer, &direct, &directory.0);
-        let (gatepost, token) = gatepost(&programs.gatepost, &direct, &disk.0);
+        let (recorder, token) = gatepost(&programs.gatepost, &direct, &disk.0, "");
+        let judging = disk.0.join("judging");
+        fs::create_dir(&judging).unwrap_or_else(|e| panic!("{}: {e}", judging.display()));
+        let (judge, judge_token) = gatepost(&programs.gatepost, &direct, &judging, POLICIES);
 
         let through = |name, proxy: &Proxy| Contender {
             name,
@@ -115,19 +131,20 @@ impl Contenders {
             proxy: Some(proxy.process.id()),
             ..direct.clone()
         };
-        let gate = |name, database: &str| Contender {
+        let gate = |name, database: &str, proxy, token: &str, beside: &Path| Contender {
             user: "bench".to_owned(),
-            password: token.clone(),
+            password: token.to_owned(),
             database: database.to_owned(),
-            journal: Some(disk.0.join(JOURNAL)),
-            ..through(name, &gatepost)
+            journal: Some(beside.join(JOURNAL)),
+            ..through(name, proxy)
         };
         let all = vec![
             direct.clone(),
             through("floor", &floor),
             through("pgbouncer", &pgbouncer),
-            gate(RELAXED, "relaxed"),
-            gate(STRICT, "strict"),
+            gate(RELAXED, "relaxed", &recorder, &token, &disk.0),
+            gate(STRICT, "strict", &recorder, &token, &disk.0),
+            gate(POLICY, "relaxed", &judge, &judge_token, &judging),
         ];
         let versions = vec![
             first_line(Command::new(programs.postgresql.join("postgres")).arg("--version")),
@@ -138,7 +155,7 @@ impl Contenders {
         Contenders {
             all,
             versions,
-            _proxies: vec![floor, pgbouncer, gatepost],
+            _proxies: vec![floor, pgbouncer, recorder, judge],
             _cluster: cluster,
             _directory: directory,
             disk,
@@ -224,7 +241,12 @@ fn pgbouncer(program: &Path, direct: &Contender, directory: &Path) -> Proxy {
     Proxy::start(command, port)
 }
 
-fn gatepost(program: &Path, direct: &Contender, directory: &Path) -> (Proxy, String) {
+fn gatepost(
+    program: &Path,
+    direct: &Contender,
+    directory: &Path,
+    policies: &str,
+) -> (Proxy, String) {
     let port = free_port();
     let password = directory.join("password");
     write(&password, &direct.password);
@@ -244,6 +266,7 @@ fn gatepost(program: &Path, direct: &Contender, directory: &Path) -> (Proxy, Str
             password.display()
         ));
     }
+    text.push_str(policies);
     write(&configuration, &text);
     let mut create = Command::new(program);
     let token = first_line(create.args(["token", "create", "bench", "-c"]).arg(&configuration));

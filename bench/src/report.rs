@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::contender::{RELAXED, STRICT};
+use crate::contender::{POLICY, RELAXED, STRICT};
 use crate::journal::{Extent, Latency, Proof};
 use crate::workload::{Measured, Plan, Workload};
 
@@ -38,6 +38,11 @@ const FLUSHES_GOAL: f64 = 1.2;
 const FLUSHES_LEAST: f64 = 0.8;
 /// The least of relaxed throughput that strict has to reach at 32 clients.
 const STRICT_GOAL: f64 = 0.6;
+/// With policies, the most CPU time of a prepared statement as a part of that without.
+const POLICY_GOAL: f64 = 1.1;
+/// With policies, the most CPU time of simple statements at 8 clients as a part of the floor's. Each
+/// of pgbench's has a key of its own in it, so hardly a text comes twice.
+const DIFFERING_GOAL: f64 = 1.3;
 /// The least at which a journal has to be proven.
 const VERIFY_GOAL: f64 = 200.0;
 
@@ -119,8 +124,29 @@ impl Report {
             let verdict = at_most(goal, results.cpu_to_floor(relaxed));
             line(format_args!("{:<22}{verdict}", results.workload));
         }
+        self.policy_table(&mut line);
         self.journal_table(&mut line);
         text
+    }
+
+    fn policy_table(&self, line: &mut dyn FnMut(std::fmt::Arguments)) {
+        let (relaxed, policy) = (self.index(RELAXED), self.index(POLICY));
+        line(format_args!(
+            "\nCPU of {POLICY}. Of prepared statements as a multiple of {RELAXED}'s, of simple ones \
+             (each differs in a literal) of the floor's:"
+        ));
+        for results in self.statements() {
+            let words = match results.workload {
+                Workload::Statements { prepared: true, .. } => {
+                    at_most(POLICY_GOAL, results.cpu_to(policy, relaxed))
+                }
+                Workload::Statements { clients: 8, .. } => {
+                    at_most(DIFFERING_GOAL, results.cpu_to_floor(policy))
+                }
+                _ => format!("{:>8.2}", results.cpu_to_floor(policy)),
+            };
+            line(format_args!("{:<22}{words}", results.workload));
+        }
     }
 
     fn journal_table(&self, line: &mut dyn FnMut(std::fmt::Arguments)) {
@@ -246,6 +272,7 @@ impl Report {
                     entry["cpu_us"] = json!(results.cpu_us(index));
                     entry["cpu_us_each"] = json!(each(|m| m.cpu_us));
                     entry["cpu_to_floor"] = json!(results.cpu_to_floor(index));
+                    entry["cpu_to_relaxed"] = json!(results.cpu_to(index, self.index(RELAXED)));
                 }
                 let journal_bytes = results.journal_bytes(index);
                 if journal_bytes.is_finite() {
@@ -314,7 +341,11 @@ impl Results {
     }
 
     fn cpu_to_floor(&self, contender: usize) -> f64 {
-        self.median(|round| round[contender].cpu_us / round[FLOOR].cpu_us)
+        self.cpu_to(contender, FLOOR)
+    }
+
+    fn cpu_to(&self, contender: usize, other: usize) -> f64 {
+        self.median(|round| round[contender].cpu_us / round[other].cpu_us)
     }
 
     fn cpu_over_floor(&self, contender: usize) -> f64 {
@@ -365,16 +396,16 @@ mod tests {
         Measured { rate, cpu_us, journal_bytes: None }
     }
 
-    const FOUR: [&str; 4] = ["direct", "floor", RELAXED, STRICT];
+    const ALL: [&str; 5] = ["direct", "floor", RELAXED, STRICT, POLICY];
 
     #[test]
     fn ratios_are_taken_within_a_round() {
         let mut report = Report::new(&Plan::quick());
-        report.compares(FOUR.to_vec(), &[]);
+        report.compares(ALL.to_vec(), &[]);
         // The machine was half as fast in the second round and the third had an odd one out.
         for (direct, floor, gate) in [(100.0, 80.0, 70.0), (50.0, 40.0, 35.0), (100.0, 80.0, 1.0)] {
             let (floor, gate) = (measured(floor, 10.0), measured(gate, 12.0));
-            report.add(Workload::CopyRows, vec![measured(direct, 0.0), floor, gate, gate]);
+            report.add(Workload::CopyRows, vec![measured(direct, 0.0), floor, gate, gate, gate]);
         }
         let results = &report.results[0];
         assert_eq!(results.rate(DIRECT), 100.0);
@@ -385,13 +416,40 @@ mod tests {
     }
 
     #[test]
+    fn goals_of_policies_are_judged() {
+        let mut report = Report::new(&Plan::quick());
+        report.compares(ALL.to_vec(), &[]);
+        let round = |policy| {
+            let (floor, gate) = (measured(80.0, 10.0), measured(70.0, 12.0));
+            vec![measured(100.0, 0.0), floor, gate, gate, measured(70.0, policy)]
+        };
+        for (prepared, clients, policy) in
+            [(false, 8, 13.0), (false, 32, 20.0), (true, 8, 13.2), (true, 32, 13.3)]
+        {
+            report.add(Workload::Statements { prepared, clients }, round(policy));
+        }
+        let table = report.table();
+        let (_, table) = table.split_once("CPU of gatepost policy").unwrap();
+        let lines: Vec<&str> = table.lines().skip(1).take(4).collect();
+        assert_eq!(
+            lines,
+            [
+                "simple, 8 clients         1.30, at most 1.3 is wanted: met",
+                "simple, 32 clients        2.00",
+                "prepared, 8 clients       1.10, at most 1.1 is wanted: met",
+                "prepared, 32 clients      1.11, at most 1.1 is wanted: MISSED",
+            ]
+        );
+    }
+
+    #[test]
     fn goals_of_the_journal_are_judged() {
         let mut report = Report::new(&Plan::quick());
-        report.compares(FOUR.to_vec(), &[]);
+        report.compares(ALL.to_vec(), &[]);
         let gate = |rate, bytes| Measured { journal_bytes: Some(bytes), ..measured(rate, 14.0) };
         let round = |strict| {
             let (relaxed, strict) = (gate(70.0, 1000.0), gate(strict, 1500.0));
-            vec![measured(100.0, 0.0), measured(80.0, 10.0), relaxed, strict]
+            vec![measured(100.0, 0.0), measured(80.0, 10.0), relaxed, strict, relaxed]
         };
         report.add(Workload::Statements { prepared: false, clients: 32 }, round(42.0));
         report.add(Workload::Statements { prepared: true, clients: 32 }, round(41.9));
