@@ -17,8 +17,8 @@ pub use directory::Directory;
 pub use gate::{Gatepost, Place, stop_child};
 pub use login::Login;
 pub use servers::{
-    Database, OwnCluster, ROLE_PASSWORD, Role, Server, SharedServers, own_cluster, pg, promtool,
-    python, tls_clients, versions,
+    Database, OwnCluster, ROLE_PASSWORD, Role, Server, SharedServers, jdbc, own_cluster, pg,
+    promtool, python, tls_clients, versions,
 };
 
 use std::thread;

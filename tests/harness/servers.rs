@@ -67,6 +67,11 @@ pub fn python() -> PathBuf {
     PathBuf::from(std::env::var(PYTHON).unwrap_or_else(|_| panic!("Python: {NO_SERVERS}")))
 }
 
+/// The class path of the JDBC driver.
+pub fn jdbc() -> PathBuf {
+    PathBuf::from(std::env::var(JDBC).unwrap_or_else(|_| panic!("JDBC: {NO_SERVERS}")))
+}
+
 /// Client programs that can do TLS, which those of version 18 that tests get cannot.
 pub fn tls_clients() -> PathBuf {
     let directory = std::env::var(TLS_CLIENTS);
@@ -80,6 +85,7 @@ pub fn promtool() -> PathBuf {
 
 const KNOWN_VERSIONS: [u32; 2] = [15, 18];
 const PYTHON: &str = "GATEPOST_TEST_PYTHON";
+const JDBC: &str = "GATEPOST_TEST_JDBC";
 const TLS_CLIENTS: &str = "GATEPOST_TEST_TLS_CLIENTS";
 const PROMTOOL: &str = "GATEPOST_TEST_PROMTOOL";
 const NO_SERVERS: &str =

@@ -119,6 +119,7 @@ impl TestRun {
             nextest.env("GATEPOST_LONG", "1");
         }
         nextest.env("GATEPOST_TEST_PYTHON", tools.python()?);
+        nextest.env("GATEPOST_TEST_JDBC", tools.jdbc()?);
         // Debian's, whichever versions are tested: PyPI's have no TLS.
         nextest.env("GATEPOST_TEST_TLS_CLIENTS", tools.postgresql_15()?);
         nextest.env("GATEPOST_TEST_PROMTOOL", tools.promtool()?);

