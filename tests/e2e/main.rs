@@ -11,6 +11,7 @@ mod journal;
 mod lifecycle;
 mod limits;
 mod observe;
+mod policy;
 mod policy_clients;
 mod recipes;
 mod startup;

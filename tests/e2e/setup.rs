@@ -66,6 +66,27 @@ pub enum Mode {
     Gateway,
     /// `login: database`.
     Observe,
+    /// `login: gateway`, and a policy that allows everything.
+    Everything,
+    /// The same, and a rule that refuses what is not there: so every statement is judged.
+    Judged,
+    /// The same, and whatever reads or writes `logs` is refused.
+    Refused,
+}
+
+impl Mode {
+    fn policies(self) -> Option<String> {
+        let refuse = match self {
+            Mode::Everything => String::new(),
+            Mode::Judged => "    refuse: [{ read: hidden.nothing }]\n".to_owned(),
+            Mode::Refused => "    refuse: [{ \"read, write\": public.logs }]\n".to_owned(),
+            _ => return None,
+        };
+        Some(format!(
+            "policies:\n  - name: open\n    who: \"*\"\n    to: \"*\"\n    \
+             access: {{ approval: none }}\n    allow: [everything]\n{refuse}"
+        ))
+    }
 }
 
 /// Somewhere to log in, as one who may.
@@ -96,10 +117,11 @@ impl Target {
 pub fn gate(database: &Database, mode: Mode) -> (Target, Option<Gate>) {
     match mode {
         Mode::Direct => (Target::direct(database, Role::Scram), None),
-        Mode::Gateway | Mode::Observe => {
-            let plan = match mode {
-                Mode::Observe => Plan::observe(database),
-                _ => Plan::gateway(database),
+        _ => {
+            let plan = match (mode, mode.policies()) {
+                (Mode::Observe, _) => Plan::observe(database),
+                (_, Some(policies)) => Plan::gateway(database).top(&policies),
+                (_, None) => Plan::gateway(database),
             };
             let gate = plan.start();
             (agent_or_role(&gate, database), Some(gate))

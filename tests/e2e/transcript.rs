@@ -51,6 +51,31 @@ on_each_version! {
         random_programs(&server, Mode::Gateway);
     }
 
+    /// With a policy that allows everything nobody can tell either.
+    fn random_programs_everything(server: Server) {
+        random_programs(&server, Mode::Everything);
+    }
+
+    fn named_programs_everything(server: Server) {
+        named_programs(&server, Mode::Everything);
+    }
+
+    /// Every statement is judged and may run: what comes back is told apart by the words of errors
+    /// at most.
+    fn random_programs_judged(server: Server) {
+        random_programs(&server, Mode::Judged);
+    }
+
+    fn named_programs_judged(server: Server) {
+        named_programs(&server, Mode::Judged);
+    }
+
+    /// Some statements are refused: the session stands where it would if they had failed by
+    /// themselves.
+    fn random_programs_refused(server: Server) {
+        random_programs(&server, Mode::Refused);
+    }
+
     fn random_programs_observe(server: Server) {
         random_programs(&server, Mode::Observe);
     }
@@ -95,8 +120,16 @@ fn a_difference_is_seen() {
 fn random_programs(server: &Server, mode: Mode) {
     let mut stand = Stand::new(server, mode);
     let version = server.version;
-    for seed in seeds() {
-        let program = Program::random(seed);
+    let seeds = match mode {
+        // The same programs as in the other modes: half of them say as much.
+        Mode::Everything | Mode::Judged | Mode::Refused => seeds().step_by(2),
+        _ => seeds().step_by(1),
+    };
+    for seed in seeds {
+        let program = match mode {
+            Mode::Judged | Mode::Refused => Program::random(seed).readable(),
+            _ => Program::random(seed),
+        };
         if stand.difference(&program).is_some() {
             let program = stand.shrink(program);
             let difference = stand
@@ -125,6 +158,10 @@ fn named_programs(server: &Server, mode: Mode) {
     let version = server.version;
     let mut failed = String::new();
     for (name, program) in named() {
+        let program = match mode {
+            Mode::Judged | Mode::Refused => program.readable(),
+            _ => program,
+        };
         if let Some(difference) = stand.difference(&program) {
             writeln!(failed, "{name}:\n{program}{difference}").unwrap();
         }
@@ -483,6 +520,7 @@ struct Stand {
     right: Side,
     /// OIDs from here on were given out after the common template.
     first_own_oid: u32,
+    mode: Mode,
     _gate: Option<setup::Gate>,
     _template: Database,
 }
@@ -509,6 +547,7 @@ impl Stand {
             left: Side::new(Target::direct(&left, Role::Scram), left),
             right: Side::new(target, right),
             first_own_oid,
+            mode,
             _gate: gate,
             _template: template,
         }
@@ -516,11 +555,13 @@ impl Stand {
 
     /// What differs between the replies of the two sides, or nothing.
     fn difference(&mut self, program: &Program) -> Option<String> {
-        let left = self.left.run(program);
+        let fails = program.failing_by_itself();
+        let direct = if self.mode == Mode::Refused { &fails } else { program };
+        let left = self.left.run(direct);
         let right = self.right.run(program);
         let found = self.compare(&left, &right)?;
         // A server that doesn't agree with itself is no measure.
-        let again = self.left.run(program);
+        let again = self.left.run(direct);
         if let Some(own) = self.compare(&left, &again) {
             eprintln!("the server alone answers this differently each time:\n{program}{own}");
             return None;
@@ -531,6 +572,9 @@ impl Stand {
     fn compare(&self, left: &Transcript, right: &Transcript) -> Option<String> {
         let (l, r) = (self.canonical(&left.messages), self.canonical(&right.messages));
         if l == r && left.end == right.end {
+            return None;
+        }
+        if self.has_own_mind(&right.messages) {
             return None;
         }
         let same = l.iter().zip(&r).take_while(|(a, b)| a == b).count();
@@ -544,12 +588,31 @@ impl Stand {
         Some(text)
     }
 
+    /// Where statements are judged, a string may be refused that the server would have run: it is
+    /// to be sent in parts. What comes of the rest of the program is another thing then.
+    fn has_own_mind(&self, messages: &[Message]) -> bool {
+        let judged = matches!(self.mode, Mode::Judged | Mode::Refused);
+        let says = |message: &Message| {
+            let detail = message.field(b'D').unwrap_or_default();
+            ["send_it_alone", "not_understood", "server_not_listening", "not_allowed"]
+                .iter()
+                .any(|code| detail.starts_with(&format!("{{\"code\":\"{code}\"")))
+        };
+        judged && messages.iter().any(|message| message.tag == b'E' && says(message))
+    }
+
     fn canonical(&self, messages: &[Message]) -> Vec<Message> {
         let mut messages = messages.to_vec();
         for message in &mut messages {
             match message.tag {
                 b'A' => message.body[..4].fill(0),
                 b'T' => forget_own_oids(&mut message.body, self.first_own_oid),
+                b'E' if self.mode == Mode::Judged => {
+                    // In a failed block a text is not read for its grammar.
+                    let sqlstate = message.sqlstate().replace("42601", "25P02");
+                    message.body = sqlstate.into_bytes();
+                }
+                b'E' if self.mode == Mode::Refused => message.body.clear(),
                 _ => {}
             }
         }
@@ -653,6 +716,8 @@ struct Program {
     ends_there: bool,
     /// Terminate goes out with the rest, before the replies are in.
     terminated: bool,
+    /// What stands behind a ROLLBACK in one string may be refused.
+    is_judged: bool,
     /// For cutting the bytes into sends.
     cuts: u64,
     bytes: Vec<u8>,
@@ -662,16 +727,35 @@ struct Program {
 struct Step {
     label: String,
     bytes: Vec<u8>,
+    /// The same where what touches `logs` fails by itself.
+    failing: Option<Vec<u8>>,
+}
+
+/// In the place of a text that is refused: one that fails, in the transaction that the text would
+/// have opened.
+fn failing(sql: &str) -> Option<&'static str> {
+    let is_refused = sql.contains("logs");
+    is_refused.then_some(match sql.starts_with("BEGIN;") {
+        true => "BEGIN; SELECT nothing_of_that_name",
+        false => "SELECT nothing_of_that_name",
+    })
 }
 
 impl Program {
     fn of(steps: Vec<(&str, Vec<u8>)>) -> Program {
         let steps = steps
             .into_iter()
-            .map(|(label, bytes)| Step { label: label.to_owned(), bytes })
+            .map(|(label, bytes)| Step { label: label.to_owned(), bytes, failing: None })
             .collect();
-        Program { steps, ends_there: false, terminated: false, cuts: 0, bytes: Vec::new() }
-            .assembled()
+        Program {
+            steps,
+            ends_there: false,
+            terminated: false,
+            is_judged: false,
+            cuts: 0,
+            bytes: Vec::new(),
+        }
+        .assembled()
     }
 
     fn ending_there(mut self) -> Program {
@@ -691,7 +775,29 @@ impl Program {
         }
         let terminated = ends_there || writer.dice.one_in(2);
         let cuts = writer.dice.next();
-        Program { steps: writer.steps, ends_there, terminated, cuts, bytes: Vec::new() }.assembled()
+        let (steps, is_judged) = (writer.steps, false);
+        Program { steps, ends_there, terminated, is_judged, cuts, bytes: Vec::new() }.assembled()
+    }
+
+    /// The same where what touches `logs` fails by itself.
+    fn failing_by_itself(&self) -> Program {
+        let mut program = self.clone();
+        for step in &mut program.steps {
+            step.bytes = step.failing.clone().unwrap_or_else(|| step.bytes.clone());
+        }
+        program.assembled()
+    }
+
+    /// Without what makes a session unreadable for whoever judges it.
+    fn readable(mut self) -> Program {
+        let hides = |step: &Step| {
+            ["standard_conforming_strings", "client_encoding", "client_min_messages"]
+                .iter()
+                .any(|setting| step.label.contains(setting))
+        };
+        self.steps.retain(|step| !hides(step));
+        self.is_judged = true;
+        self.assembled()
     }
 
     /// Whatever state the steps leave, the tail leads to one known row: CopyFail ends a copy and
@@ -701,7 +807,12 @@ impl Program {
         if !self.ends_there {
             self.bytes.extend(raw::copy_fail("the program ends"));
             self.bytes.extend(raw::sync());
-            self.bytes.extend(raw::query(&format!("ROLLBACK; SELECT '{END}'")));
+            if self.is_judged {
+                self.bytes.extend(raw::query("ROLLBACK"));
+                self.bytes.extend(raw::query(&format!("SELECT '{END}'")));
+            } else {
+                self.bytes.extend(raw::query(&format!("ROLLBACK; SELECT '{END}'")));
+            }
             if self.terminated {
                 self.bytes.extend(raw::terminate());
             }
@@ -882,7 +993,7 @@ const PREPARED: &[(&str, &[&str])] = &[
 
 impl Writer {
     fn push(&mut self, label: String, bytes: Vec<u8>) {
-        self.steps.push(Step { label, bytes });
+        self.steps.push(Step { label, bytes, failing: None });
     }
 
     /// A few messages that belong together, as a client would send them.
@@ -1110,11 +1221,15 @@ impl Writer {
     }
 
     fn query(&mut self, sql: &str) {
-        self.push(format!("Query {sql}"), raw::query(sql));
+        let label = format!("Query {sql}");
+        let failing = failing(sql).map(raw::query);
+        self.steps.push(Step { label, bytes: raw::query(sql), failing });
     }
 
     fn parse(&mut self, statement: &str, sql: &str) {
-        self.push(format!("Parse {statement:?} {sql}"), raw::parse(statement, sql, &[]));
+        let label = format!("Parse {statement:?} {sql}");
+        let failing = failing(sql).map(|sql| raw::parse(statement, sql, &[]));
+        self.steps.push(Step { label, bytes: raw::parse(statement, sql, &[]), failing });
     }
 
     fn bind(&mut self, portal: &str, statement: &str, values: &[&str]) {

@@ -37,7 +37,6 @@ use policy::RuleRef;
 use tokio::io::{AsyncWriteExt, WriteHalf};
 use wire::backend;
 use wire::frame::Frame;
-use wire::frontend;
 
 use self::attempt::Lone;
 pub(crate) use self::attempt::wanted_of_messages;
@@ -45,7 +44,7 @@ use self::limited::Limited;
 use self::memory::{Memory, Prepared};
 pub(crate) use self::needs::{CatalogReading, Need, Unmet};
 use self::ours::Asked;
-pub(crate) use self::ours::{Failure, Rows};
+pub(crate) use self::ours::{Failure, Rows, flush};
 use self::outcome::Running;
 pub(crate) use self::outcome::wanted_of_replies_alone;
 use self::reading::Reading;
@@ -105,6 +104,8 @@ pub(crate) struct Gate {
     unmet: Option<Unmet>,
     /// When it was first looked at, if it had to wait.
     looked_since: Option<Instant>,
+    /// EXECUTEs that are being judged, each run by the one before it.
+    depth: usize,
     memory: Memory,
     /// Whether SQL text can be lexed as the server reads it.
     reading: Reading,
@@ -254,6 +255,7 @@ impl Gate {
             doomed: None,
             unmet: None,
             looked_since: None,
+            depth: 0,
             memory: Memory::default(),
             reading: Reading::default(),
             next_id: 1,
@@ -363,8 +365,6 @@ pub(crate) struct Batch<'b, 's> {
     pub(crate) bytes: &'b [u8],
     /// Before this stands the end of a message that was replaced, which is dropped.
     pub(crate) from: usize,
-    /// The answers have to come without a Sync.
-    pub(crate) flush: bool,
     pub(crate) seen: &'s mut [Seen],
 }
 
@@ -403,7 +403,7 @@ pub(crate) async fn judge<'b>(gate: &RefCell<Gate>, batch: Batch<'b, '_>) -> Cle
 impl<'b> Batch<'b, '_> {
     fn cleared(self) -> Cleared<'b> {
         let mut from = self.from;
-        if !self.flush && self.seen.iter().all(|seen| seen.instead.is_none()) {
+        if self.seen.iter().all(|seen| seen.instead.is_none()) {
             return Cleared(Cow::Borrowed(self.bytes.get(from..).unwrap_or_default()));
         }
         let mut out = Vec::with_capacity(self.bytes.len());
@@ -415,9 +415,6 @@ impl<'b> Batch<'b, '_> {
             }
         }
         out.extend_from_slice(self.bytes.get(from..).unwrap_or_default());
-        if self.flush {
-            frontend::write_flush(&mut out);
-        }
         Cleared(Cow::Owned(out))
     }
 }

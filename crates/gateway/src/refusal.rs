@@ -118,6 +118,8 @@ pub(crate) enum Denied {
     Alone,
     /// A name has two meanings, and the text can't be made to say which.
     TwoMeanings,
+    /// EXECUTE of EXECUTE of EXECUTE…
+    TooDeep,
     /// A message that is not what its tag says, or longer than is looked at.
     Unreadable,
     /// A start-up packet's `options` that are more than settings.
@@ -459,7 +461,9 @@ impl Denied {
             Denied::PlanChanged => "plan_changed",
             Denied::PortalJudgedBefore => "policies_changed",
             Denied::Alone => "send_it_alone",
-            Denied::TwoMeanings | Denied::Unreadable | Denied::Options => "not_understood",
+            Denied::TwoMeanings | Denied::TooDeep | Denied::Unreadable | Denied::Options => {
+                "not_understood"
+            }
             Denied::Unmet(unmet) => match unmet {
                 Unmet::Deaf => "server_not_listening",
                 Unmet::Aborted => "transaction_aborted",
@@ -569,6 +573,11 @@ impl Denied {
                 "0A000",
                 "A name in this statement could mean two things.",
                 "Write it with its schema, or use client_encoding UTF8.",
+            ),
+            Denied::TooDeep => plain(
+                "54001",
+                "An EXECUTE runs an EXECUTE, and so on for too long.",
+                "Execute the statement itself.",
             ),
             Denied::Unreadable => plain(
                 "42501",

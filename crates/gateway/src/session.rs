@@ -246,8 +246,7 @@ impl Messages<'_> {
                 Ok(looked) => looked,
                 Err(error) => return End::ClientBroke(error),
             };
-            let waits_for_answers = matches!(stopped, Stopped::Needs(_));
-            if ready > 0 && self.pass_on(ready, waits_for_answers, server).await.is_err() {
+            if ready > 0 && self.pass_on(ready, server).await.is_err() {
                 // The server has closed. Its last words may still be on their way to us, and the
                 // other loop ends the session behind them.
                 return std::future::pending().await;
@@ -319,14 +318,8 @@ impl Messages<'_> {
         Ok((at, Stopped::Short))
     }
 
-    /// Sends the batch that was looked at, or what the gate puts in its place. With `flush` its
-    /// answers come without a Sync.
-    async fn pass_on(
-        &mut self,
-        ready: usize,
-        flush: bool,
-        server: &mut ToServer,
-    ) -> io::Result<()> {
+    /// Sends the batch that was looked at, or what the gate puts in its place.
+    async fn pass_on(&mut self, ready: usize, server: &mut ToServer) -> io::Result<()> {
         let Shared { gate, exchange, .. } = self.shared;
         let bytes = &self.buffer.bytes;
         self.metrics.bytes_from_clients.inc_by(ready as u64);
@@ -337,7 +330,7 @@ impl Messages<'_> {
             self.is_swallowing = self.seen.is_empty();
         }
         let bytes = bytes.get(..ready).unwrap_or_default();
-        let cleared = gate::judge(gate, Batch { bytes, from, flush, seen: &mut self.seen }).await;
+        let cleared = gate::judge(gate, Batch { bytes, from, seen: &mut self.seen }).await;
         if let Some(last) = self.seen.last() {
             self.is_swallowing = last.instead.is_some();
         }

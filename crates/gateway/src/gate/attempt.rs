@@ -11,7 +11,7 @@ use policy::RuleRef;
 use wire::frame::Frame;
 use wire::frontend::{self, Bind, FunctionCall, Parse, Value};
 
-use super::judging;
+use super::judging::{self, When};
 use super::memory::{Bound, Judged, Kept, Prepared};
 use super::needs::Need;
 use super::outcome::{Effects, Running};
@@ -183,7 +183,7 @@ impl Gate {
         let mut understood: Option<Rc<Understood>> = None;
         match rules {
             Some(rules) if refusal.is_none() && is_whole => {
-                let judged = self.understand(rules, text)?;
+                let judged = self.understand(rules, text, When::Runs)?;
                 refusal = judged.refusal.clone();
                 understood = Some(judged);
             }
@@ -289,7 +289,7 @@ impl Gate {
         let mut judged = None;
         match rules {
             Some(rules) if refusal.is_none() && !parse.text_is_cut => {
-                let understood = self.understand(rules, parse.text)?;
+                let understood = self.understand(rules, parse.text, When::Prepared)?;
                 refusal = understood.refusal.clone();
                 let text = parse.text.into();
                 judged = Some(Judged { text, understood: RefCell::new(understood) });
@@ -334,9 +334,15 @@ impl Gate {
         match rules {
             Some(rules) if refusal.is_none() => {
                 prepared = self.memory.certain_statement(bind.statement, self.series)?;
-                match self.judged_statement(rules, prepared.as_deref(), bind.statement)? {
-                    Ok(now) => understood = Some(now),
-                    Err(denied) => refusal = Some(denied),
+                match command(prepared.as_deref()) {
+                    // The server looks at it when it is executed.
+                    Some(command) => understood = Some(command),
+                    None => {
+                        match self.judged_statement(rules, prepared.as_deref(), bind.statement)? {
+                            Ok(now) => understood = Some(now),
+                            Err(denied) => refusal = Some(denied),
+                        }
+                    }
                 }
             }
             _ => {}
@@ -461,15 +467,11 @@ impl Gate {
             let name = String::from_utf8_lossy(portal).into_owned();
             return Ok(Err(Denied::NoSuchPortal(name).into()));
         };
-        let understood = match self.portal_now(rules, bound) {
-            Ok(understood) => understood,
-            Err(denied) => return Ok(Err(denied.into())),
-        };
-        if understood.is_command() && !bound.is_cursor {
+        if !bound.is_cursor && command(bound.prepared.as_deref()).is_some() {
             let prepared = bound.prepared.as_deref();
             return self.judged_statement(rules, prepared, &bound.statement);
         }
-        Ok(Ok(understood))
+        Ok(self.portal_now(rules, bound).map_err(Refusal::from))
     }
 
     fn function_call(&mut self, frame: &Frame<'_>, rules: Option<&Rules>) -> Result<Looked, Need> {
@@ -629,6 +631,12 @@ impl Lone {
             Lone::Parse { id, .. } | Lone::Bind { id, .. } => *id,
         }
     }
+}
+
+/// A prepared statement that the server analyses when it is executed, not when it is bound.
+fn command(prepared: Option<&Prepared>) -> Option<Rc<Understood>> {
+    let understood = prepared?.judged.as_ref()?.understood.borrow().clone();
+    understood.is_command().then_some(understood)
 }
 
 fn keep(value: &Value<'_>) -> Kept {

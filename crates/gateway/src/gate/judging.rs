@@ -26,6 +26,10 @@ use crate::refusal::{Denied, Refusal};
 /// What a record says that a statement touches, and no more.
 const TOUCHES_MAX: usize = 32;
 
+/// An EXECUTE may run what is an EXECUTE again, of its own name even. The server has its stack for a
+/// bound, which is not ours.
+const EXECUTE_DEPTH_MAX: usize = 8;
+
 /// A first word with which a statement may be one that names nothing of the database. A wrong guess
 /// costs a second look.
 const NAMELESS: [&str; 19] = [
@@ -49,6 +53,15 @@ const NAMELESS: [&str; 19] = [
     "show",
     "start",
 ];
+
+/// What a text is about to do when it is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// The server keeps it. What the names of statements and cursors in it stand for it looks up
+    /// when it runs it.
+    Prepared,
+    Runs,
+}
 
 /// Why there is no verdict yet, or none but a refusal.
 enum Stop {
@@ -80,6 +93,7 @@ impl Gate {
         &mut self,
         rules: &Rules,
         text: &[u8],
+        when: When,
     ) -> Result<Rc<Understood>, Need> {
         let policies = rules.in_force().id().clone();
         let nowhere = StandsOn { policies, sight: None };
@@ -90,7 +104,7 @@ impl Gate {
             let verdict = rules.bare().decide_unread("its quotes can't be told from its text");
             return Ok(Rc::new(unread(nowhere, verdict)));
         };
-        if let Some(understood) = self.nameless(rules, &read, &nowhere)? {
+        if let Some(understood) = self.nameless(rules, &read, when, &nowhere)? {
             let understood = Rc::new(understood);
             understanding::keep(text, &understood);
             return Ok(understood);
@@ -104,7 +118,7 @@ impl Gate {
             return Ok(understood);
         }
         let read = Read { text: &read, is_as_sent: matches!(read, Cow::Borrowed(_)) };
-        let whole = match self.statements(rules, read, &seeing, stands_on.clone()) {
+        let whole = match self.statements(rules, read, when, &seeing, stands_on.clone()) {
             Ok(understood) => understood,
             Err(Stop::Need(need)) => return Err(need),
             Err(Stop::Refused(denied)) => Understood::refused(stands_on, Refusal::Denied(denied)),
@@ -126,7 +140,7 @@ impl Gate {
             return Ok(before);
         }
         let text = judged.text.clone();
-        let now = self.understand(rules, &text)?;
+        let now = self.understand(rules, &text, When::Runs)?;
         if now.refusal.is_none() && now.splice != before.splice {
             let refusal = Denied::PlanChanged.into();
             return Ok(Rc::new(Understood::refused(now.stands_on.clone(), refusal)));
@@ -152,6 +166,7 @@ impl Gate {
         &mut self,
         rules: &Rules,
         text: &str,
+        when: When,
         on: &StandsOn,
     ) -> Result<Option<Understood>, Need> {
         let first = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';');
@@ -168,7 +183,7 @@ impl Gate {
             return Ok(None);
         }
         let scope = rules.bare().clone();
-        let mut whole = Whole::new(on.clone());
+        let mut whole = Whole::new(on.clone(), when);
         let several_statements = found.len() > 1;
         let context = Context { several_statements };
         for statement in found {
@@ -189,11 +204,12 @@ impl Gate {
         &mut self,
         rules: &Rules,
         text: Read<'_>,
+        when: When,
         seeing: &Seeing,
         stands_on: StandsOn,
     ) -> Result<Understood, Stop> {
         let scope = &rules.scope(&seeing.catalog, seeing.version);
-        let mut whole = Whole::new(stands_on);
+        let mut whole = Whole::new(stands_on, when);
         let catalog = &*seeing.catalog;
         let read = |names: &Names| {
             names.with(|names| sql::statements(text.text, catalog, names, &Limits::default()))
@@ -274,18 +290,22 @@ impl Gate {
             (Kind::Discard, Some(_)) => Some(Effect::DiscardsAll),
             (Kind::Fetch, Some(name)) => {
                 whole.understood.is_momentary = true;
-                let run = self.fetched(rules, name, whole)?;
-                (by, touches, moves) = (run.by, run.touches, moves.or(run.moves));
+                if whole.when == When::Runs {
+                    let run = self.fetched(rules, name, whole)?;
+                    (by, touches, moves) = (run.by, run.touches, moves.or(run.moves));
+                }
                 None
             }
             (Kind::Execute, Some(name))
             | (Kind::Explain { .. } | Kind::CreateTableAs, Some(name)) => {
                 whole.understood.is_momentary = true;
-                let run = self.executed(rules, name, whole)?;
-                if facts.kind == Kind::Execute {
-                    (by, touches) = (run.by, run.touches);
+                if whole.when == When::Runs {
+                    let run = self.executed(rules, name, whole)?;
+                    if facts.kind == Kind::Execute {
+                        (by, touches) = (run.by, run.touches);
+                    }
+                    moves = moves.or(run.moves);
                 }
-                moves = moves.or(run.moves);
                 None
             }
             _ => None,
@@ -313,7 +333,13 @@ impl Gate {
         let found = self.memory.certain_statement(name.as_bytes(), self.series)?;
         let prepared = found.ok_or_else(unknown)?;
         let judged = prepared.judged.as_ref().ok_or(Denied::PlanChanged)?;
-        let understood = self.judged_now(rules, judged)?;
+        if self.depth >= EXECUTE_DEPTH_MAX {
+            return Err(Denied::TooDeep.into());
+        }
+        self.depth += 1;
+        let understood = self.judged_now(rules, judged);
+        self.depth -= 1;
+        let understood = understood?;
         match &understood.refusal {
             Some(Refusal::Denied(denied)) => Err(Stop::Refused(denied.clone())),
             Some(_) => Err(unknown().into()),
@@ -401,6 +427,7 @@ impl Run {
 /// A text on its way to being understood.
 struct Whole {
     understood: Understood,
+    when: When,
     /// What comes next is read as the server will read it.
     can_carry: bool,
     /// A BEGIN of this text that has not been ended in it.
@@ -416,8 +443,9 @@ struct Whole {
 }
 
 impl Whole {
-    fn new(stands_on: StandsOn) -> Whole {
+    fn new(stands_on: StandsOn, when: When) -> Whole {
         Whole {
+            when,
             understood: Understood {
                 stands_on,
                 statements: Vec::new(),
@@ -575,7 +603,9 @@ fn unread(stands_on: StandsOn, verdict: Verdict) -> Understood {
 fn not_parsed(why: &NotParsed, scope: &Scope) -> Stop {
     let why = match why {
         NotParsed::Syntax(message) => return Denied::Syntax(message.clone()).into(),
-        NotParsed::Unlexed => "a quote or a comment is not ended",
+        NotParsed::Unlexed => {
+            return Denied::Syntax("unterminated quoted string or comment".to_owned()).into();
+        }
         NotParsed::TooLong => "it is too long",
         NotParsed::TooManyStatements => "it has too many statements",
         NotParsed::CommentsTooDeep => "its comments are nested too deep",

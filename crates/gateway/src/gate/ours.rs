@@ -45,6 +45,13 @@ fn wanted_of_ours(tag: u8) -> usize {
     }
 }
 
+/// What makes the answers come to what was sent without a Sync.
+pub(crate) fn flush() -> Cleared<'static> {
+    let mut out = Vec::new();
+    frontend::write_flush(&mut out);
+    Cleared(out.into())
+}
+
 impl Gate {
     pub(crate) fn wanted_of_replies(&self) -> fn(u8) -> usize {
         match self.asked {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use wire::exchange::Standing;
 
 use super::{BUFFER_BYTES_MAX, End, Messages};
-use crate::gate::{CatalogReading, Failure, Need, Rows, ToServer, Unmet, Wanted};
+use crate::gate::{self, CatalogReading, Failure, Need, Rows, ToServer, Unmet, Wanted};
 use crate::stream::Stream;
 
 /// A whole Terminate.
@@ -28,7 +28,7 @@ impl Messages<'_> {
         match need {
             Need::End(refusal) => Err(End::Closed(refusal)),
             Need::Answers => {
-                self.answers(client).await?;
+                self.answers(client, server).await?;
                 Ok(())
             }
             Need::Names => self.names(client, server).await,
@@ -42,7 +42,7 @@ impl Messages<'_> {
         server: &mut ToServer,
     ) -> Result<(), End> {
         let gate = &self.shared.gate;
-        let Some(ready) = self.answers(client).await? else { return Ok(()) };
+        let Some(ready) = self.answers(client, server).await? else { return Ok(()) };
         let sql = gate.borrow().names_sql();
         if let Some(rows) = self.ask(sql, ready, client, server).await? {
             let mut gate = gate.borrow_mut();
@@ -60,7 +60,7 @@ impl Messages<'_> {
         let gate = &self.shared.gate;
         let mut ready = true;
         if gate.borrow().catalog_has_moved() {
-            match self.answers(client).await? {
+            match self.answers(client, server).await? {
                 Some(is_ready) => ready = is_ready,
                 None => return Ok(()),
             }
@@ -105,9 +105,17 @@ impl Messages<'_> {
 
     /// Waits until everything that was sent has been answered, and says whether a ReadyForQuery was
     /// the last of it. `None` if that can't be, or if nothing can be asked then; the gate knows.
-    async fn answers(&mut self, client: &mut ReadHalf<Stream>) -> Result<Option<bool>, End> {
+    async fn answers(
+        &mut self,
+        client: &mut ReadHalf<Stream>,
+        server: &mut ToServer,
+    ) -> Result<Option<bool>, End> {
         let shared = self.shared;
         let standing = || shared.exchange.borrow().standing();
+        if standing() == Standing::Answering && server.send(gate::flush()).await.is_err() {
+            // As everywhere: the other loop ends the session behind the server's last words.
+            return std::future::pending().await;
+        }
         let waited = shared.wait_until(|_| standing() != Standing::Answering);
         self.while_listening(client, waited).await?;
         let mut gate = shared.gate.borrow_mut();

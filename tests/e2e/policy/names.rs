@@ -1,0 +1,188 @@
+//! What names mean is what they mean when a statement runs: several sessions, one changing things
+//! under the other between Parse and Execute, PREPARE and EXECUTE.
+
+use e2e::on_each_version;
+
+use super::stand::{POLICIES, Stand, assert_kept, error, extended, field, shape};
+use crate::raw::{self, Raw};
+use crate::setup;
+
+fn bind(statement: &str) -> Vec<u8> {
+    [raw::bind("", statement, &[], &[], &[]), raw::execute("", 0), raw::sync()].concat()
+}
+
+fn bound(agent: &mut Raw, statement: &str) -> String {
+    agent.send(&bind(statement));
+    shape(&agent.until_ready())
+}
+
+fn prepared(stand: &Stand, sql: &str) -> Raw {
+    let mut agent = stand.agent();
+    agent.send(&[raw::parse("s", sql, &[]), raw::sync()].concat());
+    assert_eq!(shape(&agent.until_ready()), "1 ZI");
+    assert_eq!(shape(&agent.query(&format!("PREPARE p AS {sql}"))), "C ZI");
+    agent
+}
+
+on_each_version! {
+    fn a_session_sees_what_it_has_made(server: Server) {
+        let stand = Stand::new(&server);
+        let mut agent = stand.agent();
+        for (sql, want) in [
+            ("CREATE TABLE made (id int)", "C ZI"),
+            ("INSERT INTO made VALUES (1)", "C ZI"),
+            ("SELECT id FROM made", "T D C ZI"),
+            ("ALTER TABLE made ADD COLUMN more int", "C ZI"),
+            ("SELECT more FROM made", "T D C ZI"),
+            ("DROP TABLE made", "C ZI"),
+            ("SELECT id FROM made", "E:42P01 ZI"),
+            ("BEGIN", "C ZT"),
+            ("CREATE TABLE made (id int)", "C ZT"),
+            ("INSERT INTO made VALUES (1)", "C ZT"),
+            ("ALTER TABLE made ADD COLUMN more int", "C ZT"),
+            ("ALTER TABLE made RENAME COLUMN more TO most", "C ZT"),
+            ("SELECT most FROM made", "T D C ZT"),
+            ("ROLLBACK", "C ZI"),
+            ("SELECT id FROM made", "E:42P01 ZI"),
+            ("CREATE TEMP TABLE t AS SELECT 1 AS a", "C ZI"),
+            ("SELECT a FROM t", "T D C ZI"),
+            ("BEGIN; CREATE TEMP TABLE u (a int)", "C C ZT"),
+            ("INSERT INTO u VALUES (1)", "C ZT"),
+            ("COMMIT", "C ZI"),
+            ("SELECT a FROM u", "T D C ZI"),
+        ] {
+            let replies = agent.query(sql);
+            assert_eq!(shape(&replies), want, "{sql}: {}", raw::show(&replies));
+        }
+    }
+
+    fn the_same_in_the_extended_protocol_and_one_series(server: Server) {
+        let stand = Stand::new(&server);
+        let mut agent = stand.agent();
+        for (sql, want) in [
+            ("BEGIN", "1 2 C ZT"),
+            ("CREATE TABLE made (id int)", "1 2 C ZT"),
+            ("INSERT INTO made VALUES (1)", "1 2 C ZT"),
+            ("SELECT id FROM made", "1 2 D C ZT"),
+            ("ROLLBACK", "1 2 C ZI"),
+            ("SELECT id FROM made", "E:42P01 ZI"),
+        ] {
+            agent.send(&extended(sql));
+            let replies = agent.until_ready();
+            assert_eq!(shape(&replies), want, "{sql}: {}", raw::show(&replies));
+        }
+        let one = |sql: &str| {
+            [raw::parse("", sql, &[]), raw::bind("", "", &[], &[], &[]), raw::execute("", 0)].concat()
+        };
+        let series = ["CREATE TABLE made (id int)", "INSERT INTO made VALUES (1)", "SELECT id FROM made"];
+        let bytes: Vec<u8> = series.iter().flat_map(|sql| one(sql)).collect();
+        agent.send(&[bytes, raw::sync()].concat());
+        assert_eq!(shape(&agent.until_ready()), "1 2 C 1 2 C 1 2 D C ZI");
+    }
+
+    fn another_session_renames(server: Server) {
+        let stand = Stand::new(&server);
+        let mut agent = prepared(&stand, "SELECT name FROM items");
+        assert_eq!(bound(&mut agent, "s"), "2 D D D D D C ZI");
+        // The table goes by another name, which nobody may read.
+        stand.database.login().psql("ALTER TABLE items RENAME TO hidden");
+        setup::eventually("the new name to be seen", || {
+            bound(&mut agent, "s") == "E:42P01 ZI"
+        });
+        assert_eq!(shape(&agent.query("EXECUTE p")), "E:42P01 ZI");
+        // A view of that name that shows what is hidden, and is granted by a name of its own.
+        stand.database.login().psql("CREATE VIEW items AS SELECT id, name FROM secrets");
+        let narrow = POLICIES.replace("read: public.items, side.items", "read: public.*");
+        stand.reload(&narrow.replace("      - write: public.notes\n", "        except: public.secrets\n"));
+        let mut replies = agent.query("EXECUTE p");
+        agent.send(&bind("s"));
+        replies.extend(agent.until_ready());
+        replies.extend(agent.query("SELECT name FROM items"));
+        assert_eq!(shape(&replies), "E:42501 ZI E:42501 ZI E:42501 ZI", "{}", raw::show(&replies));
+        assert_kept(&stand.database, &replies, "a view in the place of a table");
+    }
+
+    fn a_reload_takes_away(server: Server) {
+        let stand = Stand::new(&server);
+        let mut agent = prepared(&stand, "SELECT id FROM items");
+        assert_eq!(shape(&agent.query("BEGIN")), "C ZT");
+        assert_eq!(shape(&agent.query("DECLARE c CURSOR FOR SELECT id FROM items")), "C ZT");
+        assert_eq!(shape(&agent.query("FETCH 1 FROM c")), "T D C ZT");
+        stand.reload(&POLICIES.replace("read: public.items, side.items", "read: side.items"));
+        let replies = agent.query("FETCH 1 FROM c");
+        assert_eq!(shape(&replies), "E:42501 ZE", "{}", raw::show(&replies));
+        assert_eq!(shape(&agent.query("ROLLBACK")), "C ZI");
+        assert_eq!(bound(&mut agent, "s"), "E:42501 ZI");
+        assert_eq!(shape(&agent.query("EXECUTE p")), "E:42501 ZI");
+        assert_eq!(shape(&agent.query("SELECT id FROM items")), "E:42501 ZI");
+        assert_eq!(shape(&agent.query("SELECT id FROM side.items")), "T D C ZI");
+        stand.reload(POLICIES);
+        assert_eq!(bound(&mut agent, "s"), "2 D D D D D C ZI");
+    }
+
+    fn a_reload_that_closes_ends_the_session(server: Server) {
+        let stand = Stand::new(&server);
+        let mut agent = stand.agent();
+        assert_eq!(shape(&agent.query("SELECT 1")), "T D C ZI");
+        stand.reload(&POLICIES.replace("agent-7", "identity:somebody-else"));
+        agent.send(&raw::query("SELECT 1"));
+        let last = agent.read().expect("last words");
+        assert_eq!(last.severity(), "FATAL");
+        assert_eq!(last.sqlstate(), "28000");
+        assert_eq!(agent.read(), None);
+        let target = stand.gate.target();
+        let parameters = [("database", target.database.as_str())];
+        let refusal = Raw::refused(&target.address, &target.user, &target.password, &parameters);
+        assert_eq!(refusal.sqlstate(), "28000");
+        assert!(refusal.field(b'D').unwrap().contains("nothing_open"), "{}", refusal.show());
+    }
+
+    fn a_name_in_two_places_goes_with_its_schema(server: Server) {
+        let stand = Stand::new(&server);
+        let mut agent = stand.agent();
+        assert_eq!(shape(&agent.query("SET search_path = side, public")), "C ZI");
+        assert_eq!(agent.value("SELECT name FROM items WHERE id = 9"), "side");
+        // The server's words about the text are about the client's own.
+        let replies = agent.query("SELECT name FROM items WHERE id = 'x'");
+        let position = |replies: &[raw::Message]| field(replies, b'P');
+        assert_eq!(error(&replies).unwrap().0, "22P02");
+        assert_eq!(position(&replies), "35", "{}", raw::show(&replies));
+        agent.send(&extended("SELECT name FROM items WHERE id = 'x'"));
+        assert_eq!(position(&agent.until_ready()), "35");
+        agent.send(&[raw::parse("s", "SELECT name FROM items ORDER BY 1", &[]), raw::sync()].concat());
+        assert_eq!(shape(&agent.until_ready()), "1 ZI");
+        assert_eq!(bound(&mut agent, "s"), "2 D C ZI");
+        // Under another path the server's text would still mean the first.
+        assert_eq!(shape(&agent.query("SET search_path = public")), "C ZI");
+        assert_eq!(bound(&mut agent, "s"), "E:0A000 ZI");
+    }
+
+    fn settings_at_login_are_settings(server: Server) {
+        let stand = Stand::new(&server);
+        let target = stand.gate.target();
+        let login = |parameter: (&str, &str)| {
+            let parameters = [("database", target.database.as_str()), parameter];
+            let mut raw = Raw::connect(&target.address);
+            raw.send(&raw::startup(raw::PROTOCOL_3_0, &target.user, &parameters));
+            let finished = raw.finish_login(&target.user, &target.password);
+            finished.map(|_| raw)
+        };
+        for (name, value) in [
+            ("options", "-c standard_conforming_strings=off"),
+            ("options", "-c role=postgres"),
+            ("options", "-O"),
+            ("standard_conforming_strings", "off"),
+            ("session_authorization", "postgres"),
+        ] {
+            let refusal = login((name, value)).err().expect(value);
+            assert_eq!(refusal.sqlstate(), "42501", "{value}: {}", refusal.show());
+        }
+        for (name, value) in [("options", "-c search_path=side"), ("search_path", "side")] {
+            let mut agent = login((name, value)).ok().expect(value);
+            assert_eq!(agent.value("SELECT name FROM items"), "side");
+            let replies = agent.query("SELECT what FROM notes");
+            assert_eq!(shape(&replies), "E:42501 ZI");
+            assert_kept(&stand.database, &replies, value);
+        }
+    }
+}
