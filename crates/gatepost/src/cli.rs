@@ -12,7 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, ConfigError};
 use crate::log::{self, Format};
-use crate::{check, demo, records, serve, status, token};
+use crate::{check, demo, explain, records, serve, status, token};
 
 /// The gate that every query of an AI agent passes on its way to PostgreSQL.
 ///
@@ -89,6 +89,30 @@ Exit codes: 0 it is right, 1 there is something to look at again, 2 it is wrong.
         /// The configuration file
         #[arg(value_name = "FILE", default_value = "gatepost.yaml")]
         file: PathBuf,
+    },
+    /// Say what statements do, what the policies say to them, and why
+    ///
+    /// Looks at the connection's database, with Gatepost's own credential, and runs nothing of what
+    /// it is given. Names are read as a new session would.
+    #[command(after_help = "\
+Examples:
+  gatepost explain --as agent-7 --on orders \"SELECT iban FROM customers\"
+  gatepost explain --as agent-7 --on orders --from history.sql")]
+    Explain {
+        /// The identity that asks: a local name, or `issuer|subject`
+        #[arg(long = "as", value_name = "IDENTITY")]
+        identity: String,
+        /// The connection
+        #[arg(long = "on", value_name = "CONNECTION")]
+        connection: String,
+        /// A file of statements: a line of verdict for each
+        #[arg(long = "from", value_name = "FILE", conflicts_with = "text")]
+        history: Option<PathBuf>,
+        /// The text, as a client would send it
+        #[arg(value_name = "SQL", required_unless_present = "history")]
+        text: Option<String>,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Make, list and revoke the tokens of local identities
     ///
@@ -326,6 +350,15 @@ fn run(command: Command) -> Result<(), Failure> {
                 .map_err(|error| Failure::Failed(error.to_string()))
         }
         Command::Check { file } => check::run(&file),
+        Command::Explain { identity, connection, history, text, config } => explain::run(
+            &config.path,
+            &explain::Question {
+                identity: &identity,
+                connection: &connection,
+                text: text.as_deref(),
+                history: history.as_deref(),
+            },
+        ),
         Command::Status { connection, config } => {
             status::run(&config::load(&config.path)?, connection.as_deref())
         }

@@ -7,6 +7,7 @@ pub mod scratch;
 
 mod check;
 mod demo;
+mod explain;
 mod journal;
 mod log;
 mod records;

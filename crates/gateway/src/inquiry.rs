@@ -60,15 +60,31 @@ impl Inquiry {
         Inquiry::open_with(connection, &Keyring::default()).await
     }
 
+    /// The same, with the search_path that a client's session begins with. What is asked has to
+    /// name everything in full, operators too.
+    pub async fn open_as_session(connection: &Arc<Connection>) -> Result<Inquiry, InquiryError> {
+        let mut startup = startup();
+        startup.parameters.retain(|(name, _)| name != b"search_path");
+        Inquiry::log_in(connection, &startup, &Keyring::default()).await
+    }
+
     pub(crate) async fn open_with(
         connection: &Arc<Connection>,
+        keyring: &Keyring,
+    ) -> Result<Inquiry, InquiryError> {
+        Inquiry::log_in(connection, &startup(), keyring).await
+    }
+
+    async fn log_in(
+        connection: &Arc<Connection>,
+        startup: &Startup,
         keyring: &Keyring,
     ) -> Result<Inquiry, InquiryError> {
         let Login::Gateway { user, database, password } = &connection.login else {
             return Err(InquiryError::NoCredential);
         };
         let credential = Credential { user, database, password: password.as_ref() };
-        let opened = upstream::open(connection, &credential, &startup(), keyring)
+        let opened = upstream::open(connection, &credential, startup, keyring)
             .await
             .map_err(|error| InquiryError::NotAdmitted(error.to_string().into()))?;
         let (stream, received) = opened.line.into_parts();

@@ -122,7 +122,9 @@ struct Judgement<'j> {
     setting: Option<String>,
     holds: Vec<usize>,
     asked: Vec<(usize, Vec<(RelationId, Verb)>)>,
+    /// The rule that gives the first part, or the first one that changes something.
     by: Option<usize>,
+    changes: bool,
 }
 
 /// What is missing, for those who look who else would give it.
@@ -147,6 +149,7 @@ impl<'j> Judgement<'j> {
             holds: Vec::new(),
             asked: Vec::new(),
             by: None,
+            changes: false,
         }
     }
 
@@ -764,7 +767,13 @@ impl<'j> Judgement<'j> {
             let (missing, want) = missing(self);
             return self.lack(missing, want);
         }
-        self.by = self.by.or(answer.granted).or(answer.holds.first().copied());
+        let changes = on.iter().any(|(_, verb)| *verb != Verb::Read);
+        if let Some(by) = answer.granted.or(answer.holds.first().copied())
+            && (self.by.is_none() || (changes && !self.changes))
+        {
+            self.by = Some(by);
+            self.changes = changes;
+        }
         // EXPLAIN is never held, and changes nothing.
         if matches!(self.facts.kind, Kind::Explain { analyze: false }) {
             return;

@@ -2,6 +2,7 @@
 //! same things. They say nothing of whether it may.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::Range;
 
 use crate::catalog::{FunctionId, RelationId};
@@ -334,6 +335,23 @@ impl Object {
             columns: BTreeSet::new(),
             new_columns: Vec::new(),
             twice: false,
+        }
+    }
+}
+
+/// As the end of a sentence.
+impl fmt::Display for NotUnderstood {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Construct(what) => write!(f, "it has a construct that is not known here: {what}"),
+            Self::Unvisited => f.write_str("part of it was not understood"),
+            Self::NoSuchRelation(name) => write!(f, "there is no relation {name:?}"),
+            Self::NoSuchColumn(name) => write!(f, "there is no column {name:?}"),
+            Self::NoSuchFunction(name) => write!(f, "there is no function {name:?}"),
+            Self::NoSuchSchema(name) => write!(f, "there is no schema {name:?}"),
+            Self::NoSuchType(name) => write!(f, "there is no type {name:?}"),
+            Self::OtherDatabase(name) => write!(f, "it names another database, {name:?}"),
+            Self::TooManyNodes => f.write_str("it is too large"),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! characters, and its tree for a long text is many times as large as the text. So one linear pass
 //! of our own comes first. Long texts still take milliseconds: parse them off the event loop.
 
+use std::fmt;
 use std::ops::Range;
 
 use pg_raw_parse::nodes::RawStmt;
@@ -47,6 +48,21 @@ pub enum NotParsed {
     Unlexed,
     /// PostgreSQL's own complaint. It quotes the text, so it may hold what is secret.
     Syntax(String),
+}
+
+/// As the end of a sentence.
+impl fmt::Display for NotParsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLong => "it is too long",
+            Self::TooManyStatements => "it has too many statements",
+            Self::CommentsTooDeep => "its comments are nested too deep",
+            Self::OperatorTooLong => "it has an operator that is longer than any",
+            Self::Nul => "it has a zero byte",
+            Self::Unlexed => "a quote or a comment is not ended",
+            Self::Syntax(message) => return write!(f, "PostgreSQL's grammar says {message:?}"),
+        })
+    }
 }
 
 /// The statements of one text.

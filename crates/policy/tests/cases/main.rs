@@ -113,7 +113,7 @@ impl File {
             }
             let mut sql = String::new();
             let mut said = Vec::new();
-            for line in paragraph.lines() {
+            for line in paragraph.lines().filter(|line| !line.starts_with("! ")) {
                 // What is neither indented nor a verdict is kept.
                 if line.starts_with("  ")
                     && !paragraph.contains("\npolicy ")
