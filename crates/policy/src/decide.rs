@@ -239,6 +239,9 @@ impl<'j> Judgement<'j> {
                 self.relation(verb, id, Need::Whole);
             }
         }
+        if let Some(columns) = &used.reference {
+            self.relation(Verb::Read, id, need(columns));
+        }
         if used.lock == Some(false) || used.like {
             self.relation(Verb::Read, id, Need::Any);
         }

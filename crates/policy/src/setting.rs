@@ -51,6 +51,11 @@ const HARMLESS: &[&str] = &[
     "idle_session_timeout",
     "intervalstyle",
     "jit",
+    "jit_above_cost",
+    "jit_expressions",
+    "jit_inline_above_cost",
+    "jit_optimize_above_cost",
+    "jit_tuple_deforming",
     "lc_monetary",
     "lc_numeric",
     "lc_time",
@@ -76,8 +81,8 @@ const HARMLESS: &[&str] = &[
     "xmloption",
 ];
 
-/// Families of such.
-const HARMLESS_FAMILIES: [&str; 4] = ["enable_", "geqo_", "jit_", "tcp_"];
+/// Families of such. Not `jit_`: `jit_dump_bitcode` writes files.
+const HARMLESS_FAMILIES: [&str; 3] = ["enable_", "geqo_", "tcp_"];
 
 /// One value, and what it is.
 const PINNED: &[(&str, &str)] = &[

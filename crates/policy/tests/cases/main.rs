@@ -115,10 +115,10 @@ impl File {
             let mut said = Vec::new();
             for line in paragraph.lines().filter(|line| !line.starts_with("! ")) {
                 // What is neither indented nor a verdict is kept.
-                if line.starts_with("  ")
+                let is_verdict = line.starts_with("  ")
                     && !paragraph.contains("\npolicy ")
-                    && !paragraph.starts_with("policy ")
-                {
+                    && !paragraph.starts_with("policy ");
+                if is_verdict || line.starts_with("! ") {
                     continue;
                 }
                 writeln!(found, "{line}").unwrap();

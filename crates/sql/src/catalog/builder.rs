@@ -28,6 +28,8 @@ pub struct Builder {
     objects: HashMap<(u32, u32), Carrier>,
     /// Domains that code makes values of: what they call is known at the end.
     makes: Vec<(Carrier, u32)>,
+    /// What views have in FROM, by number.
+    in_views: Vec<(RelationId, u32)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +55,7 @@ impl Builder {
 
     pub fn build(mut self) -> Catalog {
         self.close_over_calls();
+        self.add_what_nothing_depends_on();
         for relation in &mut self.catalog.relations {
             relation.columns.sort_by_key(|column| column.number);
             relation.columns.shrink_to_fit();
@@ -367,6 +370,7 @@ impl Builder {
                 let calls = self.calls(&tree).into_iter().map(ViewRead::Function);
                 self.relation_mut(owner)?.1.reads.extend(calls);
                 self.note(Carrier::View(id), &tree);
+                self.in_views.extend(tree.relations.iter().map(|oid| (id, *oid)));
                 self.objects.insert((PG_REWRITE, object), Carrier::View(id));
                 return Some(());
             }
@@ -480,6 +484,25 @@ impl Builder {
             }
         }
         Some(())
+    }
+
+    /// The server keeps no record of what depends on its own catalogs: they can't be dropped. A
+    /// view that has one in FROM is taken to read all of it.
+    fn add_what_nothing_depends_on(&mut self) {
+        for (view, oid) in std::mem::take(&mut self.in_views) {
+            let Some(below) = self.catalog.relation_by_oid(oid).filter(|below| *below != view)
+            else {
+                continue;
+            };
+            let Some(view) = self.catalog.relations.get_mut(view.0 as usize) else { continue };
+            let known = view
+                .reads
+                .iter()
+                .any(|read| matches!(read, ViewRead::Column(other, _) if *other == below));
+            if !known {
+                view.reads.push(ViewRead::Column(below, 0));
+            }
+        }
     }
 
     /// Adds to what calls a function what the defaults of its arguments and the domains among

@@ -19,6 +19,8 @@ pub(super) struct Tree {
     /// The kinds of statements, by PostgreSQL's number.
     pub(super) commands: Vec<u32>,
     pub(super) on_conflict_update: bool,
+    /// Relations in FROM.
+    pub(super) relations: Vec<u32>,
     /// Relations that its statements write, by the lock that they take.
     pub(super) targets: Vec<u32>,
 }
@@ -88,6 +90,7 @@ pub(super) fn read(text: &str) -> Option<Tree> {
             }
             Field::Relation => {
                 relation = word.parse().ok()?;
+                tree.relations.push(relation);
                 continue;
             }
             Field::Lock => {
@@ -128,7 +131,7 @@ mod tests {
             ":relid 7 :inh true :relkind r :rellockmode 1 :relid 8 :relkind r :rellockmode 3 :onConflict {",
         );
         let tree = tree.unwrap();
-        assert_eq!(tree.targets, [8]);
+        assert_eq!((tree.relations, tree.targets), (vec![7, 8], vec![8]));
         assert!(tree.on_conflict_update);
     }
 

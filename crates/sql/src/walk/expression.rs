@@ -254,19 +254,13 @@ impl<'w> Walk<'w> {
     /// Notes the relation that a constant names; one that names none fails in the server, and
     /// a value that is computed is for the function's class to judge.
     fn named_by(&mut self, argument: Node<'w>) -> Walked {
-        let mut argument = argument;
-        while let Node::TypeCast(cast) = argument {
-            argument = cast.arg();
-        }
-        let constant = match argument {
-            Node::A_Const(constant) => constant.val(),
-            _ => None,
-        };
-        let Some(pg_raw_parse::ConstValue::String(text)) = constant else {
+        let Some(text) = self.constant_text(argument) else {
             self.facts.named_computed = true;
             return Ok(());
         };
-        if let Ok(oid) = text.trim().parse() {
+        if text.bytes().all(|byte| byte.is_ascii_digit())
+            && let Ok(oid) = text.parse()
+        {
             self.facts.named.extend(self.catalog.relation_by_oid(oid));
             return Ok(());
         }
@@ -278,6 +272,30 @@ impl<'w> Walk<'w> {
             self.facts.named.insert(found.relation);
         }
         Ok(())
+    }
+
+    /// A constant text. A cast may make another one of it (`'ab'::varchar(1)`), save one to what
+    /// is a text, or names a relation.
+    pub(super) fn constant_text(&self, node: Node<'w>) -> Option<&'w str> {
+        let mut node = node;
+        while let Node::TypeCast(cast) = node {
+            let type_name = cast.type_name()?;
+            let names: Vec<&str> = type_name.names().iter().filter_map(|n| n.sval()).collect();
+            let (schema, name) = self.qualified(&names).ok()?;
+            let types = self.catalog.find_types(schema, name, self.path);
+            let keeps = !types.is_empty() && types.iter().all(|oid| KEEP_TEXT.contains(oid));
+            if !keeps || !type_name.array_bounds().is_empty() || !type_name.typmods().is_empty() {
+                return None;
+            }
+            node = cast.arg();
+        }
+        match node {
+            Node::A_Const(constant) => match constant.val()? {
+                pg_raw_parse::ConstValue::String(text) => Some(text),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// `(…).name`: an attribute, or a call by attribute notation.
@@ -382,6 +400,9 @@ impl<'w> Walk<'w> {
 
 /// The type of a text that names a relation.
 pub(super) const REGCLASS: u32 = 2205;
+
+/// `text`, `varchar` and `regclass`: without a length a text stays what it is in them.
+const KEEP_TEXT: [u32; 3] = [25, 1043, REGCLASS];
 
 /// The names in `schema."Name"`, as the server reads them in a text.
 fn names_in(text: &str) -> Option<Vec<String>> {

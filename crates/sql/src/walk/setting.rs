@@ -107,14 +107,15 @@ impl<'w> Walk<'w> {
         arguments: impl Iterator<Item = Node<'w>>,
     ) {
         let arguments: Vec<Node<'w>> = arguments.collect();
-        let name = match arguments.first().copied().and_then(text) {
+        let text = |node: &Node<'w>| self.constant_text(*node);
+        let name = match arguments.first().and_then(text) {
             Some(name) => SettingName::One(name.to_owned()),
             None => SettingName::Computed,
         };
         if function == "current_setting" {
             return self.read_setting(name);
         }
-        let value = arguments.get(1).copied().and_then(text);
+        let value = arguments.get(1).and_then(text);
         let local = arguments.get(2).copied().and_then(constant);
         self.facts.settings.push(SettingUse {
             name,
@@ -161,7 +162,7 @@ impl<'w> Walk<'w> {
                 Some(["pg_catalog", "="]) => true,
                 _ => false,
             };
-        if let Some(name) = text(only.rexpr())
+        if let Some(name) = self.constant_text(only.rexpr())
             && equal
             && given == Some("name")
             && bare_name(only.lexpr()) == Some("name")
@@ -195,29 +196,6 @@ fn constant(node: Node<'_>) -> Option<String> {
         Node::A_Const(constant) => match constant.val()? {
             ConstValue::String(text) => Some(text.to_owned()),
             value => Some(value.to_string()),
-        },
-        _ => None,
-    }
-}
-
-/// A constant text. A cast may change it (`'ab'::varchar(1)`), save one to text.
-fn text(node: Node<'_>) -> Option<&str> {
-    let node = match node {
-        Node::TypeCast(cast) => {
-            let type_name = cast.type_name()?;
-            let names: Vec<&str> = type_name.names().iter().filter_map(|n| n.sval()).collect();
-            let plain = type_name.array_bounds().is_empty() && type_name.typmods().is_empty();
-            if !plain || !matches!(names[..], ["text"] | ["pg_catalog", "text"]) {
-                return None;
-            }
-            cast.arg()
-        }
-        node => node,
-    };
-    match node {
-        Node::A_Const(constant) => match constant.val()? {
-            ConstValue::String(text) => Some(text),
-            _ => None,
         },
         _ => None,
     }

@@ -22,7 +22,7 @@ mod snapshot;
 use std::fmt::Write;
 use std::path::Path;
 
-use sql::catalog::Names;
+use sql::catalog::{Builder, Names, Read, ViewRead};
 use sql::parse::Limits;
 
 #[test]
@@ -137,4 +137,32 @@ fn every_road_to_a_column_is_seen() {
     for text in all(include_str!("reads_not.sql")) {
         assert!(!reads(text), "{text}");
     }
+}
+
+/// The server records no dependency on its own catalogs, so a view has to be looked at itself.
+#[test]
+fn a_view_reads_catalogs_that_nothing_depends_on() {
+    let mut builder = Builder::default();
+    let mut row = |read, values: &[&str]| {
+        let values: Vec<Option<&str>> = values.iter().copied().map(Some).collect();
+        builder.row(read, &values).unwrap();
+    };
+    row(Read::Schemas, &["11", "pg_catalog"]);
+    row(Read::Schemas, &["2200", "public"]);
+    for (oid, schema, name, kind) in [
+        ("1260", "11", "pg_authid", "r"),
+        ("16400", "2200", "orders", "r"),
+        ("16500", "2200", "logins", "v"),
+    ] {
+        row(Read::Relations, &[oid, schema, name, kind, "10", "f", "f"]);
+    }
+    let query = "({QUERY :rtable ({RTE :relid 16500 :rellockmode 1} \
+                 {RTE :relid 1260 :rellockmode 1} {RTE :relid 16400 :rellockmode 1})})";
+    row(Read::Code, &["rule", "16501", "16500", "1", query]);
+    row(Read::Depends, &["2618", "16501", "16400", "2"]);
+    let catalog = builder.build();
+    let id = |oid| catalog.relation_by_oid(oid).unwrap();
+    let view = catalog.relation(id(16500)).unwrap();
+    let reads = [ViewRead::Column(id(1260), 0), ViewRead::Column(id(16400), 2)];
+    assert_eq!(view.reads, reads);
 }

@@ -1,6 +1,6 @@
 //! A catalog written down as text, made into the rows that a server would give.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sql::catalog::{Builder, Catalog, Read};
 
@@ -26,6 +26,9 @@ pub(crate) fn read(text: &str) -> Catalog {
     let mut rows = Rows::default();
     for schema in ["pg_catalog", "app", "public", "pg_temp_3"] {
         rows.schema(schema);
+    }
+    for name in ["text", "varchar", "regclass"] {
+        rows.type_of(name);
     }
     for line in text.lines() {
         let line = line.trim();
@@ -54,13 +57,21 @@ fn displayed(name: &str) -> &str {
 struct Rows {
     rows: Vec<(Read, Vec<String>)>,
     oids: HashMap<String, u32>,
+    /// Those that have their rows.
+    types: HashSet<String>,
 }
+
+const KNOWN_TYPES: [(&str, u32); 3] = [
+    ("type pg_catalog.text", 25),
+    ("type pg_catalog.varchar", 1043),
+    ("type pg_catalog.regclass", 2205),
+];
 
 impl Rows {
     fn oid(&mut self, name: &str) -> u32 {
-        // The types of functions that take names of relations are known by their number.
-        if name == "type pg_catalog.regclass" {
-            return 2205;
+        // What names relations, and what a text is, is known by its number.
+        if let Some((_, oid)) = KNOWN_TYPES.iter().find(|(own, _)| *own == name) {
+            return *oid;
         }
         let next = u32::try_from(self.oids.len()).unwrap() + 20_000;
         *self.oids.entry(name.to_owned()).or_insert(next)
@@ -85,9 +96,8 @@ impl Rows {
     fn type_of(&mut self, name: &str) -> String {
         let name = if name.contains('.') { name.to_owned() } else { format!("pg_catalog.{name}") };
         let key = format!("type {name}");
-        if !self.oids.contains_key(&key) && name != "pg_catalog.regclass" || {
-            name == "pg_catalog.regclass" && self.oids.insert(key.clone(), 2205).is_none()
-        } {
+        if !self.types.contains(&key) {
+            self.types.insert(key.clone());
             let (oid, schema, bare) = self.place("type", &name);
             let row = match self.oids.get(&format!("relation {name}")) {
                 Some(relation) => relation.to_string(),
