@@ -500,8 +500,18 @@ impl<'w> Walk<'w> {
         } else if changes.next().is_some() {
             self.restricts(merge.join_condition());
         }
+        // For rows that the target lacks only the source is in sight.
+        let source = self.empty_scope(self.env(scope)?);
+        let items = self.scope(scope)?.items.iter();
+        let others =
+            items.filter(|item| item.relation.is_none_or(|(_, number)| number != relation));
+        self.scope_mut(source)?.items = others.cloned().collect();
         for when in merge.merge_when_clauses().iter() {
             self.see(when);
+            let scope = match when.match_kind {
+                MergeMatchKind::MERGE_WHEN_NOT_MATCHED_BY_TARGET => source,
+                _ => scope,
+            };
             self.expressions([when.condition()], scope);
             self.expressions(when.values().iter(), scope);
             match when.command_type {
@@ -523,7 +533,10 @@ impl<'w> Walk<'w> {
                     insert.numbers.extend(columns.numbers);
                 }
                 CmdType::CMD_DELETE => self.use_mut(relation)?.delete = true,
-                CmdType::CMD_NOTHING => {}
+                // The server asks for the right to read where no other would be asked for.
+                CmdType::CMD_NOTHING => {
+                    self.use_mut(relation)?.read.get_or_insert_default();
+                }
                 _ => return Err(NotUnderstood::Construct("MERGE")),
             }
         }
