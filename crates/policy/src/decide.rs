@@ -350,6 +350,13 @@ impl<'j> Judgement<'j> {
                 answer.note(of.rule, rule);
             }
         }
+        let refusing: Vec<&Match> = match need {
+            Need::Any => {
+                let refusing = meant.iter().filter(|(_, rule)| rule.refuses_at_once());
+                refusing.map(|(of, _)| *of).collect()
+            }
+            Need::Columns(_) | Need::Whole => Vec::new(),
+        };
         // What refuses does not grant, and a wildcard not everything that it means.
         meant.retain(|(of, rule)| {
             rule.effect != Effect::Refuse && self.reaches(verb, id, relation, of)
@@ -357,6 +364,16 @@ impl<'j> Judgement<'j> {
         let (allows, holds): (Vec<_>, Vec<_>) =
             meant.iter().partition(|(_, rule)| rule.effect == Effect::Allow);
         answer.granted = granting(&allows, need, relation);
+        // Any column will do, but one that is refused is none.
+        if let Some(first) = refusing.first() {
+            let allowed = |number| meant.iter().any(|(of, _)| of.columns.has(number));
+            let refused = |number| refusing.iter().any(|of| of.columns.has(number));
+            let left =
+                |column: &sql::catalog::Column| allowed(column.number) && !refused(column.number);
+            if answer.granted.is_some() && !relation.columns.iter().any(left) {
+                answer.refused = answer.refused.or(Some(first.rule));
+            }
+        }
         if answer.granted.is_none() && verb == Verb::Read {
             answer.built_in = self.is_built_in(relation, need);
         }
@@ -938,7 +955,7 @@ impl Answer {
     fn note(&mut self, at: usize, rule: &Rule) {
         match rule.effect {
             Effect::Allow => {}
-            Effect::Refuse if rule.asked.is_empty() => self.refused = self.refused.or(Some(at)),
+            Effect::Refuse if rule.refuses_at_once() => self.refused = self.refused.or(Some(at)),
             Effect::Hold if rule.asked.is_empty() => self.holds.push(at),
             Effect::Refuse | Effect::Hold => self.asked.push(at),
         }

@@ -315,6 +315,11 @@ impl Rule {
         !self.known.is_empty() || !self.asked.is_empty()
     }
 
+    /// Whether it refuses without asking the database anything.
+    pub(crate) fn refuses_at_once(&self) -> bool {
+        self.effect == Effect::Refuse && self.asked.is_empty()
+    }
+
     pub(crate) fn names_command(&self, name: &str) -> bool {
         self.commands.iter().any(|own| **own == *name)
     }

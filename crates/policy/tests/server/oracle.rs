@@ -268,12 +268,12 @@ impl Case<'_> {
         }
     }
 
+    /// Whether it writes to a view that reads with the rights of who asks, or one that reads such.
     fn writes_as_invoker(&self, catalog: &Catalog) -> bool {
-        self.facts.iter().flat_map(|facts| &facts.relations).any(|used| {
-            let relation = used.relation.and_then(|id| catalog.relation(id));
-            let writes = used.insert.is_some() || used.update.is_some() || used.delete;
-            writes && relation.is_some_and(|it| it.security_invoker)
-        })
+        let written = self.facts.iter().flat_map(|facts| &facts.relations);
+        let written = written.filter(|it| it.insert.is_some() || it.update.is_some() || it.delete);
+        let mut views = written.filter_map(|used| used.relation);
+        views.any(|id| catalog.beneath(id).iter().any(|beneath| !beneath.as_owner))
     }
 
     /// Names of what is below the relations that the statement names or that views of it read.

@@ -414,6 +414,12 @@ impl Schema {
         }) {
             return;
         }
+        let operator = |it: &Function| {
+            it.call == Call::Operator && it.schema == schema && it.arguments == arguments
+        };
+        if call == Call::Operator && self.functions.iter().any(operator) {
+            return;
+        }
         let definer = !matches!(call, Call::Aggregate) && random.percent(25);
         let function = Function { schema, name, arguments, returns: of, call, definer };
         self.functions.push(function);
