@@ -23,18 +23,18 @@ fn each_recipe_passes_and_refuses_what_it_says() {
     for file in paths.filter(|path| path.extension().is_some_and(|it| it == "yaml")) {
         let gate = gate(&file, &database);
         let cases = fs::read_to_string(file.with_extension("cases")).expect("cases");
-        let (mut who, mut connection) = (String::new(), String::new());
+        let mut asker = None;
         for paragraph in cases.split("\n\n") {
             let lines = || paragraph.lines().filter(|line| !line.starts_with("# "));
             let verdict = lines().find_map(|line| line.strip_prefix("  "));
             let text: Vec<&str> = lines().filter(|line| !line.starts_with("  ")).collect();
             let text = text.join("\n");
-            if let Some((name, on)) = text.strip_prefix("as ").and_then(|it| it.split_once(" on "))
-            {
-                (who, connection) = (name.to_owned(), on.to_owned());
+            if let Some(who) = text.strip_prefix("as ") {
+                let (who, connection) = who.split_once(" on ").expect("as WHO on CONNECTION");
+                asker = Some(gate.login(who, connection));
             } else if let Some(verdict) = verdict {
-                let said = gate.tried(&who, &connection, &text);
-                if let Err(what) = said.and_then(|replies| as_written(verdict, &replies)) {
+                let tried = asker.as_mut().expect("as WHO on CONNECTION").tried(&text);
+                if let Err(what) = as_written(verdict, &tried) {
                     wrong.push(format!("{}: {text}\n  {verdict}\n  {what}", file.display()));
                 }
             }
@@ -92,44 +92,50 @@ fn gate(file: &Path, database: &Database) -> Gate {
     Gate { process, secrets }
 }
 
-/// What came of a statement: the errors, by protocol. An empty list where there were none.
+/// What came of a statement: its error, if there was one, in the simple protocol and, where it
+/// stands alone in its text, in the extended one.
 type Tried = Vec<Option<Message>>;
 
+/// One who asks, in a session for each protocol; or why it was not let in.
+struct Asker(Result<[Raw; 2], Message>);
+
 impl Gate {
-    fn tried(&self, who: &str, connection: &str, text: &str) -> Result<Tried, String> {
-        let (_, secret) = self.secrets.iter().find(|(name, _)| name == who).ok_or("who?")?;
-        let address = Address::Tcp(self.process.address());
+    fn login(&self, who: &str, connection: &str) -> Asker {
+        let known = self.secrets.iter().find(|(name, _)| name == who);
+        let (_, secret) = known.unwrap_or_else(|| panic!("nobody is called {who}"));
         let login = || {
-            let mut raw = Raw::connect(&address);
+            let mut raw = Raw::connect(&Address::Tcp(self.process.address()));
             raw.send(&raw::startup(raw::PROTOCOL_3_0, who, &[("database", connection)]));
             raw.finish_login(who, secret).map(|_| raw)
         };
-        let mut tried = Vec::new();
-        let mut raw = match login() {
-            Ok(raw) => raw,
-            Err(refused) => return Ok(vec![Some(refused)]),
+        Asker(login().and_then(|first| Ok([first, login()?])))
+    }
+}
+
+impl Asker {
+    fn tried(&mut self, text: &str) -> Tried {
+        let sessions = match &mut self.0 {
+            Ok(sessions) => sessions,
+            Err(refused) => return vec![Some(refused.clone())],
         };
+        let text = text.trim_end_matches(';');
+        let extended = [
+            raw::parse("", text, &[]),
+            raw::bind("", "", &[], &[], &[]),
+            raw::execute("", 0),
+            raw::sync(),
+        ];
         // Nothing stays of what may be undone, so that the statements can stand in any order.
         let alone = ["BEGIN", "CREATE INDEX CONC", "DISCARD"].iter().any(|it| text.starts_with(it));
-        let begin = if alone { "SELECT 1" } else { "BEGIN" };
-        raw.query(begin);
-        tried.push(error(&mut raw, &raw::query(text)));
-        if !alone {
+        let protocols = if text.contains(';') { 1 } else { 2 };
+        let messages = [raw::query(text), extended.concat()];
+        let tried = sessions.iter_mut().zip(messages).take(protocols).map(|(raw, messages)| {
+            raw.query(if alone { "SELECT 1" } else { "BEGIN" });
+            let error = error(raw, &messages);
             raw.query("ROLLBACK");
-        }
-        if !text.trim_end_matches(';').contains(';') {
-            let mut raw = login().map_err(|refused| refused.show())?;
-            raw.query(begin);
-            let text = text.trim_end_matches(';');
-            let messages = [
-                raw::parse("", text, &[]),
-                raw::bind("", "", &[], &[], &[]),
-                raw::execute("", 0),
-                raw::sync(),
-            ];
-            tried.push(error(&mut raw, &messages.concat()));
-        }
-        Ok(tried)
+            error
+        });
+        tried.collect()
     }
 }
 
