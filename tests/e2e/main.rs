@@ -5,6 +5,7 @@
 mod raw;
 mod setup;
 
+mod check;
 mod drivers;
 mod hostile;
 mod journal;

@@ -1,5 +1,7 @@
-//! `gatepost check`: what is wrong with a file, and what a reviewer would ask about it. Connects
-//! to nothing.
+//! `gatepost check`: what is wrong with a file, and what a reviewer would ask about it. What the
+//! databases say to it is asked by `live`, and nowhere else.
+
+mod live;
 
 use std::path::Path;
 
@@ -7,9 +9,15 @@ use crate::cli::{self, Failure};
 use crate::config;
 
 /// Prints what there is to say. Fails if there is anything to look at again.
-pub(crate) fn run(path: &Path) -> Result<(), Failure> {
-    let (config, remarks) = config::review(path)?;
+pub(crate) fn run(path: &Path, is_live: bool) -> Result<(), Failure> {
+    let (config, mut remarks) = config::review(path)?;
     let settings = &config.settings;
+    if is_live {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::Failed(format!("can't start: {error}")))?;
+        let found = runtime.block_on(live::check(settings));
+        remarks.extend(found.iter().map(ToString::to_string));
+    }
     let connections = settings.connections.len() + usize::from(settings.any_database.is_some());
     let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
     let policies = match &settings.policies {

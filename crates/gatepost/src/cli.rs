@@ -79,16 +79,22 @@ Exit codes: 0 it is well, 1 the gateway does not answer, or nothing can be recor
     /// Say what is wrong with a configuration, and what a reviewer would ask about its policies
     ///
     /// Reads the file and the certificates it names, as `serve` would. Connects to nothing and
-    /// fetches no secret.
+    /// fetches no secret, unless it is asked to.
     #[command(after_help = "\
-Example:
+Examples:
   gatepost check gatepost.yaml
+  gatepost check gatepost.yaml --live
 
 Exit codes: 0 it is right, 1 there is something to look at again, 2 it is wrong.")]
     Check {
         /// The configuration file
         #[arg(value_name = "FILE", default_value = "gatepost.yaml")]
         file: PathBuf,
+        /// Ask each connection's database too, with Gatepost's own credential: what its role may do
+        /// beyond the policies, names that are not there, views and functions that open a table by
+        /// the back door, sessions that did not come through Gatepost
+        #[arg(long)]
+        live: bool,
     },
     /// Say what statements do, what the policies say to them, and why
     ///
@@ -349,7 +355,7 @@ fn run(command: Command) -> Result<(), Failure> {
             serve::run(&config.path, loaded, accept_damage)
                 .map_err(|error| Failure::Failed(error.to_string()))
         }
-        Command::Check { file } => check::run(&file),
+        Command::Check { file, live } => check::run(&file, live),
         Command::Explain { identity, connection, history, text, config } => explain::run(
             &config.path,
             &explain::Question {
