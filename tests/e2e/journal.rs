@@ -8,6 +8,7 @@ mod load;
 mod records;
 
 mod crash;
+mod overlap;
 mod proof;
 mod secrets;
 mod statements;

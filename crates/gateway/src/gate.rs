@@ -15,6 +15,7 @@ mod needs;
 mod ours;
 mod outcome;
 mod reading;
+mod reads;
 mod rules;
 mod sight;
 mod splice;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use audit::event::{self, Context, Event, SessionEnds, Who};
-use audit::{Durability, Journal, Unrecorded};
+use audit::{Durability, Journal, Ticket, Unrecorded};
 use identity::Identity;
 use policy::RuleRef;
 use tokio::io::{AsyncWriteExt, WriteHalf};
@@ -59,6 +60,42 @@ use crate::limits::Meter;
 use crate::refusal::Refusal;
 use crate::settings::Connection;
 use crate::stream::Stream;
+
+/// Batches of reads that may be on their way at once without their records being durable.
+const UNRELEASED_MAX: usize = 64;
+
+/// Records of what is about to be done.
+struct Attempts {
+    batch: event::Batch,
+    /// Nothing of it changes anything.
+    only_reads: bool,
+}
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Attempts { batch: event::Batch::new(), only_reads: true }
+    }
+}
+
+impl Attempts {
+    fn push(&mut self, who: &Context, statement: event::Statement<'_>, only_reads: bool) {
+        self.batch.push(who, &Event::Statement(statement));
+        self.only_reads &= only_reads;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    fn bytes(&self) -> usize {
+        self.batch.bytes()
+    }
+
+    fn clear(&mut self) {
+        self.batch.clear();
+        self.only_reads = true;
+    }
+}
 
 /// Messages that may go to PostgreSQL.
 pub(crate) struct Cleared<'a>(Cow<'a, [u8]>);
@@ -112,7 +149,9 @@ pub(crate) struct Gate {
     next_id: u64,
     /// Messages of this batch that are recorded on their own unless an Execute takes them in.
     lone: Vec<Lone>,
-    attempts: event::Batch,
+    attempts: Attempts,
+    /// Of reads that PostgreSQL works on: no reply is released before these are durable.
+    unreleased: Vec<Ticket>,
     outcomes: event::Batch,
     /// An outcome that must be durable before the client hears of it.
     outcome_is_urgent: bool,
@@ -260,7 +299,8 @@ impl Gate {
             reading: Reading::default(),
             next_id: 1,
             lone: Vec::new(),
-            attempts: event::Batch::new(),
+            attempts: Attempts::default(),
+            unreleased: Vec::new(),
             outcomes: event::Batch::new(),
             outcome_is_urgent: false,
             copied_in: 0,
@@ -372,32 +412,48 @@ pub(crate) struct Batch<'b, 's> {
 /// what stands in its place. If they can't be recorded, everything that would run something is
 /// replaced.
 ///
-/// Until the grammar can prove that a statement only reads, nothing is sent before that; then the
-/// records of proven reads can become durable while PostgreSQL works, and the place to wait for
-/// them is before their replies are released. Not cancel-safe: dropped midway, the batch is
-/// recorded and not sent.
+/// What is proven to read alone passes while its records become durable, and its replies wait for
+/// them. Not cancel-safe: dropped midway, the batch is recorded and not sent.
 pub(crate) async fn judge<'b>(gate: &RefCell<Gate>, batch: Batch<'b, '_>) -> Cleared<'b> {
-    let (attempts, journal, durability) = {
+    let (attempts, journal, durability, waits) = {
         let mut gate = gate.borrow_mut();
         gate.record_lone(u64::MAX);
         if gate.attempts.is_empty() {
             return batch.cleared();
         }
-        (std::mem::take(&mut gate.attempts), gate.journal.clone(), gate.durability)
+        let overlaps = gate.attempts.only_reads && gate.unreleased.len() < UNRELEASED_MAX;
+        let waits = gate.durability == Durability::Strict && !overlaps;
+        (std::mem::take(&mut gate.attempts), gate.journal.clone(), gate.durability, waits)
     };
-    let recorded = record(&journal, &attempts, durability, durability == Durability::Strict).await;
+    let recorded = match journal.append(&attempts.batch, durability).await {
+        Ok(ticket) if waits => ticket.durable().await.map(|()| None),
+        Ok(ticket) => Ok(Some(ticket).filter(|_| durability == Durability::Strict)),
+        Err(error) => Err(error),
+    };
     let mut gate = gate.borrow_mut();
     gate.attempts = attempts;
     gate.attempts.clear();
-    if let Err(error) = recorded {
-        // The journal itself has said so once; every statement would say it again.
-        tracing::debug!(session = gate.person.session, %error, "a batch is refused");
-        for seen in batch.seen.iter_mut() {
-            let bytes = batch.bytes.get(seen.bytes.clone()).unwrap_or_default();
-            gate.refuse(seen, bytes, &Refusal::Unrecorded);
+    match recorded {
+        Ok(ticket) => gate.unreleased.extend(ticket),
+        Err(error) => {
+            // The journal itself has said so once; every statement would say it again.
+            tracing::debug!(session = gate.person.session, %error, "a batch is refused");
+            for seen in batch.seen.iter_mut() {
+                let bytes = batch.bytes.get(seen.bytes.clone()).unwrap_or_default();
+                gate.refuse(seen, bytes, &Refusal::Unrecorded);
+            }
         }
     }
     batch.cleared()
+}
+
+/// Waits until replies may be released: an error means that what they answer is not recorded.
+pub(crate) async fn release(gate: &RefCell<Gate>) -> Result<(), Unrecorded> {
+    let unreleased = std::mem::take(&mut gate.borrow_mut().unreleased);
+    for ticket in unreleased {
+        ticket.durable().await?;
+    }
+    Ok(())
 }
 
 impl<'b> Batch<'b, '_> {

@@ -404,7 +404,12 @@ impl Replies<'_> {
             let Answered { ready, replaced, end } = self.account();
             if ready > 0 {
                 self.shared.writing.set(true);
-                if let Err(error) = gate::record_outcomes(&self.shared.gate).await {
+                let gate = &self.shared.gate;
+                let released = match gate::record_outcomes(gate).await {
+                    Ok(()) => gate::release(gate).await,
+                    refused => refused,
+                };
+                if let Err(error) = released {
                     // The batch is held back whole, and our words may take its place.
                     self.walker = Walker::new(gate::wanted_of_replies_alone);
                     self.shared.writing.set(!begins_between_frames);

@@ -84,7 +84,12 @@ impl Parsed {
 
 pub(crate) fn parse(text: &str, limits: &Limits) -> Result<Parsed, NotParsed> {
     prefilter(text, limits)?;
-    let tree = pg_raw_parse::parse(text).map_err(|error| NotParsed::Syntax(error.to_string()))?;
+    let tree = pg_raw_parse::parse(text).map_err(|error| {
+        NotParsed::Syntax(match error {
+            pg_raw_parse::Error::Parse(said) => said.to_string(),
+            ours => ours.to_string(),
+        })
+    })?;
     let tree = tree.into_inner();
     if tree.len() > limits.statements_max {
         return Err(NotParsed::TooManyStatements);
@@ -173,7 +178,8 @@ mod tests {
         assert_eq!(parse("END;END", &limits).err(), Some(NotParsed::TooManyStatements));
         assert_eq!(outcome("SELECT '\0'"), Some(NotParsed::Nul));
         assert_eq!(outcome("SELECT 'a"), Some(NotParsed::Unlexed));
-        assert!(matches!(outcome("SELEC 1"), Some(NotParsed::Syntax(_))));
+        let said = "syntax error at or near \"SELEC\"".to_owned();
+        assert_eq!(outcome("SELEC 1"), Some(NotParsed::Syntax(said)));
     }
 
     /// What an operator or a comment is inside a text does not count.

@@ -42,10 +42,24 @@ impl Disk {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// A disk that takes its time: what is written waits until this is dropped.
+    pub fn freeze(&self) -> Frozen<'_> {
+        run("fsfreeze", &["-f", text(&self.point)]).expect("a disk that can be frozen");
+        Frozen(&self.point)
+    }
+
     /// Power is back; nobody may have a file open there.
     pub fn mount_again(&mut self) {
         run("umount", &[text(&self.point)]).expect("a disk that nobody uses");
         self.mount().expect("a disk that can be mounted again");
+    }
+}
+
+pub struct Frozen<'d>(&'d Path);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        run("fsfreeze", &["-u", text(self.0)]).expect("a disk that can be thawed");
     }
 }
 

@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use audit::event::{Event, Statement};
+use audit::event::Statement;
 use audit::{PARAMETER_BYTES_MAX, Parameter};
 use policy::RuleRef;
 use wire::frame::Frame;
@@ -58,6 +58,8 @@ struct Ruling<'r> {
     verdict: &'static str,
     rule: Option<&'r RuleRef>,
     touches: Vec<&'r str>,
+    /// Nothing comes of it that its record has to precede.
+    only_reads: bool,
 }
 
 impl<'r> Ruling<'r> {
@@ -69,7 +71,8 @@ impl<'r> Ruling<'r> {
         everything: Option<&'r RuleRef>,
     ) -> Ruling<'r> {
         if let Some(refusal) = refusal {
-            return Ruling { verdict: "refuse", rule: refusal.rule(), touches: Vec::new() };
+            let rule = refusal.rule();
+            return Ruling { verdict: "refuse", rule, touches: Vec::new(), only_reads: true };
         }
         let told = understood.and_then(|understood| {
             understood.statements.get(at).or_else(|| understood.statements.last())
@@ -79,6 +82,7 @@ impl<'r> Ruling<'r> {
             verdict: "allow",
             rule: told.and_then(|told| told.by.as_ref()).or(everything),
             touches: touches.iter().map(|name| &**name).collect(),
+            only_reads: understood.is_some_and(|understood| understood.only_reads),
         }
     }
 
@@ -208,7 +212,7 @@ impl Gate {
                 text: Some(recorded.as_text()),
                 ..ruling.statement()
             };
-            self.attempts.push(&self.who, &Event::Statement(statement));
+            self.attempts.push(&self.who, statement, ruling.only_reads);
             let mut instead = Vec::new();
             let begin = understood.and_then(|understood| understood.begin.clone());
             self.substitute_query(begin.and_then(|begin| text.get(begin)), &mut instead);
@@ -234,7 +238,7 @@ impl Gate {
                 forwarded: forwarded.as_ref().filter(|_| at == 0).map(Recorded::as_text),
                 ..ruling.statement()
             };
-            self.attempts.push(&self.who, &Event::Statement(statement));
+            self.attempts.push(&self.who, statement, ruling.only_reads);
         };
         let count = match (&read, pieces.as_deref()) {
             (Some(read), Some(pieces @ [_, _, ..])) => {
@@ -502,7 +506,7 @@ impl Gate {
             parameters_cut: call.is_cut,
             ..ruling.statement()
         };
-        self.attempts.push(&self.who, &Event::Statement(statement));
+        self.attempts.push(&self.who, statement, ruling.only_reads);
         // It runs code that nobody has looked at.
         self.sight.moved(super::names::Moves::ALL);
         let is_doomed = self.doomed.is_some();
@@ -543,7 +547,7 @@ impl Gate {
         let refusal: Option<Refusal> = rules.map(|_| Denied::Unreadable.into());
         let ruling = Ruling::of(None, 0, refusal.as_ref(), self.everything.as_ref());
         let statement = Statement { id, kind, text: Some(text.as_text()), ..ruling.statement() };
-        self.attempts.push(&self.who, &Event::Statement(statement));
+        self.attempts.push(&self.who, statement, ruling.only_reads);
         match refusal {
             Some(refusal) => self.refused(frame, refusal, id),
             None => Entry::Unreadable { id }.into(),
@@ -583,7 +587,7 @@ impl Gate {
             parameters_cut: bound.is_some_and(|bound| bound.is_cut),
             ..ruling.statement()
         };
-        self.attempts.push(&self.who, &Event::Statement(statement));
+        self.attempts.push(&self.who, statement, ruling.only_reads);
     }
 
     /// What was sent before message `id` and no Execute has taken in is recorded on its own, so
@@ -614,7 +618,7 @@ impl Gate {
                         name: Some(&*name).filter(|name| !name.is_empty()),
                         ..ruling.statement()
                     };
-                    self.attempts.push(&self.who, &Event::Statement(statement));
+                    self.attempts.push(&self.who, statement, ruling.only_reads);
                 }
                 Lone::Bind { id, portal, bound, refusal } => {
                     let refusal = refusal.as_ref();

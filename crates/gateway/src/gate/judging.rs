@@ -17,6 +17,7 @@ use super::Gate;
 use super::memory::{Bound, Judged, Uncertain};
 use super::names::{Moves, Names, is_nameless, takes_back};
 use super::needs::{Need, Unmet};
+use super::reads::only_reads;
 use super::rules::Rules;
 use super::sight::Seeing;
 use super::splice::Splice;
@@ -311,6 +312,7 @@ impl Gate {
             _ => None,
         };
         let understood = &mut whole.understood;
+        understood.only_reads &= only_reads(facts, catalog);
         understood.moves = understood.moves.or(moves);
         understood.takes_back |= takes_back(facts.kind);
         match facts.kind {
@@ -453,6 +455,7 @@ impl Whole {
                 moves: Moves::default(),
                 takes_back: false,
                 is_momentary: false,
+                only_reads: true,
                 begin: None,
                 splice: None,
             },

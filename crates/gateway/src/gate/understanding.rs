@@ -35,6 +35,8 @@ pub(super) struct Understood {
     /// It runs what a name stands for, or ends a transaction before it does more: another time it
     /// may be another thing.
     pub(super) is_momentary: bool,
+    /// All that its statements do is read.
+    pub(super) only_reads: bool,
     /// Of a refused text: its BEGIN that was to be open where it was refused.
     pub(super) begin: Option<Range<usize>>,
     /// What PostgreSQL gets, where that is not the text itself.
@@ -95,6 +97,7 @@ impl Understood {
             moves: Moves::default(),
             takes_back: false,
             is_momentary: false,
+            only_reads: false,
             begin: None,
             splice: None,
         }
