@@ -325,6 +325,30 @@ fn sequences() -> Vec<(&'static str, Vec<Say>)> {
             ],
         ),
         (
+            "a statement of SQL's is bound under one path and executed under another",
+            vec![
+                Query("PREPARE p AS SELECT what FROM notes"),
+                Query("BEGIN"),
+                Query("SET search_path = side"),
+                Bytes([bind("x", "p"), raw::sync()].concat(), 1),
+                Query("SET search_path = public"),
+                Bytes([raw::execute("x", 0), raw::sync()].concat(), 1),
+                Query("FETCH ALL FROM x"),
+            ],
+        ),
+        (
+            "the same with one of the protocol's",
+            vec![
+                Bytes([raw::parse("p", hidden, &[]), raw::sync()].concat(), 1),
+                Query("BEGIN"),
+                Query("SET search_path = side"),
+                Bytes([bind("x", "p"), raw::sync()].concat(), 1),
+                Query("SET search_path = public"),
+                Bytes([raw::execute("x", 0), raw::sync()].concat(), 1),
+                Query("FETCH ALL FROM x"),
+            ],
+        ),
+        (
             "a command is bound under one path and executed under another",
             vec![
                 Query("BEGIN"),

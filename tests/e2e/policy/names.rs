@@ -185,4 +185,25 @@ on_each_version! {
             assert_kept(&stand.database, &replies, value);
         }
     }
+
+    /// Where clients bring the database's own credential, each session reads the catalog itself.
+    fn in_observe_mode_too(server: Server) {
+        let (stand, target) = Stand::observing(&server);
+        let mut agent = target.login().0;
+        for (sql, want) in [
+            ("SELECT count(*) FROM items", "T D C ZI"),
+            ("SELECT name FROM secrets", "E:42501 ZI"),
+            ("CREATE TABLE made (id int)", "C ZI"),
+            ("SELECT id FROM made", "T C ZI"),
+            ("BEGIN", "C ZT"),
+            ("ALTER TABLE made ADD COLUMN more int", "C ZT"),
+            ("SELECT more FROM made", "T C ZT"),
+            ("ROLLBACK", "C ZI"),
+            ("SELECT more FROM made", "E:42703 ZI"),
+        ] {
+            let replies = agent.query(sql);
+            assert_eq!(shape(&replies), want, "{sql}: {}", raw::show(&replies));
+            assert_kept(&stand.database, &replies, sql);
+        }
+    }
 }

@@ -48,4 +48,82 @@ on_each_version! {
         assert_eq!(field(&replies, b'S'), "ERROR");
         assert!(field(&replies, b'H').contains("polic"), "{}", raw::show(&replies));
     }
+
+    /// Where the session stands after a refusal, in each place where there can be one.
+    fn where_a_refusal_leaves_the_session(server: Server) {
+        let stand = Stand::new(&server);
+        let bad = "SELECT name FROM secrets";
+        let one = |sql: &str| {
+            [raw::parse("", sql, &[]), raw::bind("", "", &[], &[], &[]), raw::execute("", 0)].concat()
+        };
+        let note = "INSERT INTO notes VALUES (1, 'x')";
+        for (place, steps) in [
+            ("alone", vec![(raw::query(bad), "E:42501 ZI")]),
+            ("in a block", vec![
+                (raw::query("BEGIN"), "C ZT"),
+                (raw::query(note), "C ZT"),
+                (raw::query(bad), "E:42501 ZE"),
+                (raw::query("SELECT 1"), "E:25P02 ZE"),
+                (extended("SELECT 1"), "E:25P02 ZE"),
+                (raw::query(bad), "E:25P02 ZE"),
+                (raw::query("COMMIT"), "C ZI"),
+                (raw::query("SELECT * FROM notes"), "T C ZI"),
+            ]),
+            ("behind a savepoint", vec![
+                (raw::query("BEGIN"), "C ZT"),
+                (raw::query(note), "C ZT"),
+                (raw::query("SAVEPOINT a"), "C ZT"),
+                (extended(bad), "E:42501 ZE"),
+                (raw::query("ROLLBACK TO a"), "C ZT"),
+                (raw::query("COMMIT"), "C ZI"),
+                (raw::query("DELETE FROM notes"), "C ZI"),
+            ]),
+            ("in a string with a block", vec![
+                (raw::query(&format!("BEGIN; {note}; {bad}; COMMIT")), "C E:42501 ZE"),
+                (raw::query("ROLLBACK"), "C ZI"),
+                (raw::query(&format!("BEGIN; {note}; COMMIT; {bad}")), "E:42501 ZI"),
+                (raw::query("SELECT * FROM notes"), "T C ZI"),
+            ]),
+            ("in a pipeline", vec![
+                (
+                    [one(note), one(bad), one(note), raw::sync()].concat(),
+                    "1 2 C E:42501 ZI",
+                ),
+                (raw::query("SELECT * FROM notes"), "T C ZI"),
+                ([one(note), raw::sync()].concat(), "1 2 C ZI"),
+                ([one(bad), raw::sync()].concat(), "E:42501 ZI"),
+                (raw::query("DELETE FROM notes"), "C ZI"),
+            ]),
+            ("with a name that stays", vec![
+                ([raw::parse("s", "SELECT 7", &[]), raw::sync()].concat(), "1 ZI"),
+                ([raw::parse("s", bad, &[]), raw::sync()].concat(), "E:42501 ZI"),
+                (
+                    [raw::bind("", "s", &[], &[], &[]), raw::execute("", 0), raw::sync()].concat(),
+                    "2 D C ZI",
+                ),
+            ]),
+            ("a COPY", vec![
+                (raw::query("COPY secrets FROM STDIN"), "E:42501 ZI"),
+                (
+                    [raw::copy_data(b"1\tx\n"), raw::copy_done(), raw::query("SELECT 1")].concat(),
+                    "T D C ZI",
+                ),
+            ]),
+            ("a function", vec![
+                (raw::function_call(177, &[Some("1"), Some("2")]), "E:42501 ZI"),
+                (raw::query("BEGIN"), "C ZT"),
+                (raw::function_call(177, &[Some("1"), Some("2")]), "E:42501 ZE"),
+                (raw::function_call(177, &[Some("1"), Some("2")]), "E:25P02 ZE"),
+                (raw::query("ROLLBACK"), "C ZI"),
+            ]),
+        ] {
+            let mut agent = stand.agent();
+            for (bytes, want) in steps {
+                agent.send(&bytes);
+                let replies = agent.until_ready();
+                assert_eq!(shape(&replies), want, "{place}: {}", raw::show(&replies));
+                assert_kept(&stand.database, &replies, place);
+            }
+        }
+    }
 }

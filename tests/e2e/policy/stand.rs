@@ -1,9 +1,9 @@
 //! A database with something to hide, and a gateway whose policies say so.
 
-use e2e::{Database, Server};
+use e2e::{Database, ROLE_PASSWORD, Role, Server};
 
 use crate::raw::{self, Message, Raw};
-use crate::setup::{self, Gate, Plan};
+use crate::setup::{self, Gate, Plan, Target};
 
 /// What every test may rely on. `secrets` is what nobody may read.
 const SCHEMA: &str = "
@@ -64,6 +64,22 @@ impl Stand {
         database.login().psql(SCHEMA);
         let gate = Plan::gateway(&database).start();
         Stand { database, gate }
+    }
+
+    /// Clients log in at the database.
+    pub fn observing(server: &Server) -> (Stand, Target) {
+        let database = server.database();
+        database.login().psql(SCHEMA);
+        let who = format!("\"issuer:database:{}\"", database.name);
+        let policies = POLICIES.replace("agent-7", &who);
+        let gate = Plan::observe(&database).top(&format!("policies:{policies}")).start();
+        let target = Target {
+            address: gate.address(),
+            user: Role::Scram.name().to_owned(),
+            password: ROLE_PASSWORD.to_owned(),
+            database: database.name.clone(),
+        };
+        (Stand { database, gate }, target)
     }
 
     /// What was hidden is there again.

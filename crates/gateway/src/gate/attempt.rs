@@ -296,7 +296,8 @@ impl Gate {
                 let understood = self.understand(rules, parse.text, When::Prepared)?;
                 refusal = understood.refusal.clone();
                 let text = parse.text.into();
-                judged = Some(Judged { text, understood: RefCell::new(understood) });
+                let understood = RefCell::new(understood);
+                judged = Some(Judged { text, is_sql: false, understood });
             }
             Some(_) if refusal.is_none() => refusal = Some(Denied::Unreadable.into()),
             _ => {}
@@ -335,12 +336,16 @@ impl Gate {
         let mut refusal = self.refused_unseen(rules);
         let mut understood = None;
         let mut prepared = None;
+        let mut is_command = false;
         match rules {
             Some(rules) if refusal.is_none() => {
                 prepared = self.memory.certain_statement(bind.statement, self.series)?;
                 match command(prepared.as_deref()) {
                     // The server looks at it when it is executed.
-                    Some(command) => understood = Some(command),
+                    Some(command) => {
+                        is_command = true;
+                        understood = Some(command);
+                    }
                     None => {
                         match self.judged_statement(rules, prepared.as_deref(), bind.statement)? {
                             Ok(now) => understood = Some(now),
@@ -382,7 +387,7 @@ impl Gate {
         let mut splice = None;
         if let Some(understood) = understood {
             splice = understood.splice.clone();
-            if !understood.is_command() {
+            if !is_command {
                 // Planning runs code already.
                 self.sight.moved(understood.moves);
             }
@@ -446,14 +451,15 @@ impl Gate {
         let mut running = Running::new(id, 1);
         running.metered = self.metered(bound.as_deref());
         if let Some(understood) = understood {
-            let judged = bound
-                .as_ref()
-                .filter(|bound| !bound.is_cursor)
-                .and_then(|bound| bound.prepared.as_ref()?.judged.as_ref());
+            let judged = bound.as_ref().and_then(|bound| bound.prepared.as_ref()?.judged.as_ref());
+            let is_cursor = bound.as_ref().is_some_and(|bound| bound.is_cursor);
             running.splice = understood.splice.clone();
-            running.effects = judged.and_then(|judged| self.runs(&understood, &judged.text));
-            if judged.is_none() {
-                self.sight.moved(understood.moves);
+            match judged {
+                Some(judged) if !is_cursor && !judged.is_sql => {
+                    running.effects = self.runs(&understood, &judged.text);
+                }
+                // The text that made it has had its effect.
+                _ => self.sight.moved(understood.moves),
             }
         }
         Ok(Looked { entry: Entry::Running(running), instead: self.timed(frame), around: None })
@@ -639,8 +645,10 @@ impl Lone {
 
 /// A prepared statement that the server analyses when it is executed, not when it is bound.
 fn command(prepared: Option<&Prepared>) -> Option<Rc<Understood>> {
-    let understood = prepared?.judged.as_ref()?.understood.borrow().clone();
-    understood.is_command().then_some(understood)
+    let judged = prepared?.judged.as_ref()?;
+    let understood = judged.understood.borrow().clone();
+    // What SQL can prepare is a query or a write, and is analysed when it is bound.
+    (!judged.is_sql && understood.is_command()).then_some(understood)
 }
 
 fn keep(value: &Value<'_>) -> Kept {

@@ -32,6 +32,8 @@ pub(crate) struct Prepared {
 pub(super) struct Judged {
     /// As the client sent it.
     pub(super) text: Rc<[u8]>,
+    /// The text is a PREPARE, and what the name stands for is the statement in it.
+    pub(super) is_sql: bool,
     pub(super) understood: RefCell<Rc<Understood>>,
 }
 

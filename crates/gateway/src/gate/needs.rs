@@ -16,7 +16,7 @@ use super::sight::{Seeing, Wanted, Within};
 use crate::catalogs::{CatalogError, Decoder, Snapshot, Undecodable};
 use crate::gateway::Gateway;
 use crate::refusal::Refusal;
-use crate::settings::Connection;
+use crate::settings::{Connection, Login};
 
 /// The next message can't be looked at before this is met.
 #[derive(Debug)]
@@ -99,14 +99,18 @@ impl Gate {
         }
     }
 
-    /// The catalog may have been changed by this session, so it has to wait for its answers before
-    /// it can look.
-    pub(crate) fn catalog_has_moved(&self) -> bool {
-        self.sight.has_moved()
+    /// The session itself has to look, or may have changed what there is to see: what it has sent
+    /// has to be answered first.
+    pub(crate) fn catalog_waits_for_answers(&self) -> bool {
+        self.sight.has_moved() || !self.catalog_is_shared()
     }
 
     pub(crate) fn catalog_wanted(&self, ready: bool) -> Wanted {
-        self.sight.catalog_need(self.within(ready), self.age_max())
+        self.sight.catalog_need(self.within(ready), self.age_max(), self.catalog_is_shared())
+    }
+
+    fn catalog_is_shared(&self) -> bool {
+        matches!(self.connection.login, Login::Gateway { .. })
     }
 
     pub(crate) fn age_max(&self) -> Duration {

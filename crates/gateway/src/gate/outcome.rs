@@ -301,7 +301,7 @@ impl Gate {
             text: recorded,
             secrets,
             types: RefCell::default(),
-            judged: Some(Judged { text: text.into(), understood }),
+            judged: Some(Judged { text: text.into(), is_sql: true, understood }),
         })
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Sight {
 }
 
 struct Own {
+    /// Taken outside of any transaction, its sign tells every change from it.
+    within: Within,
     catalog: Arc<Catalog>,
     version: u64,
     sign: String,
@@ -123,7 +125,18 @@ impl Sight {
     }
 
     /// How the catalog has to be asked for.
-    pub(super) fn catalog_need(&self, within: Within, age_max: Duration) -> Wanted {
+    ///
+    /// `is_shared` says whether there is a snapshot for all sessions. Where clients bring the
+    /// database's own credential there is none, and each session reads for itself.
+    pub(super) fn catalog_need(
+        &self,
+        within: Within,
+        age_max: Duration,
+        is_shared: bool,
+    ) -> Wanted {
+        if !is_shared {
+            return Wanted::Own;
+        }
         match (self.catalog_moved || self.own.is_some(), within) {
             (false, _) => Wanted::Shared { max_age: age_max },
             (true, Within::Session) => Wanted::Shared { max_age: Duration::ZERO },
@@ -158,7 +171,9 @@ impl Sight {
     pub(super) fn sign_is(&mut self, sign: &str, within: Within, taken: Instant) -> bool {
         let is_known = match (&mut self.own, &self.shared) {
             // Within one transaction the sign does not tell two changes from one.
-            (Some(own), _) if own.sign == sign && !self.catalog_moved => {
+            (Some(own), _)
+                if own.sign == sign && (!self.catalog_moved || own.within == Within::Session) =>
+            {
                 own.taken = taken;
                 true
             }
@@ -186,7 +201,7 @@ impl Sight {
         /// Apart from the versions of shared snapshots.
         static VERSION: AtomicU64 = AtomicU64::new(1 << 63);
         let version = VERSION.fetch_add(1, Ordering::Relaxed);
-        self.own = Some(Own { catalog: Arc::new(catalog), version, sign, taken });
+        self.own = Some(Own { within, catalog: Arc::new(catalog), version, sign, taken });
         self.catalog_moved = false;
         self.catalog_within = within;
     }

@@ -59,7 +59,7 @@ impl Messages<'_> {
     ) -> Result<(), End> {
         let gate = &self.shared.gate;
         let mut ready = true;
-        if gate.borrow().catalog_has_moved() {
+        if gate.borrow().catalog_waits_for_answers() {
             match self.answers(client, server).await? {
                 Some(is_ready) => ready = is_ready,
                 None => return Ok(()),
