@@ -24,12 +24,14 @@ pub const RELAXED: &str = "gatepost relaxed";
 pub const STRICT: &str = "gatepost strict";
 /// Relaxed, and with policies: it has to understand every statement.
 pub const POLICY: &str = "gatepost policy";
+/// Strict, and with policies: what is proven to read overlaps with its record.
+pub const OVERLAP: &str = "gatepost policy strict";
 
 /// What the statements of the bench need, column by column where that is possible.
 const POLICIES: &str = "policies:
   - name: bench
     who: \"*\"
-    to: relaxed
+    to: \"*\"
     access: { window: 24h, approval: none }
     allow:
       - read: public.pgbench_accounts(aid, abalance), public.wide
@@ -145,6 +147,7 @@ impl Contenders {
             gate(RELAXED, "relaxed", &recorder, &token, &disk.0),
             gate(STRICT, "strict", &recorder, &token, &disk.0),
             gate(POLICY, "relaxed", &judge, &judge_token, &judging),
+            gate(OVERLAP, "strict", &judge, &judge_token, &judging),
         ];
         let versions = vec![
             first_line(Command::new(programs.postgresql.join("postgres")).arg("--version")),

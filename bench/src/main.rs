@@ -15,7 +15,7 @@ mod workload;
 
 use std::path::PathBuf;
 
-use contender::{Contenders, RELAXED, STRICT};
+use contender::{Contenders, OVERLAP, POLICY, RELAXED, STRICT};
 use journal::{Extent, Latency, Proof};
 use report::Report;
 use workload::{Plan, Workload};
@@ -70,8 +70,11 @@ fn run(programs: &contender::Programs, plan: &Plan, out: &std::path::Path) {
         report.discarded(workload, discarded);
     }
     rounds("latency, 1 client", plan, || {
-        let (relaxed, strict) = (contenders.named(RELAXED), contenders.named(STRICT));
-        report.waited(Latency::measure(relaxed, strict, contenders.disk())?);
+        let measure = |relaxed, strict| {
+            let (relaxed, strict) = (contenders.named(relaxed), contenders.named(strict));
+            Latency::measure(relaxed, strict, contenders.disk())
+        };
+        report.waited(measure(RELAXED, STRICT)?, measure(POLICY, OVERLAP)?);
         Ok(())
     });
     let journal = contenders.journal_directory();
