@@ -17,7 +17,7 @@ use sql::parse::Limits;
 use crate::database::{catalog, must, psql};
 use crate::random::Random;
 use crate::rules::{Grants, Rules};
-use crate::schema::{Schema, quoted};
+use crate::schema::{Call, Schema, quoted};
 use crate::statements::{Statement, statement};
 
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
@@ -32,6 +32,9 @@ enum Difference {
     /// Refused here alone: PostgreSQL asks for EXECUTE when a function is about to run, and its
     /// planner leaves out what no result needs. Of overloads that could be meant we ask for each.
     NotRun,
+    /// Refused here alone: nextval and currval take `use`. PostgreSQL is content with UPDATE for the
+    /// one and SELECT for the other.
+    SequenceUse,
     /// Refused there alone: locking rows is what a writer does, so `delete` is enough for it.
     /// PostgreSQL asks for UPDATE.
     RowLock,
@@ -187,7 +190,7 @@ fn one_schema(server: &Server, seed: u64, tally: &mut Tally) {
                 },
             };
             let case = Case { statement, facts: facts.as_ref(), refused, state, message };
-            tally.case(&case, usual, &catalog, || {
+            tally.case(&case, usual, &schema, &catalog, || {
                 format!("seed {seed}, policy {at}:\n{}\n{}", schema.ddl, rules.spelled())
             });
         }
@@ -195,7 +198,14 @@ fn one_schema(server: &Server, seed: u64, tally: &mut Tally) {
 }
 
 impl Tally {
-    fn case(&mut self, case: &Case<'_>, usual: &str, catalog: &Catalog, of: impl Fn() -> String) {
+    fn case(
+        &mut self,
+        case: &Case<'_>,
+        usual: &str,
+        schema: &Schema,
+        catalog: &Catalog,
+        of: impl Fn() -> String,
+    ) {
         let by_server = case.state == INSUFFICIENT_PRIVILEGE;
         if !by_server && usual != SUCCESS && case.refused.is_some() {
             self.unable += 1;
@@ -204,7 +214,7 @@ impl Tally {
         match (&case.refused, by_server) {
             (Some(_), true) => self.refused += 1,
             (None, false) if case.state == usual => self.allowed += 1,
-            _ => match case.known(catalog) {
+            _ => match case.known(schema, catalog) {
                 Some(difference) => *self.known.entry(difference).or_default() += 1,
                 None => {
                     let here = match &case.refused {
@@ -225,12 +235,15 @@ impl Tally {
 }
 
 impl Case<'_> {
-    fn known(&self, catalog: &Catalog) -> Option<Difference> {
+    fn known(&self, schema: &Schema, catalog: &Catalog) -> Option<Difference> {
         let text = &self.statement.text;
         match &self.refused {
             Some(_) if text.ends_with("WITH NO DATA") => Some(Difference::NotRun),
             Some(_) if text.starts_with("LOCK ") => Some(Difference::ShareLock),
             Some(refused) => {
+                if text.starts_with("SELECT nextval(") || text.starts_with("SELECT currval(") {
+                    return Some(Difference::SequenceUse);
+                }
                 let functions = |verb: &str| matches!(verb, "use" | "call");
                 if refused.missing.iter().all(|missing| functions(&missing.verb)) {
                     return Some(Difference::NotRun);
@@ -250,7 +263,14 @@ impl Case<'_> {
             None => {
                 let code = ["permission denied for function ", "permission denied for sequence "];
                 if let Some(name) = code.iter().find_map(|it| self.message.strip_prefix(it)) {
-                    return (!text.contains(&quoted(name))).then_some(Difference::CarriedCode);
+                    // An operator calls a function without its name.
+                    let operator = text.contains("<+>")
+                        && schema
+                            .functions
+                            .iter()
+                            .any(|it| it.call == Call::Operator && it.name == name);
+                    let called = operator || text.contains(&quoted(name));
+                    return (!called).then_some(Difference::CarriedCode);
                 }
                 if self.writes_as_invoker(catalog) {
                     return Some(Difference::InvokerWrite);
@@ -301,7 +321,7 @@ fn spelled(name: &str) -> String {
 }
 
 fn scope(rules: &Rules, catalog: &Arc<Catalog>) -> Scope {
-    let policies = Policies::new(vec![rules.written()])
+    let policies = Policies::new(rules.written())
         .unwrap_or_else(|problems| panic!("{problems:?}\n{}", rules.spelled()));
     let who = Subject {
         name: None,

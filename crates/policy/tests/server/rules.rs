@@ -91,7 +91,8 @@ pub(crate) struct Given {
 pub(crate) struct Grants {
     pub(crate) relations: BTreeMap<(usize, Verb), Given>,
     functions: BTreeSet<usize>,
-    sequences: BTreeSet<usize>,
+    /// With the privilege.
+    sequences: BTreeSet<(usize, &'static str)>,
     schemas: BTreeSet<&'static str>,
 }
 
@@ -124,23 +125,26 @@ impl Rules {
         Self { rules }
     }
 
-    pub(crate) fn written(&self) -> written::Policy {
-        let rules = |effect| {
-            let own = self.rules.iter().filter(|rule| rule.effect == effect);
-            own.map(Rule::written).collect()
+    /// As two policies, of which one binds everyone: it makes no difference.
+    pub(crate) fn written(&self) -> Vec<written::Policy> {
+        let rules = |effect, part| {
+            let own = self.rules.iter().enumerate().filter(move |(at, _)| at % 2 == part);
+            own.filter(|(_, rule)| rule.effect == effect).map(|(_, rule)| rule.written()).collect()
         };
-        written::Policy {
-            name: text("random".to_owned()),
+        let policy = |name: &str, part, access| written::Policy {
+            name: text(name.to_owned()),
             who: vec![written::Who::One(text("*".to_owned()))],
             to: vec![text("*".to_owned())],
-            access: Some(written::Access {
-                approval: Some(written::Approval::Word(text("none".to_owned()))),
-                ..written::Access::default()
-            }),
-            allow: rules(Effect::Allow),
-            refuse: rules(Effect::Refuse),
+            access,
+            allow: rules(Effect::Allow, part),
+            refuse: rules(Effect::Refuse, part),
             ..written::Policy::default()
-        }
+        };
+        let access = written::Access {
+            approval: Some(written::Approval::Word(text("none".to_owned()))),
+            ..written::Access::default()
+        };
+        vec![policy("opens", 0, Some(access)), policy("binds", 1, None)]
     }
 
     /// As a file would say it.
@@ -182,7 +186,12 @@ impl Rules {
                 given.is_some_and(|given| given.columns.contains("id"))
             });
             if by_column || self.may_use(sequence.schema, &sequence.name) {
-                grants.sequences.insert(number);
+                grants.sequences.insert((number, "USAGE"));
+            }
+            for verb in [Verb::Read, Verb::Update] {
+                if self.may_as_relation(verb, sequence.schema, &sequence.name) {
+                    grants.sequences.insert((number, verb.privilege()));
+                }
             }
         }
         grants
@@ -244,6 +253,18 @@ impl Rules {
                 rule.effect == Effect::Refuse || of.name.is_some() || !function.definer
             });
             rule.other == Some(verb) && of.count() > 0 && !rule.except.iter().any(covers)
+        };
+        let any = |effect| self.rules.iter().any(|rule| rule.effect == effect && means(rule));
+        any(Effect::Allow) && !any(Effect::Refuse)
+    }
+
+    /// A sequence is read and set as a table is.
+    fn may_as_relation(&self, verb: Verb, schema: &str, name: &str) -> bool {
+        let covers = |of: &Object| of.columns.is_none() && of.covers(schema, name);
+        let means = |rule: &Rule| {
+            rule.verbs.contains(&verb)
+                && rule.of.iter().any(covers)
+                && !rule.except.iter().any(covers)
         };
         let any = |effect| self.rules.iter().any(|rule| rule.effect == effect && means(rule));
         any(Effect::Allow) && !any(Effect::Refuse)
@@ -481,10 +502,10 @@ impl Grants {
             let (on, types) = (schema.function_on(*function), schema.types(*function));
             writeln!(sql, "GRANT EXECUTE ON ROUTINE {on}({types}) TO {role};").unwrap();
         }
-        for sequence in &self.sequences {
+        for (sequence, privilege) in &self.sequences {
             let sequence = &schema.sequences[*sequence];
             let on = format!("{}.{}", quoted(sequence.schema), quoted(&sequence.name));
-            writeln!(sql, "GRANT USAGE ON SEQUENCE {on} TO {role};").unwrap();
+            writeln!(sql, "GRANT {privilege} ON SEQUENCE {on} TO {role};").unwrap();
         }
         sql
     }

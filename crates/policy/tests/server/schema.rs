@@ -91,8 +91,11 @@ pub(crate) struct Schema {
 }
 
 const SCHEMAS: [&str; 4] = ["app", "Billing", "größe", "s 2"];
-const RELATIONS: [&str; 8] =
-    ["orders", "Items", "notes", "select", "a\"b", "überall", "t.u", "orders_2"];
+/// More than a single schema can get, so that a free one is found.
+const RELATIONS: [&str; 12] = [
+    "orders", "Items", "notes", "select", "a\"b", "überall", "t.u", "orders_2", "Table", "_", "x",
+    "items",
+];
 const COLUMNS: [&str; 8] = ["a", "B", "secret", "user", "é", "x y", "b", "amount"];
 const FUNCTIONS: [&str; 5] = ["f", "G", "calc", "upper", "run it"];
 

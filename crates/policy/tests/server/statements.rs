@@ -372,7 +372,8 @@ impl Writer<'_> {
         let mut value = |of| self.value(of, visible, depth);
         match of {
             Type::Int => match value(Type::Bool) {
-                condition if condition.len() % 3 == 0 => {
+                // One that is always true would leave the other branch out.
+                condition if condition.contains('"') && !condition.contains(" IS NOT NULL") => {
                     let (a, b) = (value(Type::Int), value(Type::Int));
                     format!("(CASE WHEN {condition} THEN {a} ELSE {b} END)")
                 }
@@ -640,7 +641,11 @@ impl Writer<'_> {
         }
         let sequence = self.random.pick(&self.schema.sequences);
         let on = format!("{}.{}", quoted(sequence.schema), quoted(&sequence.name));
-        let on = on.replace('\'', "''");
-        format!("SELECT nextval('{on}')")
+        match self.random.below(5) {
+            0 => format!("SELECT last_value, is_called FROM {on}"),
+            1 => format!("SELECT setval('{on}', 5)"),
+            2 => format!("SELECT currval('{on}')"),
+            _ => format!("SELECT nextval('{on}')"),
+        }
     }
 }
