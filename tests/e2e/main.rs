@@ -6,6 +6,7 @@ mod raw;
 mod setup;
 
 mod check;
+mod conditions;
 mod drivers;
 mod hostile;
 mod journal;

@@ -443,4 +443,4 @@ impl CatalogMetrics {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

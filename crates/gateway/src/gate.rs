@@ -7,6 +7,7 @@
 //! they should; the error that comes back is replaced by ours.
 
 mod attempt;
+mod guarded;
 mod judging;
 mod limited;
 mod memory;
@@ -41,9 +42,11 @@ use wire::frame::Frame;
 
 use self::attempt::Lone;
 pub(crate) use self::attempt::wanted_of_messages;
+use self::guarded::Guarding;
+pub(crate) use self::guarded::Guards;
 use self::limited::Limited;
 use self::memory::{Memory, Prepared};
-pub(crate) use self::needs::{CatalogReading, Need, Unmet};
+pub(crate) use self::needs::{CatalogReading, Expecting, Need, Unmet};
 use self::ours::Asked;
 pub(crate) use self::ours::{Failure, Rows, flush};
 use self::outcome::Running;
@@ -51,9 +54,10 @@ pub(crate) use self::outcome::wanted_of_replies_alone;
 use self::reading::Reading;
 pub(crate) use self::rules::Rules;
 use self::sight::Sight;
-pub(crate) use self::sight::Wanted;
+pub(crate) use self::sight::{Wanted, Within};
 use self::splice::Splice;
 pub(crate) use self::substitute::tag_sent;
+use crate::conditions::Estimate;
 use crate::door;
 use crate::gateway::{Gateway, Installed};
 use crate::limits::Meter;
@@ -164,6 +168,11 @@ pub(crate) struct Gate {
     /// A question of the gate's own is on its way.
     asked: Option<Asked>,
     limited: Limited,
+    guarding: Guarding,
+    /// What the planner expects of the present message, if it was asked; `None` inside: it can't say.
+    estimate: Option<Option<Estimate>>,
+    /// Everything that was sent before the present message is known to be answered.
+    is_answered: bool,
     /// When the last outcome was told: what runs now has not run for longer.
     last_told: Instant,
     /// In the name of a column that does not exist; tells our own failures from the client's.
@@ -228,6 +237,10 @@ pub(crate) enum Entry {
     },
     /// It makes a transaction fail, and nobody else hears of it.
     Spoiling,
+    /// Of ours, around a statement: nobody else hears of it unless it fails.
+    Quiet,
+    /// It counts what the statement before it has changed.
+    Guarding(Box<Guards>),
 }
 
 /// A message that was turned away.
@@ -278,6 +291,8 @@ impl Gate {
     ) -> Result<Gate, aws_lc_rs::error::Unspecified> {
         let mut random = [0; 16];
         aws_lc_rs::rand::fill(&mut random)?;
+        let setting = u128::from_be_bytes(random);
+        aws_lc_rs::rand::fill(&mut random)?;
         let nonce = format!("gatepost-refused-{:032x}", u128::from_be_bytes(random));
         let mut gate = Gate {
             journal: gateway.journal.clone(),
@@ -309,6 +324,9 @@ impl Gate {
             status: b'I',
             asked: None,
             limited: Limited::new(meter),
+            guarding: Guarding::new(setting),
+            is_answered: false,
+            estimate: None,
             last_told: Instant::now(),
             nonce,
         };

@@ -12,6 +12,7 @@ pub mod tls;
 
 mod admission;
 mod arrival;
+mod conditions;
 mod dial;
 mod door;
 mod gate;

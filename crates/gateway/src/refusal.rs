@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use identity::scram::ScramError;
-use policy::{Limit, Refused, RuleRef};
+use policy::{Check, Limit, Refused, RuleRef, Then};
 use wire::backend::Report;
 use wire::startup::{StartupError, Version};
 
@@ -99,6 +99,13 @@ pub(crate) enum Denied {
     Held(RuleRef),
     /// The rule has a condition that is not built yet.
     NotBuilt(RuleRef),
+    /// The rule's condition holds, or nobody can say that it doesn't.
+    Condition {
+        rule: RuleRef,
+        sentence: String,
+    },
+    /// A statement under such a condition stands with others in one string.
+    AloneUnderCondition(RuleRef),
     /// What the grammar says.
     Syntax(String),
     NoSuchRelation(String),
@@ -125,6 +132,22 @@ pub(crate) enum Denied {
     /// A start-up packet's `options` that are more than settings.
     Options,
     Unmet(Unmet),
+}
+
+impl Denied {
+    /// A condition of this rule's that nobody can answer.
+    pub(crate) fn uncountable(check: &Check) -> Denied {
+        let sentence = "What this statement changes can't be counted, or it empties a table.";
+        Denied::condition(check, sentence.to_owned())
+    }
+
+    /// All conditions of the rule hold.
+    pub(crate) fn condition(check: &Check, sentence: String) -> Denied {
+        match check.then {
+            Then::Hold => Denied::Held(check.rule.clone()),
+            Then::Refuse => Denied::Condition { rule: check.rule.clone(), sentence },
+        }
+    }
 }
 
 impl From<Denied> for Refusal {
@@ -437,7 +460,10 @@ impl Denied {
     fn rule(&self) -> Option<&RuleRef> {
         match self {
             Denied::ByPolicy(refused) => refused.rule.as_ref(),
-            Denied::Held(rule) | Denied::NotBuilt(rule) => Some(rule),
+            Denied::Held(rule)
+            | Denied::NotBuilt(rule)
+            | Denied::AloneUnderCondition(rule)
+            | Denied::Condition { rule, .. } => Some(rule),
             _ => None,
         }
     }
@@ -448,6 +474,8 @@ impl Denied {
             Denied::ByPolicy(refused) => refused.code.as_str(),
             Denied::Held(_) => "held",
             Denied::NotBuilt(_) => "not_built",
+            Denied::Condition { .. } => "condition",
+            Denied::AloneUnderCondition(_) => "send_it_alone",
             Denied::Syntax(_)
             | Denied::NoSuchRelation(_)
             | Denied::NoSuchColumn(_)
@@ -563,6 +591,18 @@ impl Denied {
                 "42501",
                 "The policies have changed since this portal was opened.",
                 "Open it again.",
+            ),
+            Denied::Condition { rule, sentence } => (
+                "42501",
+                format!("{sentence} Refused by {rule}."),
+                Some("Whatever it had changed is undone. Ask for less at once.".into()),
+            ),
+            Denied::AloneUnderCondition(rule) => (
+                "0A000",
+                format!(
+                    "This statement stands under a condition of {rule}, and not alone in its string."
+                ),
+                Some("Send it by itself.".into()),
             ),
             Denied::Alone => plain(
                 "0A000",
@@ -726,6 +766,11 @@ pub(crate) fn write_window_notice(seconds: u64, out: &mut Vec<u8>) {
 /// `30 s`, `1.5 s`.
 fn seconds(time: Duration) -> String {
     format!("{} s", time.as_secs_f64())
+}
+
+/// A command that needs a transaction block stands in none.
+pub(crate) fn is_no_transaction(sqlstate: &[u8]) -> bool {
+    sqlstate == b"25P01"
 }
 
 /// A statement that somebody has cancelled, or a timeout of the client's.

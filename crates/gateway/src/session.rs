@@ -512,7 +512,7 @@ impl Replies<'_> {
                 Ok(Reply::Aside) => {
                     is_aside = true;
                     gate.aside(&frame);
-                    None
+                    exchange.head().and_then(|entry| gate.about_ours(entry, &frame))
                 }
                 Err(unexpected) => {
                     // It is held back whole, so what we say takes its place in the stream.

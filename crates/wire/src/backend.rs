@@ -168,6 +168,11 @@ impl<'a> ErrorFields<'a> {
     }
 }
 
+/// A message as it came, of which all is here.
+pub fn write_as_it_came(out: &mut Vec<u8>, frame: &frame::Frame<'_>) {
+    frame::write(out, frame.tag, |out| out.extend_from_slice(frame.body));
+}
+
 /// A setting that a server reports: its name and value.
 pub fn parameter_status(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut body = Body(body);

@@ -201,15 +201,36 @@ pub fn write_parse_of(out: &mut Vec<u8>, name: &[u8], text: &str, types: &[u32])
     });
 }
 
+/// Values as they came, for results in text.
+pub fn write_bind(out: &mut Vec<u8>, portal: &[u8], statement: &[u8], values: &[Value<'_>]) {
+    let count = u16::try_from(values.len()).unwrap_or(0).to_be_bytes();
+    frame::write(out, BIND, |out| {
+        frame::write_cstr(out, portal);
+        frame::write_cstr(out, statement);
+        out.extend_from_slice(&count);
+        for value in values {
+            out.extend_from_slice(&u16::from(value.is_binary).to_be_bytes());
+        }
+        out.extend_from_slice(&count);
+        for value in values {
+            let length = value.bytes.map_or(-1, |bytes| i32::try_from(bytes.len()).unwrap_or(-1));
+            out.extend_from_slice(&length.to_be_bytes());
+            out.extend_from_slice(value.bytes.unwrap_or_default());
+        }
+        out.extend_from_slice(&[0; 2]);
+    });
+}
+
 /// Asks a statement without parameters, from Parse to Close, under a `name` of its own for statement
 /// and portal. It leaves nothing behind; what makes the answers come is the caller's to send.
 pub fn write_question(out: &mut Vec<u8>, name: &[u8], text: &str) {
     write_parse(out, name, text);
-    frame::write(out, BIND, |out| {
-        frame::write_cstr(out, name);
-        frame::write_cstr(out, name);
-        out.extend_from_slice(&[0; 6]);
-    });
+    write_bind(out, name, name, &[]);
+    write_asked(out, name);
+}
+
+/// The end of a question whose Parse and Bind are written, under one `name`.
+pub fn write_asked(out: &mut Vec<u8>, name: &[u8]) {
     frame::write(out, EXECUTE, |out| {
         frame::write_cstr(out, name);
         out.extend_from_slice(&0i32.to_be_bytes());
@@ -220,6 +241,18 @@ pub fn write_question(out: &mut Vec<u8>, name: &[u8], text: &str) {
             frame::write_cstr(out, name);
         });
     }
+}
+
+/// `what` is `S` for a statement, `P` for a portal.
+pub fn write_close(out: &mut Vec<u8>, what: u8, name: &[u8]) {
+    frame::write(out, CLOSE, |out| {
+        out.push(what);
+        frame::write_cstr(out, name);
+    });
+}
+
+pub fn write_copy_done(out: &mut Vec<u8>) {
+    frame::write(out, COPY_DONE, |_| {});
 }
 
 /// An Execute whose body is here.

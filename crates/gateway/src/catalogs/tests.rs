@@ -56,7 +56,7 @@ impl Stand {
     }
 }
 
-fn connection(cluster: &Cluster, password: &str) -> Arc<Connection> {
+pub(crate) fn connection(cluster: &Cluster, password: &str) -> Arc<Connection> {
     let argv = vec!["echo".to_owned(), password.to_owned()];
     with_login(
         cluster,

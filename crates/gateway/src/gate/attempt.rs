@@ -11,14 +11,16 @@ use policy::RuleRef;
 use wire::frame::Frame;
 use wire::frontend::{self, Bind, FunctionCall, Parse, Value};
 
+use super::guarded::Script;
 use super::judging::{self, When};
 use super::memory::{Bound, Judged, Kept, Prepared};
 use super::needs::Need;
 use super::outcome::{Effects, Running};
 use super::reading::{Recorded, recorded, withheld};
 use super::rules::Rules;
+use super::splice::Splice;
 use super::understanding::Understood;
-use super::{Entry, Gate, Looked};
+use super::{Around, Entry, Gate, Looked};
 use crate::refusal::{Denied, Refusal};
 
 /// A statement's text is looked at up to here. What is longer passes where nothing is judged, and is
@@ -52,6 +54,9 @@ pub(super) enum Lone {
     Parse { id: u64, name: Box<[u8]>, prepared: Rc<Prepared>, refusal: Option<Refusal> },
     Bind { id: u64, portal: Box<[u8]>, bound: Rc<Bound>, refusal: Option<Refusal> },
 }
+
+/// What is sent of a statement whose effects are counted, if they are; or why it may not run.
+type Guarded<T> = Result<Result<Option<T>, Refusal>, Need>;
 
 /// What a record says of the verdict.
 struct Ruling<'r> {
@@ -138,15 +143,16 @@ impl Gate {
                 self.series_ends();
                 failing.unwrap_or_else(|| Entry::Plain.into())
             }
-            frontend::FLUSH | frontend::COPY_DONE | frontend::COPY_FAIL | frontend::TERMINATE => {
-                Entry::Plain.into()
-            }
+            frontend::COPY_DONE => self.guarded_copy_done().unwrap_or_else(|| Entry::Plain.into()),
+            frontend::FLUSH | frontend::COPY_FAIL | frontend::TERMINATE => Entry::Plain.into(),
             // Servers end the session over it. That it was tried is noted.
             _ => self.unreadable("unknown", frame, None),
         };
         // What was asked for this message is not for the next.
         self.unmet = None;
         self.looked_since = None;
+        self.is_answered = false;
+        self.estimate = None;
         Ok(looked)
     }
 
@@ -178,6 +184,7 @@ impl Gate {
         is_whole: bool,
         rules: Option<&Rules>,
     ) -> Result<Looked, Need> {
+        self.nothing_is_due();
         let body = frame.body;
         let text = match body.split_last() {
             Some((0, text)) if is_whole => text,
@@ -193,6 +200,13 @@ impl Gate {
             }
             Some(_) if refusal.is_none() => refusal = Some(Denied::Unreadable.into()),
             _ => {}
+        }
+        let mut guarded = None;
+        if let Some(judged) = understood.as_deref().filter(|_| refusal.is_none()) {
+            match self.guard_query(judged, text)? {
+                Ok(found) => guarded = found,
+                Err(denied) => refusal = Some(denied),
+            }
         }
         self.record_lone(u64::MAX);
         let read = if is_whole { self.reading.text(text) } else { None };
@@ -224,7 +238,7 @@ impl Gate {
         }
         let first = self.next_id;
         let everything = self.everything.as_ref();
-        let splice = understood.as_ref().and_then(|understood| understood.splice.clone());
+        let mut splice = understood.as_ref().and_then(|understood| understood.splice.clone());
         let forwarded = splice
             .as_ref()
             .map(|splice| recorded(Some(splice.text()), &[], splice.text().len(), patterns).0);
@@ -258,6 +272,11 @@ impl Gate {
         let mut running = Running::new(first, count);
         running.effects = understood.and_then(|understood| self.runs(&understood, text));
         self.series_ends();
+        if let Some((around, script)) = guarded {
+            splice = Some(Rc::new(around));
+            running.script = Some(script);
+            self.script_is_sent();
+        }
         let instead = splice.as_ref().map(|splice| {
             let mut instead = Vec::new();
             frontend::write_query(&mut instead, splice.text());
@@ -265,6 +284,45 @@ impl Gate {
         });
         running.splice = splice;
         Ok(Looked { entry: Entry::Running(running), instead, around: None })
+    }
+
+    /// A simple query whose effects are counted, as it is sent. A need is nothing done.
+    fn guard_query(
+        &mut self,
+        understood: &Understood,
+        text: &[u8],
+    ) -> Guarded<(Splice, Box<Script>)> {
+        let commits = understood.commits() && self.may_have_deferred();
+        let conditions = understood.conditions().filter(|_| !understood.only_prepares()).cloned();
+        if self.is_aborted() || !commits && conditions.is_none() {
+            return Ok(Ok(None));
+        }
+        if !self.is_answered {
+            return Err(Need::Answers);
+        }
+        let Ok(read) = std::str::from_utf8(text) else {
+            return Ok(Err(Denied::Unreadable.into()));
+        };
+        if let Some(conditions) = conditions {
+            if let Err(refusal) = self.can_guard(&conditions) {
+                return Ok(Err(refusal));
+            }
+            let forwarded = understood.splice.as_deref().map_or(read, Splice::text);
+            if let Some(refusal) = self.expected(&conditions, Some(forwarded), &[], Some(&[]))? {
+                return Ok(Err(refusal));
+            }
+            let guard = conditions.guard.as_ref();
+            return Ok(Ok(guard.map(|guard| {
+                self.guarded_query(&conditions, guard, read, understood.splice.as_deref())
+            })));
+        }
+        if !self.has_deferred() {
+            return Ok(Ok(None));
+        }
+        if understood.statements.len() > 1 {
+            return Ok(Err(Denied::Alone.into()));
+        }
+        Ok(Ok(Some(self.guarded_commit(read))))
     }
 
     /// A judged text is about to run. `Some` is what it will do to names.
@@ -348,7 +406,11 @@ impl Gate {
                     }
                     None => {
                         match self.judged_statement(rules, prepared.as_deref(), bind.statement)? {
-                            Ok(now) => understood = Some(now),
+                            Ok(now) => {
+                                let prepared = prepared.as_deref();
+                                refusal = self.expected_of_bind(&now, prepared, &bind, frame)?;
+                                understood = Some(now);
+                            }
                             Err(denied) => refusal = Some(denied),
                         }
                     }
@@ -395,6 +457,27 @@ impl Gate {
         Ok(Entry::Binding { id, splice }.into())
     }
 
+    /// Why the planner's word refuses what is to be bound, if it does.
+    fn expected_of_bind(
+        &mut self,
+        understood: &Understood,
+        prepared: Option<&Prepared>,
+        bind: &Bind<'_>,
+        frame: &Frame<'_>,
+    ) -> Result<Option<Refusal>, Need> {
+        let Some(conditions) = understood.conditions().cloned() else { return Ok(None) };
+        if conditions.before.is_empty() || self.is_aborted() {
+            return Ok(None);
+        }
+        let text = prepared.and_then(|prepared| prepared.judged.as_ref());
+        let text = text.and_then(|judged| std::str::from_utf8(&judged.text).ok());
+        let forwarded = understood.splice.as_deref().map(Splice::text).or(text);
+        let types = prepared.map_or_else(Vec::new, |prepared| prepared.types.borrow().clone());
+        let is_whole = !bind.is_cut && frame.body.len() == frame.body_bytes;
+        let values = Some(bind.parameters.as_slice()).filter(|_| is_whole);
+        self.expected(&conditions, forwarded, &types, values)
+    }
+
     /// What a prepared statement does now, or why it may not.
     fn judged_statement(
         &mut self,
@@ -431,6 +514,15 @@ impl Gate {
                 Err(denied) => refusal = Some(denied),
             }
         }
+        self.nothing_is_due();
+        let mut guarded = None;
+        if let Some(understood) = understood.as_deref().filter(|_| refusal.is_none()) {
+            let bound = self.memory.certain_portal(portal, self.series)?;
+            match self.guard_execute(understood, bound.as_deref(), frame)? {
+                Ok(found) => guarded = found,
+                Err(denied) => refusal = Some(denied),
+            }
+        }
         let lone = self.lone.iter().rposition(
             |lone| matches!(lone, Lone::Bind { portal: other, .. } if **other == *portal),
         );
@@ -462,7 +554,57 @@ impl Gate {
                 _ => self.sight.moved(understood.moves),
             }
         }
+        if let Some((instead, around)) = guarded {
+            running.is_guarded = !around.after.is_empty() || self.is_due();
+            self.guards_are_sent(&around);
+            let (instead, around) = (Some(instead), Some(Box::new(around)));
+            return Ok(Looked { entry: Entry::Running(running), instead, around });
+        }
         Ok(Looked { entry: Entry::Running(running), instead: self.timed(frame), around: None })
+    }
+
+    /// An Execute whose effects are counted, with what is sent around it. A need is nothing done.
+    fn guard_execute(
+        &mut self,
+        understood: &Understood,
+        bound: Option<&Bound>,
+        frame: &Frame<'_>,
+    ) -> Guarded<(Vec<u8>, Around)> {
+        let commits = understood.commits() && self.may_have_deferred();
+        let conditions = understood.conditions().cloned();
+        if self.is_aborted() || !commits && conditions.is_none() {
+            return Ok(Ok(None));
+        }
+        if !self.is_answered {
+            return Err(Need::Answers);
+        }
+        if frame.body.len() < frame.body_bytes {
+            return Ok(Err(Denied::Unreadable.into()));
+        }
+        if let Some(conditions) = conditions {
+            if let Err(refusal) = self.can_guard(&conditions) {
+                return Ok(Err(refusal));
+            }
+            if understood.is_command() {
+                // It was not judged when it was bound. What values it has is not known any more.
+                let prepared = bound.and_then(|bound| bound.prepared.as_ref());
+                let text = prepared.and_then(|prepared| prepared.judged.as_ref());
+                let text = text.and_then(|judged| std::str::from_utf8(&judged.text).ok());
+                let forwarded = understood.splice.as_deref().map(Splice::text).or(text);
+                let values = bound.filter(|bound| bound.values.is_empty()).map(|_| &[][..]);
+                if let Some(refusal) = self.expected(&conditions, forwarded, &[], values)? {
+                    return Ok(Err(refusal));
+                }
+            }
+            let Some(guard) = &conditions.guard else { return Ok(Ok(None)) };
+            let copies_in = understood.copies_in();
+            let sent = self.guarded_execute(&conditions, guard, frame.body, copies_in);
+            return Ok(Ok(Some(sent)));
+        }
+        if !self.has_deferred() {
+            return Ok(Ok(None));
+        }
+        Ok(Ok(Some(self.guarded_commit_execute(frame.body))))
     }
 
     /// What an Execute runs: a command is understood by the server now, anything else as it was

@@ -22,6 +22,7 @@ use super::rules::Rules;
 use super::sight::Seeing;
 use super::splice::Splice;
 use super::understanding::{self, Effect, StandsOn, Told, Understood};
+use crate::conditions::Conditions;
 use crate::refusal::{Denied, Refusal};
 
 /// What a record says that a statement touches, and no more.
@@ -279,7 +280,7 @@ impl Gate {
         let Statement { place, facts, catalog } = statement;
         let mut touches = touches(facts, catalog);
         let mut moves = Moves::of(facts, catalog);
-        let mut by = allowed(scope.decide(facts, context))?;
+        let (mut by, mut conditions) = conditional(scope.decide(facts, context), facts, catalog)?;
         let handle = facts.handle.as_deref();
         let effect = match (facts.kind, handle) {
             (Kind::Prepare, Some(name)) => Some(Effect::Prepares(name.into())),
@@ -306,6 +307,12 @@ impl Gate {
                         (by, touches) = (run.by, run.touches);
                     }
                     moves = moves.or(run.moves);
+                    let of_run =
+                        run.conditions.filter(|_| facts.kind != (Kind::Explain { analyze: false }));
+                    conditions = match (conditions, of_run) {
+                        (Some(own), Some(_)) => return Err(own.unanswered().into()),
+                        (own, of_run) => of_run.or(own),
+                    };
                 }
                 None
             }
@@ -322,7 +329,13 @@ impl Gate {
         }
         whole.note(&effect);
         let kind = facts.kind;
-        whole.understood.statements.push(Told { place, kind, by, touches, effect });
+        if let Some(conditions) = &conditions
+            && context.several_statements
+        {
+            // What it changes could not be told from what the others do.
+            return Err(Denied::AloneUnderCondition(conditions.rule.clone()).into());
+        }
+        whole.understood.statements.push(Told { place, kind, by, touches, effect, conditions });
         Ok(())
     }
 
@@ -413,6 +426,7 @@ struct Run {
     by: Option<RuleRef>,
     touches: Rc<[Box<str>]>,
     moves: Moves,
+    conditions: Option<Rc<Conditions>>,
 }
 
 impl Run {
@@ -422,6 +436,7 @@ impl Run {
             by: told.and_then(|told| told.by.clone()),
             touches: told.map_or_else(|| Rc::from([]), |told| told.touches.clone()),
             moves: understood.moves,
+            conditions: told.and_then(|told| told.conditions.clone()),
         }
     }
 }
@@ -521,7 +536,8 @@ impl Whole {
     fn run(&self, at: usize) -> Option<Run> {
         let told = self.understood.statements.get(at)?;
         let (by, touches) = (told.by.clone(), told.touches.clone());
-        Some(Run { by, touches, moves: self.understood.moves })
+        let conditions = told.conditions.clone();
+        Some(Run { by, touches, moves: self.understood.moves, conditions })
     }
 
     /// Notes the schemas of names that another schema of the path has, too.
@@ -586,6 +602,37 @@ fn allowed(verdict: Verdict) -> Result<Option<RuleRef>, Denied> {
         },
         Verdict::Hold { by, .. } => Err(Denied::Held(by)),
         Verdict::Refuse(refused) => Err(Denied::ByPolicy(refused)),
+    }
+}
+
+/// The verdict on a statement whose conditions can be asked.
+fn conditional(
+    verdict: Verdict,
+    facts: &Facts,
+    catalog: &Catalog,
+) -> Result<(Option<RuleRef>, Option<Rc<Conditions>>), Denied> {
+    let Verdict::Allow { by, before, after } = verdict else {
+        return Ok((allowed(verdict)?, None));
+    };
+    let runs = facts.kind != (Kind::Explain { analyze: false });
+    let (before, after) = if runs { (before, after) } else { (Vec::new(), Vec::new()) };
+    let Some(rule) = before.iter().chain(&after).next().map(|check| check.rule.clone()) else {
+        return Ok((Some(by), None));
+    };
+    if let Some(check) = after.first() {
+        let empties = facts.relations.iter().any(|used| used.truncate);
+        if empties || facts.outside_transaction {
+            return Err(Denied::uncountable(check));
+        }
+    }
+    match Conditions::new(rule.clone(), before, after, catalog) {
+        Ok(conditions) => Ok((Some(by), Some(Rc::new(conditions)))),
+        Err(_) => Err(Denied::Condition {
+            rule,
+            sentence: "What this statement changes can't be counted: it is in a table of another \
+                       server."
+                .to_owned(),
+        }),
     }
 }
 

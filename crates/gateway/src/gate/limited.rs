@@ -79,6 +79,12 @@ pub(super) struct Metered {
     is_uncertain: bool,
 }
 
+impl Metered {
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.as_ref().is_some_and(|cut| !cut.is_race)
+    }
+}
+
 impl Gate {
     /// The policies are others now.
     pub(super) fn renew_limits(&mut self, rules: Option<&Rules>) -> Result<(), Refusal> {
@@ -190,6 +196,7 @@ impl Gate {
         let Some(cut) = running.metered.cut.as_mut().filter(|cut| !cut.is_told) else {
             // Of a string: what ran behind it is recorded all the same.
             match frame.tag {
+                _ if running.script.is_some() => {}
                 backend::COMMAND_COMPLETE => self.completed(running, frame.body),
                 backend::ERROR => self.failed_at(running, frame.body),
                 _ => {}

@@ -14,6 +14,7 @@ use super::names::{NAMES_SQL, Names};
 use super::ours::Rows;
 use super::sight::{Seeing, Wanted, Within};
 use crate::catalogs::{CatalogError, Decoder, Snapshot, Undecodable};
+use crate::conditions::Estimate;
 use crate::gateway::Gateway;
 use crate::refusal::Refusal;
 use crate::settings::{Connection, Login};
@@ -27,8 +28,16 @@ pub(crate) enum Need {
     Names,
     /// What the database holds.
     Catalog,
+    /// What the planner expects of it.
+    Estimate(Box<Expecting>),
     /// Nothing may pass any more: the session ends.
     End(Refusal),
+}
+
+/// A question to the planner: Parse and Bind, under a name of the gate's own.
+#[derive(Debug)]
+pub(crate) struct Expecting {
+    pub(crate) messages: Vec<u8>,
 }
 
 /// Why a need is not met. The message is refused, the session goes on.
@@ -58,6 +67,25 @@ impl Gate {
     /// What the session sees now.
     pub(super) fn see(&self) -> Result<Seeing, Need> {
         self.sight.see(Instant::now(), self.age_max(), self.looked_since)
+    }
+
+    /// What the planner says, or that it says nothing.
+    pub(crate) fn expects(&mut self, rows: Option<&Rows>) {
+        let estimate = rows.and_then(|rows| {
+            let row = backend::data_row(rows.first()?)?;
+            Estimate::read(std::str::from_utf8((*row.first()?)?).ok()?)
+        });
+        self.estimate = Some(estimate);
+    }
+
+    /// The names that savepoints around a question have.
+    pub(crate) fn savepoint(&self) -> String {
+        format!("\"{}\"", self.nonce)
+    }
+
+    /// Everything before the present message has been answered.
+    pub(crate) fn is_answered(&mut self) {
+        self.is_answered = true;
     }
 
     /// The message that has this need was looked at for the first time now or before.

@@ -6,16 +6,21 @@ use wire::backend::{self, ErrorFields};
 use wire::frame::Frame;
 use wire::frontend;
 
-use super::{Cleared, Entry, Gate};
+use super::{Cleared, Entry, Expecting, Gate};
 
 /// An answer is kept up to here; a longer one is no answer.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// A row of one number; the code of a notice.
+const WORDS_BYTES_MAX: usize = 256;
 
 /// A question that is on its way, and what has come of it.
 #[derive(Default)]
 pub(super) struct Asked {
     /// It ends with a Sync of ours.
     is_synced: bool,
+    /// That it fails says something of the client's own statement.
+    may_fail: bool,
     rows: Vec<Box<[u8]>>,
     bytes: usize,
     failure: Option<Failure>,
@@ -52,10 +57,19 @@ pub(crate) fn flush() -> Cleared<'static> {
     Cleared(out.into())
 }
 
+/// How much where a guard gives a number.
+fn wanted_of_guards(tag: u8) -> usize {
+    match tag {
+        backend::DATA_ROW | backend::NOTICE => WORDS_BYTES_MAX,
+        other => super::outcome::wanted_of_replies_alone(other),
+    }
+}
+
 impl Gate {
     pub(crate) fn wanted_of_replies(&self) -> fn(u8) -> usize {
         match self.asked {
             Some(_) => wanted_of_ours,
+            None if self.counts_changes() => wanted_of_guards,
             None => super::outcome::wanted_of_replies_alone,
         }
     }
@@ -69,6 +83,27 @@ impl Gate {
         let mut out = Vec::new();
         // The client can't know the nonce, so it has no statement of this name.
         frontend::write_question(&mut out, self.nonce.as_bytes(), text);
+        self.asking(out, ready, false)
+    }
+
+    /// The same of a question whose Parse and Bind are written. Should it fail in a series, the
+    /// client reads that.
+    pub(crate) fn ask_expecting(
+        &mut self,
+        expecting: &Expecting,
+        ready: bool,
+    ) -> (Cleared<'static>, Vec<(u8, Entry)>) {
+        let mut out = expecting.messages.clone();
+        frontend::write_asked(&mut out, self.nonce.as_bytes());
+        self.asking(out, ready, true)
+    }
+
+    fn asking(
+        &mut self,
+        mut out: Vec<u8>,
+        ready: bool,
+        may_fail: bool,
+    ) -> (Cleared<'static>, Vec<(u8, Entry)>) {
         let mut tags = vec![
             frontend::PARSE,
             frontend::BIND,
@@ -83,7 +118,7 @@ impl Gate {
             }
             false => frontend::write_flush(&mut out),
         }
-        self.asked = Some(Asked { is_synced: ready, ..Asked::default() });
+        self.asked = Some(Asked { is_synced: ready, may_fail, ..Asked::default() });
         let last = tags.len() - 1;
         let entries = tags.into_iter().enumerate();
         let entries = entries.map(|(at, tag)| (tag, Entry::Ours { is_last: at == last }));
@@ -136,6 +171,6 @@ impl Gate {
             false => Failure::Said { sqlstate, message },
         });
         asked.is_over |= !asked.is_synced;
-        if is_cancelled && !asked.is_synced { None } else { Some(Vec::new()) }
+        if (is_cancelled || asked.may_fail) && !asked.is_synced { None } else { Some(Vec::new()) }
     }
 }

@@ -10,6 +10,7 @@ use audit::event::{Event, Outcome};
 use wire::backend::{self, ErrorFields};
 use wire::frame::Frame;
 
+use super::guarded::Script;
 use super::limited::Metered;
 use super::memory::{Bound, Judged, Prepared};
 use super::reading::recorded;
@@ -50,6 +51,10 @@ pub(crate) struct Running {
     pub(super) effects: Option<Effects>,
     pub(super) splice: Option<Rc<Splice>>,
     pub(super) metered: Metered,
+    /// Of a string that has texts of ours in it.
+    pub(super) script: Option<Box<Script>>,
+    /// A guard of ours follows it.
+    pub(super) is_guarded: bool,
 }
 
 /// A judged text some of whose statements prepare, declare or close.
@@ -62,10 +67,15 @@ impl Gate {
     /// A part of the answer to the message that `entry` goes with. `Some` is an error of ours to
     /// put in the place of the server's.
     pub(crate) fn part(&mut self, entry: &mut Entry, frame: &Frame<'_>) -> Option<Vec<u8>> {
-        if let Entry::Running(running) = entry
-            && let Some(instead) = self.limit(running, frame)
-        {
-            return Some(instead);
+        if let Entry::Running(running) = entry {
+            if !running.metered.is_cut()
+                && let Some(instead) = self.script(running, frame)
+            {
+                return Some(instead);
+            }
+            if let Some(instead) = self.limit(running, frame) {
+                return Some(instead);
+            }
         }
         match (entry, frame.tag) {
             (Entry::Running(running), backend::DATA_ROW | backend::COPY_DATA) => {
@@ -84,7 +94,8 @@ impl Gate {
             }
             (entry @ Entry::Refused(_), backend::ERROR) => return self.turned(entry, frame.body),
             (Entry::Ours { .. }, _) => return self.part_of_ours(frame),
-            (Entry::Spoiling, _) => return Some(Vec::new()),
+            (Entry::Spoiling | Entry::Quiet, _) => return Some(Vec::new()),
+            (Entry::Guarding(guards), _) => return Some(self.part_of_guard(guards, frame)),
             (Entry::Describing(prepared), backend::PARAMETER_DESCRIPTION) => {
                 if let Some(prepared) = prepared.upgrade() {
                     prepared.types.replace(backend::parameter_types(frame.body));
@@ -108,23 +119,28 @@ impl Gate {
         }
         match (entry, frame.tag) {
             (Entry::Ours { is_last }, _) => instead = self.ours_answered(is_last),
-            (Entry::Spoiling, _) => instead = Some(Vec::new()),
+            (Entry::Spoiling | Entry::Quiet, _) => instead = Some(Vec::new()),
+            (Entry::Guarding(guards), _) => instead = Some(self.guard_answered(*guards)),
             (Entry::Preparing { .. }, _) => self.memory.prepared(true),
             (Entry::Binding { .. }, _) => self.memory.bound(true),
             (Entry::Closing(name), _) => self.memory.close_statement(&name),
             (Entry::ClosingPortal(name), _) => self.memory.close_portal(&name),
-            (Entry::Running(mut running), backend::COMMAND_COMPLETE) => {
-                self.completed(&mut running, frame.body);
-                self.is_over(&running);
-            }
-            (Entry::Running(mut running), backend::PORTAL_SUSPENDED) => {
-                self.is_over(&running);
-                self.outcome(
-                    &mut running,
-                    Outcome { cut: Some("suspended"), ..Outcome::default() },
-                );
+            (Entry::Running(running), backend::COMMAND_COMPLETE | backend::PORTAL_SUSPENDED) => {
+                match self.hold(running, frame) {
+                    Ok(nothing) => instead = Some(nothing),
+                    Err(mut running) if frame.tag == backend::COMMAND_COMPLETE => {
+                        self.completed(&mut running, frame.body);
+                        self.is_over(&running);
+                    }
+                    Err(mut running) => {
+                        self.is_over(&running);
+                        let outcome = Outcome { cut: Some("suspended"), ..Outcome::default() };
+                        self.outcome(&mut running, outcome);
+                    }
+                }
             }
             (Entry::Running(mut running), backend::READY_FOR_QUERY) => {
+                self.script_is_over(&running);
                 self.is_over(&running);
                 // An error ended the string, or it had fewer statements than pieces.
                 while running.told < running.count {
@@ -146,6 +162,7 @@ impl Gate {
             if frame.body == b"I" {
                 self.memory.forget_portals();
                 self.sight.is_idle();
+                self.nothing_is_deferred();
             }
         }
         instead
@@ -179,6 +196,8 @@ impl Gate {
             Entry::Refused(_) => return self.turned(&mut entry, frame.body),
             Entry::Ours { .. } => return self.ours_failed(frame),
             Entry::Spoiling => return Some(Vec::new()),
+            Entry::Quiet => return self.guard_failed(None, frame),
+            Entry::Guarding(guards) => return self.guard_failed(Some(guards), frame),
             Entry::Plain | Entry::Describing(_) | Entry::Closing(_) | Entry::ClosingPortal(_) => {}
         }
         None
@@ -210,7 +229,9 @@ impl Gate {
             | Entry::Closing(_)
             | Entry::ClosingPortal(_)
             | Entry::Ours { .. }
-            | Entry::Spoiling => {}
+            | Entry::Spoiling
+            | Entry::Quiet => {}
+            Entry::Guarding(_) => self.guard_skipped(),
         }
     }
 
@@ -246,7 +267,7 @@ impl Gate {
     }
 
     /// Nothing more comes of it.
-    fn is_over(&mut self, running: &Running) {
+    pub(super) fn is_over(&mut self, running: &Running) {
         self.is_certain(running);
         if running.effects.is_some() {
             self.memory.effect_answered();
@@ -366,6 +387,8 @@ impl Running {
             effects: None,
             splice: None,
             metered: Metered::default(),
+            script: None,
+            is_guarded: false,
         })
     }
 }

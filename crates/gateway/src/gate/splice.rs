@@ -34,6 +34,19 @@ impl Splice {
         (!pieces.is_empty()).then(|| Splice { text: spliced.into(), pieces })
     }
 
+    /// The text, in which `inner` may have put something already, between two of ours.
+    pub(super) fn around(text: &str, inner: Option<&Splice>, prefix: &str, suffix: &str) -> Splice {
+        let length = prefix.chars().count();
+        let mut pieces = Vec::new();
+        pieces.push(0..length);
+        if let Some(inner) = inner {
+            let moved = |piece: &Range<usize>| piece.start + length..piece.end + length;
+            pieces.extend(inner.pieces.iter().map(moved));
+        }
+        let text = inner.map_or(text, Splice::text);
+        Splice { text: format!("{prefix}{text}{suffix}").into(), pieces }
+    }
+
     pub(super) fn text(&self) -> &str {
         &self.text
     }

@@ -60,6 +60,7 @@ impl Gate {
         }
         if let Entry::Running(running) = &seen.entry {
             self.is_certain(running);
+            self.guards_are_kept(running, seen.around.as_deref());
         }
         // Nothing is recorded of it: that is why it is refused.
         seen.entry = Entry::Refused(Box::new(Turned { refusal: refusal.clone(), id: None }));

@@ -8,10 +8,11 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use policy::{InForceId, RuleRef};
-use sql::facts::Kind;
+use sql::facts::{Copy, Kind, Transaction};
 
 use super::names::{Moves, Names};
 use super::splice::Splice;
+use crate::conditions::Conditions;
 use crate::refusal::Refusal;
 
 /// What is kept of texts that were seen before, on each thread.
@@ -50,6 +51,7 @@ pub(super) struct Told {
     pub(super) by: Option<RuleRef>,
     pub(super) touches: Rc<[Box<str>]>,
     pub(super) effect: Option<Effect>,
+    pub(super) conditions: Option<Rc<Conditions>>,
 }
 
 /// What the server will have done to a name once it says that the statement is complete.
@@ -103,6 +105,27 @@ impl Understood {
         }
     }
 
+    /// The conditions that it stands under: only a text of one statement does.
+    pub(super) fn conditions(&self) -> Option<&Rc<Conditions>> {
+        self.statements.iter().find_map(|told| told.conditions.as_ref())
+    }
+
+    /// What it prepares does not run yet. (A portal of such a text can be of what was prepared.)
+    pub(super) fn only_prepares(&self) -> bool {
+        self.statements.iter().all(|told| told.kind == Kind::Prepare)
+    }
+
+    pub(super) fn copies_in(&self) -> bool {
+        self.statements.iter().any(|told| told.kind == Kind::Copy(Copy::FromClient))
+    }
+
+    /// It ends a transaction, and what it did stays.
+    pub(super) fn commits(&self) -> bool {
+        self.statements.iter().any(|told| {
+            matches!(told.kind, Kind::Transaction(Transaction::Commit | Transaction::TwoPhase))
+        })
+    }
+
     pub(super) fn has_effects(&self) -> bool {
         self.statements.iter().any(|told| told.effect.is_some())
     }
@@ -126,6 +149,7 @@ impl Understood {
         let touches = self.statements.iter().flat_map(|told| told.touches.iter());
         size_of::<Understood>()
             + self.statements.len() * size_of::<Told>()
+            + self.conditions().map_or(0, |conditions| conditions.bytes())
             + touches.map(|name| name.len() + size_of::<Box<str>>()).sum::<usize>()
             + self.splice.as_ref().map_or(0, |splice| splice.text().len())
     }

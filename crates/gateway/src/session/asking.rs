@@ -3,14 +3,21 @@
 //! client that goes is noticed. What the answers mean is the gate's business.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use tokio::io::ReadHalf;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use wire::exchange::Standing;
 
-use super::{BUFFER_BYTES_MAX, End, Messages};
-use crate::gate::{self, CatalogReading, Failure, Need, Rows, ToServer, Unmet, Wanted};
+use super::{BUFFER_BYTES_MAX, End, Messages, Shared};
+use crate::gate::{
+    self, CatalogReading, Cleared, Entry, Expecting, Failure, Need, Rows, ToServer, Unmet, Wanted,
+    Within,
+};
 use crate::stream::Stream;
+
+/// A question of ours that takes longer is cancelled. Reading a large catalog takes a second or two.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// A whole Terminate.
 const TERMINATE: &[u8] = b"X\0\0\0\x04";
@@ -28,9 +35,12 @@ impl Messages<'_> {
         match need {
             Need::End(refusal) => Err(End::Closed(refusal)),
             Need::Answers => {
-                self.answers(client, server).await?;
+                if self.answers(client, server).await?.is_some() {
+                    gate.borrow_mut().is_answered();
+                }
                 Ok(())
             }
+            Need::Estimate(expecting) => self.estimate(&expecting, client, server).await,
             Need::Names => self.names(client, server).await,
             Need::Catalog => self.catalog(client, server).await,
         }
@@ -75,6 +85,36 @@ impl Messages<'_> {
             }
             Wanted::Own => self.own_catalog(ready, client, server).await?,
         }
+        Ok(())
+    }
+
+    /// What the planner expects, asked aside: in a block between savepoints, so that it may fail.
+    async fn estimate(
+        &mut self,
+        expecting: &Expecting,
+        client: &mut ReadHalf<Stream>,
+        server: &mut ToServer,
+    ) -> Result<(), End> {
+        let gate = &self.shared.gate;
+        let Some(ready) = self.answers(client, server).await? else { return Ok(()) };
+        let savepoint = gate.borrow().savepoint();
+        let in_block = gate.borrow().within(ready) == Within::Block;
+        if in_block {
+            let sql = format!("SAVEPOINT {savepoint}");
+            if self.ask(&sql, ready, client, server).await?.is_none() {
+                return Ok(());
+            }
+        }
+        let asked = gate.borrow_mut().ask_expecting(expecting, ready);
+        let answer = self.answer(asked, client, server).await?;
+        if in_block {
+            for sql in [format!("ROLLBACK TO {savepoint}"), format!("RELEASE {savepoint}")] {
+                if self.ask(&sql, ready, client, server).await?.is_none() {
+                    return Ok(());
+                }
+            }
+        }
+        gate.borrow_mut().expects(answer.as_ref().and_then(|answer| answer.as_ref().ok()));
         Ok(())
     }
 
@@ -137,18 +177,8 @@ impl Messages<'_> {
         server: &mut ToServer,
     ) -> Result<Option<Rows>, End> {
         let shared = self.shared;
-        let (cleared, entries) = shared.gate.borrow_mut().ask(sql, ready);
-        for (tag, entry) in entries {
-            shared.exchange.borrow_mut().sent(tag, entry);
-        }
-        if server.send(cleared).await.is_err() {
-            // As everywhere: the other loop ends the session behind the server's last words.
-            return std::future::pending().await;
-        }
-        let answered = shared.wait_until(|shared| shared.gate.borrow().has_answer());
-        self.while_listening(client, answered).await?;
-        let answer = shared.gate.borrow_mut().take_answer();
-        match answer {
+        let asked = shared.gate.borrow_mut().ask(sql, ready);
+        match self.answer(asked, client, server).await? {
             Some(Ok(rows)) => Ok(Some(rows)),
             Some(Err(Failure::Cancelled { message })) => {
                 shared.gate.borrow_mut().is_unmet(Unmet::Cancelled { message });
@@ -157,6 +187,34 @@ impl Messages<'_> {
             Some(Err(failure)) => Err(End::Unanswered(failure)),
             None => Ok(None),
         }
+    }
+
+    /// Sends a question, and waits for its answer. What takes too long is cancelled.
+    async fn answer(
+        &mut self,
+        (cleared, entries): (Cleared<'static>, Vec<(u8, Entry)>),
+        client: &mut ReadHalf<Stream>,
+        server: &mut ToServer,
+    ) -> Result<Option<Result<Rows, Failure>>, End> {
+        let shared = self.shared;
+        for (tag, entry) in entries {
+            shared.exchange.borrow_mut().sent(tag, entry);
+        }
+        if server.send(cleared).await.is_err() {
+            // As everywhere: the other loop ends the session behind the server's last words.
+            return std::future::pending().await;
+        }
+        let answered = async {
+            let is_answered = |shared: &Shared| shared.gate.borrow().has_answer();
+            if timeout(ANSWER_TIME_MAX, shared.wait_until(is_answered)).await.is_err() {
+                shared.cancelling.set(true);
+                shared.cancel.notify_one();
+                shared.wait_until(is_answered).await;
+            }
+        };
+        self.while_listening(client, answered).await?;
+        let answer = shared.gate.borrow_mut().take_answer();
+        Ok(answer)
     }
 
     /// Waits, and reads what the client says meanwhile, up to a buffer. A client that goes without a
