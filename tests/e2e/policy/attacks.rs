@@ -577,6 +577,24 @@ fn sequences() -> Vec<(&'static str, Vec<Say>)> {
             ],
         ),
         (
+            "an encoding that changes while the next text is on its way",
+            vec![Bytes(
+                [
+                    raw::query("SET client_encoding = 'SJIS'"),
+                    raw::framed(
+                        b'Q',
+                        b"SET application_name = E'\x83\x5c'; SELECT name FROM secrets; --'\0",
+                    ),
+                    raw::framed(
+                        b'Q',
+                        b"SET application_name = E'\x83\x5c'; SELECT name FROM secrets; --'\0",
+                    ),
+                ]
+                .concat(),
+                3,
+            )],
+        ),
+        (
             "bytes that are not what they seem",
             vec![
                 Bytes(raw::framed(b'Q', b"SELECT 1\0; SELECT name FROM secrets\0"), 1),

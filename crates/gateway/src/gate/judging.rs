@@ -99,16 +99,28 @@ impl Gate {
     ) -> Result<Rc<Understood>, Need> {
         let policies = rules.in_force().id().clone();
         let nowhere = StandsOn { policies, sight: None };
-        if let Some(understood) = understanding::seen(text, &nowhere) {
-            return Ok(understood);
+        // A change of the encoding may be on its way, and with it another reading of this text.
+        if !text.iter().all(|byte| byte.is_ascii() && *byte != b'\\') {
+            self.sight.know_names()?;
         }
         let Some(read) = self.reading.judged(text) else {
             let verdict = rules.bare().decide_unread("its quotes can't be told from its text");
             return Ok(Rc::new(unread(nowhere, verdict)));
         };
+        // In another encoding the same bytes are other names.
+        let may_be_seen = self.reading.utf8 || text.is_ascii();
+        let seen = |on: &StandsOn| may_be_seen.then(|| understanding::seen(text, on)).flatten();
+        let keep = |understood: &Rc<Understood>| {
+            if may_be_seen {
+                understanding::keep(text, understood);
+            }
+        };
+        if let Some(understood) = seen(&nowhere) {
+            return Ok(understood);
+        }
         if let Some(understood) = self.nameless(rules, &read, when, &nowhere)? {
             let understood = Rc::new(understood);
-            understanding::keep(text, &understood);
+            keep(&understood);
             return Ok(understood);
         }
         let seeing = self.see()?;
@@ -116,7 +128,7 @@ impl Gate {
             policies: nowhere.policies,
             sight: Some((seeing.version, seeing.names.clone())),
         };
-        if let Some(understood) = understanding::seen(text, &stands_on) {
+        if let Some(understood) = seen(&stands_on) {
             return Ok(understood);
         }
         let read = Read { text: &read, is_as_sent: matches!(read, Cow::Borrowed(_)) };
@@ -126,7 +138,7 @@ impl Gate {
             Err(Stop::Refused(denied)) => Understood::refused(stands_on, Refusal::Denied(denied)),
         };
         let understood = Rc::new(whole);
-        understanding::keep(text, &understood);
+        keep(&understood);
         Ok(understood)
     }
 

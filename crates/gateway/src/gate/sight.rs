@@ -83,6 +83,14 @@ impl Sight {
         Ok(Seeing { names: names.clone(), catalog: catalog.clone(), version, taken })
     }
 
+    /// Nothing is on its way that may move what names mean, or how a text is read.
+    pub(super) fn know_names(&self) -> Result<(), Need> {
+        match &self.names {
+            Some(_) => Ok(()),
+            None => Err(Need::Names),
+        }
+    }
+
     /// A statement that may move something is on its way.
     pub(super) fn moved(&mut self, moves: Moves) {
         if moves.names {
