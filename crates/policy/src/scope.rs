@@ -314,6 +314,10 @@ impl Scope {
         let mut invokers = Vec::new();
         while let Some(id) = open.pop() {
             let Some(view) = self.0.catalog.relation(id) else { continue };
+            // Nobody reads what is beneath one that holds its rows itself.
+            if view.kind == RelationKind::Materialized {
+                continue;
+            }
             if view.security_invoker {
                 invokers.push(id);
             }
