@@ -255,12 +255,15 @@ impl<'j> Judgement<'j> {
     /// it may come to be read with other rights.
     fn moves(&mut self) {
         let commands = &self.facts.commands;
+        let is_alter = matches!(self.facts.kind, Kind::Command(name) if name.starts_with("alter"));
+        if !is_alter {
+            return;
+        }
         let altered: BTreeSet<RelationId> = commands
             .iter()
             .filter(|used| used.effect == Does::Alter && !used.named_only)
             .filter_map(|used| used.object.as_ref()?.relation)
             .collect();
-        let is_alter = matches!(self.facts.kind, Kind::Command(name) if name.starts_with("alter"));
         let renames = commands.iter().any(|used| {
             let object = used.object.as_ref();
             used.effect == Does::Create
@@ -269,7 +272,7 @@ impl<'j> Judgement<'j> {
         let reads = self.scope.rules().iter().any(|rule| {
             rule.effect != Effect::Refuse && (rule.everything || rule.verbs.has(Verb::Read))
         });
-        if !is_alter || !reads {
+        if !reads {
             return;
         }
         let catalog = self.scope.catalog();

@@ -128,6 +128,12 @@ impl<'a> Page<'a> {
         if let Some(values) = property.get("additionalProperties").filter(|it| it.is_object()) {
             return format!("map of names to {}", self.kind(values, below));
         }
+        if let Some(items) = property.get("items").filter(|_| property.get("title").is_none()) {
+            let items = self.resolve(items);
+            if items.get("properties").is_some() {
+                return format!("list of {}", self.kind(items, below));
+            }
+        }
         if property.get("properties").is_some() {
             below.push(property);
             let title = title(property);
