@@ -3,9 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use sql::catalog::{
-    Function, FunctionId, FunctionKind, Relation, RelationId, RelationKind, ViewRead,
-};
+use sql::catalog::{Function, FunctionId, FunctionKind, Relation, RelationId, RelationKind};
 use sql::facts::{
     ChannelUse, Columns, CommandUse, Copy, Effect as Does, Facts, Kind, Object, ObjectKind,
     RelationUse, SettingName, SettingUse, Transaction,
@@ -14,7 +12,7 @@ use sql::facts::{
 use crate::builtin;
 use crate::object::{CommandPattern, FunctionPattern, RelationPattern, Schemas, quoted, spelled};
 use crate::rule::{Context, Effect, Rule};
-use crate::scope::{Covered, Match, Scope, is_view};
+use crate::scope::{Covered, Dependent, Match, Scope, is_view};
 use crate::setting::{self, Built, Value};
 use crate::verb::Verb;
 use crate::verdict::{Check, Code, Hold, Missing, Refused, RuleRef, Then, Verdict};
@@ -660,34 +658,26 @@ impl<'j> Judgement<'j> {
     /// What goes with a relation by CASCADE: its children, views that read it, foreign keys that
     /// mean it.
     fn dependents(&mut self, dropped: RelationId) {
-        let catalog = self.scope.catalog();
         let mut gone = BTreeSet::from([dropped]);
         let mut open = vec![dropped];
+        let mut lose = BTreeSet::new();
         while let Some(id) = open.pop() {
-            for below in catalog.relation(id).map_or(&[][..], |relation| &relation.children) {
-                if gone.insert(*below) {
-                    open.push(*below);
-                    self.relation(Verb::Drop, *below, Need::Whole);
+            for dependent in self.scope.dependents(id) {
+                match dependent {
+                    Dependent::Goes(other) => {
+                        if gone.insert(*other) {
+                            open.push(*other);
+                            self.relation(Verb::Drop, *other, Need::Whole);
+                        }
+                    }
+                    Dependent::Loses(other) => {
+                        lose.insert(*other);
+                    }
                 }
             }
-            for other in catalog.relations() {
-                let Some(other_id) = catalog.relation_by_oid(other.oid) else { continue };
-                let reads = other
-                    .reads
-                    .iter()
-                    .any(|read| matches!(read, ViewRead::Column(relation, _) if *relation == id));
-                if reads && gone.insert(other_id) {
-                    open.push(other_id);
-                    self.relation(Verb::Drop, other_id, Need::Whole);
-                }
-                let points = other
-                    .constraints
-                    .iter()
-                    .any(|it| it.references.as_ref().is_some_and(|(to, _)| *to == id));
-                if points && !gone.contains(&other_id) {
-                    self.relation(Verb::Alter, other_id, Need::Whole);
-                }
-            }
+        }
+        for other in lose.difference(&gone) {
+            self.relation(Verb::Alter, *other, Need::Whole);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the policies in force come to under one snapshot of the catalog: for each relation and
 //! function the rules that mean it. Worked out when first asked, kept, and shared by sessions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use sql::catalog::{Catalog, FunctionId, Relation, RelationId, RelationKind, ViewRead};
@@ -23,6 +23,16 @@ struct Inner {
     functions: Box<[OnceLock<Box<[FunctionMatch]>>]>,
     /// Some rule that isn't an `allow` is about functions.
     restricts_functions: bool,
+    dependents: OnceLock<HashMap<RelationId, Vec<Dependent>>>,
+}
+
+/// What a relation takes with it when it goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Dependent {
+    /// A child, or a view that reads it.
+    Goes(RelationId),
+    /// It points at it by a foreign key, and loses that.
+    Loses(RelationId),
 }
 
 /// The rules that mean a relation.
@@ -71,7 +81,15 @@ impl Scope {
             rule.effect != Effect::Allow
                 && (rule.everything || rule.verbs.has(Verb::Use) || rule.verbs.has(Verb::Call))
         });
-        Self(Arc::new(Inner { force, catalog, relations, functions, restricts_functions }))
+        let dependents = OnceLock::new();
+        Self(Arc::new(Inner {
+            force,
+            catalog,
+            relations,
+            functions,
+            restricts_functions,
+            dependents,
+        }))
     }
 
     pub fn in_force(&self) -> &InForce {
@@ -88,6 +106,36 @@ impl Scope {
 
     pub(crate) fn restricts_functions(&self) -> bool {
         self.0.restricts_functions
+    }
+
+    /// What goes, or loses something, with a relation. Looked for once, in one pass over all.
+    pub(crate) fn dependents(&self, id: RelationId) -> &[Dependent] {
+        let all = self.0.dependents.get_or_init(|| {
+            let catalog = &self.0.catalog;
+            let mut all: HashMap<RelationId, Vec<Dependent>> = HashMap::new();
+            for relation in catalog.relations() {
+                let Some(id) = catalog.relation_by_oid(relation.oid) else { continue };
+                let mut note = |of, dependent| all.entry(of).or_default().push(dependent);
+                for parent in &relation.parents {
+                    note(*parent, Dependent::Goes(id));
+                }
+                let mut read: BTreeSet<RelationId> = BTreeSet::new();
+                for reads in &relation.reads {
+                    if let ViewRead::Column(below, _) = reads
+                        && read.insert(*below)
+                    {
+                        note(*below, Dependent::Goes(id));
+                    }
+                }
+                for constraint in &relation.constraints {
+                    if let Some((to, _)) = &constraint.references {
+                        note(*to, Dependent::Loses(id));
+                    }
+                }
+            }
+            all
+        });
+        all.get(&id).map_or(&[], Vec::as_slice)
     }
 
     /// `None` for a relation that is not of this snapshot.
