@@ -26,8 +26,8 @@
 \dp shop.*
 \ddp
 \dd shop.*
-\dg+
-\du
+\dg+ *_user
+\du scram_user
 \db+
 \dx+
 \dE
