@@ -686,8 +686,8 @@ on_each_version! {
 fn until(agent: &mut Raw) -> Vec<Message> {
     let mut replies = Vec::new();
     while let Some(message) = agent.read() {
-        let is_last = message.tag == b'E' && message.text().contains("so far")
-            || message.tag == b'E' && message.sqlstate() == "25P02";
+        let is_last = message.tag == b'E'
+            && (message.text().contains("so far") || message.sqlstate() == "25P02");
         replies.push(message);
         if is_last {
             replies.extend(agent.until_ready());

@@ -178,7 +178,7 @@ on_each_version! {
             assert_eq!(refusal.sqlstate(), "42501", "{value}: {}", refusal.show());
         }
         for (name, value) in [("options", "-c search_path=side"), ("search_path", "side")] {
-            let mut agent = login((name, value)).ok().expect(value);
+            let Ok(mut agent) = login((name, value)) else { panic!("{value} is refused") };
             assert_eq!(agent.value("SELECT name FROM items"), "side");
             let replies = agent.query("SELECT what FROM notes");
             assert_eq!(shape(&replies), "E:42501 ZI");
