@@ -129,14 +129,16 @@ pub fn field(replies: &[Message], wanted: u8) -> String {
     String::from_utf8_lossy(&field[1..]).into_owned()
 }
 
-/// The tags of replies, the status byte behind Z, and of errors the SQLSTATE.
+/// The tags of replies but ParameterStatus, the status byte behind Z, and of errors the SQLSTATE.
 pub fn shape(replies: &[Message]) -> String {
     let one = |message: &Message| match message.tag {
         b'Z' => format!("Z{}", char::from(message.body[0])),
         b'E' => format!("E:{}", error(std::slice::from_ref(message)).expect("fields").0),
         tag => char::from(tag).to_string(),
     };
-    replies.iter().map(one).collect::<Vec<_>>().join(" ")
+    // Which settings are reported is the version's.
+    let replies = replies.iter().filter(|message| message.tag != b'S');
+    replies.map(one).collect::<Vec<_>>().join(" ")
 }
 
 /// Parse, Bind, Execute, Sync.

@@ -401,6 +401,11 @@ impl Gate {
                 match command(prepared.as_deref()) {
                     // The server looks at it when it is executed.
                     Some(command) => {
+                        // What has to be asked for that is asked now: a question between Bind and
+                        // Execute would make a pipeline of them, in which some may not run.
+                        if command.stands_on.sight.is_some() {
+                            self.see()?;
+                        }
                         is_command = true;
                         understood = Some(command);
                     }
