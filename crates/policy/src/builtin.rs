@@ -7,12 +7,15 @@ use sql::functions::Class;
 
 /// Of the functions that read the server's state, or change what is the session's alone, those that
 /// programs can't do without: sizes and places of tablespaces (psql's `\dt+`, `\l+` and `\db+`), how
-/// often an index was used, where the session is (what shows a database shows these), and giving up
-/// locks that the session has (drivers do it when they give a session back).
-const FUNCTIONS: [&str; 13] = [
+/// often an index was used, where the session is (what shows a database shows these), giving up
+/// locks that the session has (drivers do it when they give a session back), the size of a value
+/// that was read, and the number that a sequence gave the session last (PHP's `lastInsertId`).
+const FUNCTIONS: [&str; 15] = [
     "inet_server_addr",
     "inet_server_port",
+    "lastval",
     "pg_advisory_unlock_all",
+    "pg_column_size",
     "pg_current_xact_id_if_assigned",
     "pg_database_size",
     "pg_indexes_size",
@@ -118,7 +121,7 @@ const NOT_OF_INFORMATION_SCHEMA: [&str; 2] = ["_pg_user_mappings", "user_mapping
 pub(crate) fn may_call(function: &Function, catalog: &Catalog) -> bool {
     match function.class {
         Some(Class::Pure | Class::Describes) => true,
-        Some(Class::State | Class::Session) => {
+        Some(Class::State | Class::Session | Class::Named) => {
             catalog.schema_name(function.schema) == "pg_catalog"
                 && FUNCTIONS.contains(&&*function.name)
         }

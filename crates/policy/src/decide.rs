@@ -219,10 +219,15 @@ impl<'j> Judgement<'j> {
             [(Verb::Read, &used.read), (Verb::Insert, &used.insert), (Verb::Update, &used.update)]
         {
             let Some(columns) = columns else { continue };
-            // What a command's own keys and expressions take of its rows PostgreSQL lets it take.
-            // Where some of the table may be read, what it takes could come out under other names.
-            let own = used.command && verb == Verb::Read;
-            if !own || self.ask_relation(Verb::Read, id, Need::Any).is_granted() {
+            // What a command's own keys take of its rows PostgreSQL lets it take. Where some of the
+            // table may be read, it could come out under other names; what goes through an
+            // expression or has to be unique, in an error.
+            let freely = used.command
+                && verb == Verb::Read
+                && (!used.tells || self.makes_code())
+                && !self.ask_relation(Verb::Read, id, Need::Any).is_granted()
+                && self.ask_relation(Verb::Read, id, need(columns)).refused.is_none();
+            if !freely {
                 self.relation(verb, id, need(columns));
             }
         }
@@ -248,6 +253,13 @@ impl<'j> Judgement<'j> {
         }
     }
 
+    /// Its expressions are kept, and no row goes through them before others write.
+    fn makes_code(&self) -> bool {
+        self.facts.commands.iter().filter_map(|used| used.object.as_ref()).any(|object| {
+            matches!(object.kind, ObjectKind::Trigger | ObjectKind::Rule | ObjectKind::Policy)
+        })
+    }
+
     /// What a command gives another name, or another parent, could be read under rules that did
     /// not mean it before; so it has to be readable. So too what is beneath a view that is altered:
     /// it may come to be read with other rights.
@@ -264,7 +276,9 @@ impl<'j> Judgement<'j> {
             .collect();
         let renames = commands.iter().any(|used| {
             let object = used.object.as_ref();
-            used.effect == Does::Create
+            // An index that a constraint keeps is no other name for its table.
+            let names = object.is_none_or(|it| it.kind != ObjectKind::Index);
+            (used.effect == Does::Create && names)
                 || object.is_some_and(|it| !it.columns.is_empty() && !it.new_columns.is_empty())
         });
         let reads = self.scope.rules().iter().any(|rule| {
@@ -647,17 +661,18 @@ impl<'j> Judgement<'j> {
             }
         }
         if used.cascade && used.effect == Does::Drop && !used.named_only {
-            match relation {
-                Some(id) => self.dependents(id),
+            let kind = used.object.as_ref().map(|object| object.kind);
+            match relation.filter(|_| kind != Some(ObjectKind::Type)) {
+                Some(id) => self.dependents(id, used.name.starts_with("drop")),
                 // Columns and defaults of any table may depend on it.
                 None => self.command(&CommandUse { object: None, cascade: false, ..used.clone() }),
             }
         }
     }
 
-    /// What goes with a relation by CASCADE: its children, views that read it, foreign keys that
-    /// mean it.
-    fn dependents(&mut self, dropped: RelationId) {
+    /// What goes with a relation by CASCADE: its children, views that read it, foreign keys and
+    /// code that mean it; and, if the whole of it goes, what is made of its rows.
+    fn dependents(&mut self, dropped: RelationId, whole: bool) {
         let mut gone = BTreeSet::from([dropped]);
         let mut open = vec![dropped];
         let mut lose = BTreeSet::new();
@@ -673,11 +688,43 @@ impl<'j> Judgement<'j> {
                     Dependent::Loses(other) => {
                         lose.insert(*other);
                     }
+                    Dependent::HoldsRows(other) => {
+                        lose.extend(whole.then_some(*other));
+                    }
                 }
             }
         }
         for other in lose.difference(&gone) {
             self.relation(Verb::Alter, *other, Need::Whole);
+        }
+        if whole {
+            self.functions_of_rows(&gone);
+        }
+    }
+
+    /// The functions that take or give rows of what is dropped go with it.
+    fn functions_of_rows(&mut self, gone: &BTreeSet<RelationId>) {
+        let catalog = self.scope.catalog();
+        for function in catalog.functions() {
+            let mut types = function.arguments.iter().chain([&function.returns]);
+            if !types.any(|oid| catalog.rows_in(*oid).is_some_and(|id| gone.contains(&id))) {
+                continue;
+            }
+            self.command(&CommandUse {
+                name: "drop function",
+                effect: Does::Drop,
+                named_only: true,
+                object: Some(Object {
+                    kind: ObjectKind::Function,
+                    schema: Some(catalog.schema_name(function.schema).to_owned()),
+                    name: function.name.to_string(),
+                    relation: None,
+                    columns: BTreeSet::new(),
+                    new_columns: Vec::new(),
+                    twice: false,
+                }),
+                cascade: false,
+            });
         }
     }
 

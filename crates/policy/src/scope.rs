@@ -31,8 +31,10 @@ struct Inner {
 pub(crate) enum Dependent {
     /// A child, or a view that reads it.
     Goes(RelationId),
-    /// It points at it by a foreign key, and loses that.
+    /// It points at it by a foreign key, or means it in its code, and loses that.
     Loses(RelationId),
+    /// A column of it is of the relation's rows, and goes.
+    HoldsRows(RelationId),
 }
 
 /// The rules that mean a relation.
@@ -130,6 +132,14 @@ impl Scope {
                 for constraint in &relation.constraints {
                     if let Some((to, _)) = &constraint.references {
                         note(*to, Dependent::Loses(id));
+                    }
+                }
+                for (meant, _) in relation.code.iter().flat_map(|code| &code.reads) {
+                    note(*meant, Dependent::Loses(id));
+                }
+                for column in &relation.columns {
+                    if let Some(of) = catalog.rows_in(column.type_oid) {
+                        note(of, Dependent::HoldsRows(id));
                     }
                 }
             }

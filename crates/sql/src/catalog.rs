@@ -590,6 +590,12 @@ impl Catalog {
         })
     }
 
+    /// The relation whose rows are values of the type, or elements of them.
+    pub fn rows_in(&self, type_oid: u32) -> Option<RelationId> {
+        let of = |oid| self.row_of(oid);
+        of(type_oid).or_else(|| self.element_of(type_oid).and_then(of))
+    }
+
     pub(crate) fn element_of(&self, type_oid: u32) -> Option<u32> {
         self.types.get(&type_oid).map(|found| found.element).filter(|element| *element != 0)
     }

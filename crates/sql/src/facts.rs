@@ -130,6 +130,9 @@ pub struct RelationUse {
     /// can be put in its place. `read` then says what the command's own keys and expressions take
     /// of its rows; PostgreSQL asks no right to read for that.
     pub command: bool,
+    /// An error of the command could say what is in these rows: their values go through an
+    /// expression, or have to be unique or found elsewhere.
+    pub tells: bool,
 }
 
 /// Columns of one relation, by number.
@@ -376,6 +379,7 @@ impl RelationUse {
             like: false,
             reference: None,
             command: false,
+            tells: false,
         }
     }
 }

@@ -7,7 +7,7 @@ use pg_raw_parse::nodes::{
 
 use super::scope::{Env, QueryId, ScopeId};
 use super::{Mode, Task, Walk, Walked};
-use crate::catalog::FunctionId;
+use crate::catalog::{FunctionId, RelationId};
 use crate::facts::NotUnderstood;
 use crate::lex::{Kind, token};
 use crate::nodes::children;
@@ -255,7 +255,12 @@ impl<'w> Walk<'w> {
     /// a value that is computed is for the function's class to judge.
     fn named_by(&mut self, argument: Node<'w>) -> Walked {
         let Some(text) = self.constant_text(argument) else {
-            self.facts.named_computed = true;
+            match self.serial_sequence(argument) {
+                Some(sequence) => {
+                    self.facts.named.insert(sequence);
+                }
+                None => self.facts.named_computed = true,
+            }
             return Ok(());
         };
         if text.bytes().all(|byte| byte.is_ascii_digit())
@@ -274,9 +279,41 @@ impl<'w> Walk<'w> {
         Ok(())
     }
 
-    /// A constant text. A cast may make another one of it (`'ab'::varchar(1)`), save one to what
-    /// is a text, or names a relation.
+    /// `pg_get_serial_sequence('table', 'column')` of constants.
+    fn serial_sequence(&self, argument: Node<'w>) -> Option<RelationId> {
+        let Node::FuncCall(call) = self.without_casts(argument)? else { return None };
+        let names: Vec<&str> = call.funcname().iter().map(Node::as_str).collect::<Option<_>>()?;
+        let (schema, name) = self.qualified(&names).ok()?;
+        let found: Vec<_> = self.catalog.find_functions(schema, name, 2, self.path).collect();
+        let own = !found.is_empty() && found.into_iter().all(|id| self.is_system(id));
+        if !own || name != "pg_get_serial_sequence" {
+            return None;
+        }
+        let table = names_in(self.constant_text(call.args().get(0)?)?)?;
+        let table: Vec<&str> = table.iter().map(String::as_str).collect();
+        let (schema, name) = self.qualified(&table).ok()?;
+        let table = self.catalog.find_relation(schema, name, self.path)?.relation;
+        let column = self.constant_text(call.args().get(1)?)?;
+        let column = self.catalog.relation(table)?.column(column)?.number;
+        let mut all = self.catalog.relations();
+        let owned = all.find(|relation| relation.owned_by == Some((table, column)))?;
+        self.catalog.relation_by_oid(owned.oid)
+    }
+
+    /// A constant text.
     pub(super) fn constant_text(&self, node: Node<'w>) -> Option<&'w str> {
+        match self.without_casts(node)? {
+            Node::A_Const(constant) => match constant.val()? {
+                pg_raw_parse::ConstValue::String(text) => Some(text),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// What is under casts to what is a text, or names a relation. Others may make another text of
+    /// it: `'ab'::varchar(1)`.
+    fn without_casts(&self, node: Node<'w>) -> Option<Node<'w>> {
         let mut node = node;
         while let Node::TypeCast(cast) = node {
             let type_name = cast.type_name()?;
@@ -289,13 +326,7 @@ impl<'w> Walk<'w> {
             }
             node = cast.arg();
         }
-        match node {
-            Node::A_Const(constant) => match constant.val()? {
-                pg_raw_parse::ConstValue::String(text) => Some(text),
-                _ => None,
-            },
-            _ => None,
-        }
+        Some(node)
     }
 
     /// `(…).name`: an attribute, or a call by attribute notation.

@@ -178,18 +178,25 @@ impl<'w> Walk<'w> {
             match reads {
                 Reads::Nothing => {}
                 Reads::One(number, column) => {
-                    if let Some(columns) = self.read_of(number) {
+                    if let Some(columns) = self.computed_from(number) {
                         columns.numbers.insert(column);
                     }
                 }
                 Reads::System(number) => {
-                    if let Some(columns) = self.read_of(number) {
+                    if let Some(columns) = self.computed_from(number) {
                         columns.system = true;
                     }
                 }
                 Reads::Many(all) => open.extend(all.iter().cloned()),
             }
         }
+    }
+
+    /// What an expression takes of a relation.
+    fn computed_from(&mut self, number: usize) -> Option<&mut Columns> {
+        let used = self.facts.relations.get_mut(number)?;
+        used.tells |= used.command;
+        Some(used.read.get_or_insert_default())
     }
 
     pub(super) fn read_of(&mut self, number: usize) -> Option<&mut Columns> {
@@ -200,7 +207,7 @@ impl<'w> Walk<'w> {
     pub(super) fn read_row(&mut self, item: &Item<'w>, whole: bool) {
         if let Some((_, number)) = item.relation
             && whole
-            && let Some(columns) = self.read_of(number)
+            && let Some(columns) = self.computed_from(number)
         {
             columns.whole_row = true;
         }

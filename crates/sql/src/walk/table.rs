@@ -152,6 +152,15 @@ impl<'w> Walk<'w> {
         if !constraint.keys().is_empty() {
             self.comparison();
         }
+        if matches!(
+            constraint.contype,
+            ConstrType::CONSTR_PRIMARY
+                | ConstrType::CONSTR_UNIQUE
+                | ConstrType::CONSTR_EXCLUSION
+                | ConstrType::CONSTR_FOREIGN
+        ) {
+            self.tells(host.number);
+        }
         self.see_texts(constraint.fk_del_set_cols().iter())?;
         self.see_texts(constraint.old_conpfeqop().iter())?;
         for exclusion in constraint.exclusions() {
@@ -246,6 +255,12 @@ impl<'w> Walk<'w> {
             && let Some(columns) = self.read_of(number)
         {
             columns.numbers.insert(column);
+        }
+    }
+
+    fn tells(&mut self, number: Option<usize>) {
+        if let Some(used) = number.and_then(|number| self.facts.relations.get_mut(number)) {
+            used.tells = true;
         }
     }
 
@@ -390,6 +405,9 @@ impl<'w> Walk<'w> {
         self.see_texts(index.options().iter())?;
         self.see_texts(index.exclude_op_names().iter())?;
         self.expressions([index.where_clause()], scope);
+        if index.unique {
+            self.tells(Some(number));
+        }
         self.facts.outside_transaction |= index.concurrent;
         // It comes into the schema of its table.
         let mut object = Object::new(
@@ -616,6 +634,7 @@ impl<'w> Walk<'w> {
             Type::AT_ValidateConstraint => {
                 self.about_constraint(&mut object, name);
                 // It looks at the rows that are there.
+                self.tells(host.number);
                 if let Some(columns) = host.number.and_then(|number| self.read_of(number)) {
                     columns.numbers.extend(&object.columns);
                 }

@@ -123,6 +123,7 @@ fn relation(lines: &mut String, used: &RelationUse, text: &str, catalog: &Catalo
         (used.maintain, "maintain"),
         (used.like, "like"),
         (used.command, "by the command"),
+        (used.tells && used.read.is_some(), "whose errors tell it"),
         (used.only, "only"),
         (used.twice, "named twice in the path"),
     ] {
