@@ -729,7 +729,9 @@ impl<'j> Judgement<'j> {
     }
 
     fn command(&mut self, used: &CommandUse) {
-        let mut answer = Answer::default();
+        // When constraints are checked is the transaction's own matter.
+        let built_in = used.name == "set constraints";
+        let mut answer = Answer { built_in, ..Answer::default() };
         let mut held = false;
         for (at, rule) in self.scope.rules().iter().enumerate() {
             if !self.means_command(rule, used) || !rule.applies(self.facts, self.context) {

@@ -48,6 +48,7 @@ fn is_read_alone(used: &RelationUse, catalog: &Catalog) -> bool {
         like: false,
         reference: None,
         command: false,
+        tells: false,
     } = used
     else {
         return false;
