@@ -12,7 +12,7 @@ use sql::facts::{
 use crate::builtin;
 use crate::object::{CommandPattern, FunctionPattern, RelationPattern, Schemas, quoted, spelled};
 use crate::rule::{Context, Effect, Rule};
-use crate::scope::{Covered, Dependent, Match, Scope, is_view};
+use crate::scope::{Covered, DATA, Dependent, Match, Scope, is_view, restricts};
 use crate::setting::{self, Built, Value};
 use crate::verb::Verb;
 use crate::verdict::{Check, Code, Hold, Missing, Refused, RuleRef, Then, Verdict};
@@ -173,6 +173,7 @@ impl<'j> Judgement<'j> {
             self.command_use(used);
         }
         self.moves();
+        self.leaves_rules();
         let command = match self.facts.kind {
             Kind::Copy(Copy::FromFile) => Some("copy from file"),
             Kind::Copy(Copy::ToFile) => Some("copy to file"),
@@ -300,6 +301,56 @@ impl<'j> Judgement<'j> {
         }
     }
 
+    /// What is renamed or moved to where a rule that restricts it doesn't mean it is refused by that
+    /// rule: it could be written there.
+    fn leaves_rules(&mut self) {
+        if !matches!(self.facts.kind, Kind::Command(name) if name.starts_with("alter")) {
+            return;
+        }
+        let with = |effect| {
+            let all = self.facts.commands.iter().filter(move |used| used.effect == effect);
+            all.filter_map(|used| used.object.as_ref())
+        };
+        let catalog = self.scope.catalog();
+        let mut moved: Vec<(RelationId, &str, &str)> = Vec::new();
+        for new in with(Does::Create) {
+            for old in with(Does::Alter) {
+                if let (Some(id), Some(schema)) = (old.relation, &new.schema)
+                    && new.kind != ObjectKind::Index
+                {
+                    moved.push((id, schema, &new.name));
+                }
+                if (old.kind, new.kind) == (ObjectKind::Schema, ObjectKind::Schema) {
+                    for relation in catalog.relations() {
+                        let id = catalog.relation_by_oid(relation.oid);
+                        let inside = catalog.schema_name(relation.schema) == old.name;
+                        let id = id.filter(|_| inside);
+                        moved.extend(id.map(|id| (id, &*new.name, &*relation.name)));
+                    }
+                }
+            }
+        }
+        let mut left = Vec::new();
+        for (id, schema, name) in moved {
+            for of in self.scope.cover(id).map_or(&[][..], |cover| &cover.matches) {
+                let Some(rule) = self.scope.rules().get(of.rule) else { continue };
+                let covers = |pattern: &RelationPattern| pattern.covers(schema, name);
+                let still = rule.everything
+                    || (rule.relations.of.iter().any(covers)
+                        && !rule.relations.except.iter().any(covers));
+                if restricts(rule, &DATA) && !still {
+                    left.push((of.rule, id));
+                }
+            }
+        }
+        for (rule, id) in left {
+            let answer = Answer { refused: Some(rule), ..Answer::default() };
+            self.take(answer, &[], |it| {
+                (it.relation_missing(Verb::Alter, id, Need::Whole), Want::Relation(id, Verb::Alter))
+            });
+        }
+    }
+
     /// The columns of a child that have the names of a parent's.
     fn of_child(&self, parent: RelationId, child: RelationId, columns: &Columns) -> Columns {
         let catalog = self.scope.catalog();
@@ -401,12 +452,22 @@ impl<'j> Judgement<'j> {
     /// Whether a rule that means the relation grants the verb on it. Reading a view by a wildcard
     /// needs all that is beneath, writing to one its own name.
     fn reaches(&self, verb: Verb, id: RelationId, relation: &Relation, of: &Match) -> bool {
+        if self.is_everything(of)
+            && self.scope.restricts_data()
+            && self.scope.catalog().schema_name(relation.schema) == "pg_catalog"
+            && (verb != Verb::Read || SAMPLES.contains(&&*relation.name))
+        {
+            return false;
+        }
         if !is_view(relation) {
             return true;
         }
+        if self.is_everything(of) {
+            return self.scope.everything_reaches(verb, id);
+        }
         match verb {
             Verb::Read if of.named && self.scope.invoked_may_be_read(id) => true,
-            Verb::Read => self.is_everything(of) || self.scope.beneath_may_be_read(id),
+            Verb::Read => self.scope.beneath_may_be_read(id),
             Verb::Insert | Verb::Update | Verb::Delete => of.named,
             _ => true,
         }
@@ -454,7 +515,9 @@ impl<'j> Judgement<'j> {
                 continue;
             }
             answer.note(of.rule, rule);
-            let grants = of.named || !needs_name;
+            // It could do unseen what another rule refuses.
+            let named = of.named && !(rule.everything && self.scope.restricts_data());
+            let grants = named || !needs_name;
             match rule.effect {
                 Effect::Allow if grants => answer.granted = answer.granted.or(Some(of.rule)),
                 Effect::Hold => held |= grants,
@@ -738,8 +801,11 @@ impl<'j> Judgement<'j> {
                 continue;
             }
             answer.note(at, rule);
-            // Code that can't be read could do what another rule refuses.
-            let grants = !rule.everything || self.facts.opaque.is_none();
+            // Code that can't be read, and what leads past the gate, could do what another rule
+            // refuses.
+            let unseen = self.facts.opaque.is_some()
+                || (self.scope.restricts_data() && LEADS_PAST.contains(&used.name));
+            let grants = !rule.everything || !unseen;
             match rule.effect {
                 Effect::Allow if grants => answer.granted = answer.granted.or(Some(at)),
                 Effect::Hold => held |= grants,
@@ -1012,6 +1078,34 @@ impl Answer {
         }
     }
 }
+
+/// Relations of `pg_catalog` with values out of tables.
+const SAMPLES: [&str; 5] =
+    ["pg_statistic", "pg_statistic_ext_data", "pg_stats", "pg_stats_ext", "pg_stats_ext_exprs"];
+
+/// Commands by which what is in tables comes and goes without statements about them.
+const LEADS_PAST: [&str; 20] = [
+    "alter extension",
+    "alter foreign data wrapper",
+    "alter foreign table",
+    "alter publication",
+    "alter server",
+    "alter subscription",
+    "alter system",
+    "alter user mapping",
+    "copy from file",
+    "copy from program",
+    "copy to file",
+    "copy to program",
+    "create foreign data wrapper",
+    "create foreign table",
+    "create publication",
+    "create server",
+    "create subscription",
+    "create user mapping",
+    "import foreign schema",
+    "load",
+];
 
 /// What a function of `pg_catalog` does with the sequence that it is given the name of.
 fn verb_on_sequence(name: &str) -> Option<Verb> {

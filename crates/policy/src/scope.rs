@@ -23,6 +23,8 @@ struct Inner {
     functions: Box<[OnceLock<Box<[FunctionMatch]>>]>,
     /// Some rule that isn't an `allow` is about functions.
     restricts_functions: bool,
+    /// Some rule that isn't an `allow` is about what is in tables.
+    restricts_data: bool,
     dependents: OnceLock<HashMap<RelationId, Vec<Dependent>>>,
 }
 
@@ -84,6 +86,7 @@ impl Scope {
                 && (rule.everything || rule.verbs.has(Verb::Use) || rule.verbs.has(Verb::Call))
         });
         let dependents = OnceLock::new();
+        let restricts_data = force.rules().iter().any(|rule| restricts(rule, &DATA));
         Self(Arc::new(Inner {
             force,
             catalog,
@@ -91,6 +94,7 @@ impl Scope {
             functions,
             restricts_functions,
             dependents,
+            restricts_data,
         }))
     }
 
@@ -146,6 +150,32 @@ impl Scope {
             all
         });
         all.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether `everything` has to leave out what could reach tables unseen.
+    pub(crate) fn restricts_data(&self) -> bool {
+        self.0.restricts_data
+    }
+
+    /// Whether `everything` means doing this with a view: unless a rule restricts it for something
+    /// beneath and doesn't mean the view itself.
+    pub(crate) fn everything_reaches(&self, verb: Verb, view: RelationId) -> bool {
+        let Some(own) = self.cover(view) else { return false };
+        let rules = self.rules().iter().enumerate().filter(|(_, rule)| restricts(rule, &[verb]));
+        let apart = |at: usize| own.matches.iter().all(|of| of.rule != at);
+        let rules: Vec<usize> = rules.map(|(at, _)| at).filter(|at| apart(*at)).collect();
+        if rules.is_empty() {
+            return true;
+        }
+        self.0.catalog.beneath(view).iter().all(|beneath| match beneath.read {
+            ViewRead::Function(_) => true,
+            ViewRead::Column(below, number) => self.cover(below).is_some_and(|cover| {
+                cover.matches.iter().all(|of| {
+                    let whole = number == 0 || verb != Verb::Read;
+                    !rules.contains(&of.rule) || !(whole || of.columns.has(number))
+                })
+            }),
+        })
     }
 
     /// `None` for a relation that is not of this snapshot.
@@ -507,10 +537,20 @@ impl Scope {
             if rule.effect != Effect::Allow {
                 return false;
             }
-            allowed |= !rule.has_conditions() && (of.named || !needs_name);
+            let named = of.named && !(rule.everything && self.restricts_data());
+            allowed |= !rule.has_conditions() && (named || !needs_name);
         }
         allowed
     }
+}
+
+/// What is done with what is in tables.
+pub(crate) const DATA: [Verb; 6] =
+    [Verb::Read, Verb::Insert, Verb::Update, Verb::Delete, Verb::Truncate, Verb::Lock];
+
+pub(crate) fn restricts(rule: &Rule, verbs: &[Verb]) -> bool {
+    let about = rule.everything || verbs.iter().any(|verb| rule.verbs.has(*verb));
+    rule.effect != Effect::Allow && about
 }
 
 enum Always {
