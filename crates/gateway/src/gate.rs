@@ -6,6 +6,7 @@
 //! one that PostgreSQL parses and then fails, so that transactions abort and pipelines skip as
 //! they should; the error that comes back is replaced by ours.
 
+mod ahead;
 mod attempt;
 mod guarded;
 mod judging;
@@ -39,6 +40,8 @@ use policy::RuleRef;
 use tokio::io::{AsyncWriteExt, WriteHalf};
 use wire::backend;
 use wire::frame::Frame;
+
+use self::ahead::Ahead;
 
 use self::attempt::Lone;
 pub(crate) use self::attempt::wanted_of_messages;
@@ -145,6 +148,8 @@ pub(crate) struct Gate {
     unmet: Option<Unmet>,
     /// When it was first looked at, if it had to wait.
     looked_since: Option<Instant>,
+    /// What it says, if it is long.
+    ahead: Option<Ahead>,
     /// EXECUTEs that are being judged, each run by the one before it.
     depth: usize,
     memory: Memory,
@@ -309,6 +314,7 @@ impl Gate {
             doomed: None,
             unmet: None,
             looked_since: None,
+            ahead: None,
             depth: 0,
             memory: Memory::default(),
             reading: Reading::default(),

@@ -498,6 +498,7 @@ impl Denied {
                 Unmet::Cancelled { .. } => "cancelled",
                 Unmet::Unreadable => "not_understood",
                 Unmet::NoCatalog => "no_catalog",
+                Unmet::Unread => "unread",
                 Unmet::Path => "path_hides_system",
             },
         }
@@ -662,6 +663,9 @@ impl Unmet {
                 "Gatepost can't read now what the database holds, so it can't judge statements",
                 "Its log says why. Try again later.",
             ),
+            Unmet::Unread => {
+                plain("58000", "The text could not be read to its end.", "Send it in pieces.")
+            }
             Unmet::Path => plain(
                 "42501",
                 "The search_path puts other schemas before pg_catalog.",

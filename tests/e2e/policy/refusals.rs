@@ -38,6 +38,49 @@ on_each_version! {
         }
     }
 
+    /// Long texts are read aside, and the near twin at their end is found.
+    fn a_long_text_is_judged_as_a_short_one(server: Server) {
+        let stand = Stand::new(&server);
+        let mut agent = stand.agent();
+        let rows = "(1, 'some text'), ".repeat(300_000);
+        let insert = format!("INSERT INTO notes VALUES {rows}(2, 'the last')");
+        let twin = format!("INSERT INTO notes VALUES {rows}(2, (SELECT name FROM secrets))");
+        let path = format!("SET search_path = side; {insert}");
+        for (sql, want) in [
+            (&insert, "C ZI"),
+            (&twin, "E:42501 ZI"),
+            // What follows would have to be read anew under the other path.
+            (&path, "E:0A000 ZI"),
+        ] {
+            let replies = agent.query(sql);
+            assert_eq!(shape(&replies), want, "{}", raw::show(&replies));
+            // Others of the session go on behind it.
+            let both = [raw::query(sql), raw::query("SELECT 7")].concat();
+            agent.send(&both);
+            let first = agent.until_ready();
+            assert_eq!(shape(&first), want);
+            let then = agent.until_ready();
+            assert_eq!(shape(&then), "T D C ZI", "{}", raw::show(&then));
+            agent.send(&extended(sql));
+            let is_refused = error(&agent.until_ready()).is_some();
+            assert_eq!(is_refused, want.starts_with('E'));
+        }
+        assert_eq!(stand.database.login().psql("SELECT count(*) FROM notes"), "900003");
+    }
+
+    /// A text that changes the path again and again would be read anew each time.
+    fn a_path_is_carried_through_a_text_so_often_and_no_more(server: Server) {
+        let stand = Stand::new(&server);
+        let mut agent = stand.agent();
+        let text = |times: usize| {
+            let sets = "SET search_path = side; SET search_path = public; ".repeat(times / 2);
+            format!("{sets}SELECT count(*) FROM items")
+        };
+        assert_eq!(agent.query(&text(8)).last().map(|m| m.body.clone()), Some(b"I".to_vec()));
+        assert!(error(&agent.query(&text(8))).is_none());
+        assert_eq!(error(&agent.query(&text(10))).map(|(state, _)| state), Some("0A000".into()));
+    }
+
     fn a_refusal_says_what_and_why(server: Server) {
         let stand = Stand::new(&server);
         let mut agent = stand.agent();

@@ -151,6 +151,7 @@ impl Gate {
         // What was asked for this message is not for the next.
         self.unmet = None;
         self.looked_since = None;
+        self.ahead = None;
         self.is_answered = false;
         self.estimate = None;
         Ok(looked)

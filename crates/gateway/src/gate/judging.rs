@@ -14,6 +14,7 @@ use sql::facts::{Facts, Kind, NotUnderstood, SettingName, Transaction};
 use sql::parse::{Limits, NotParsed};
 
 use super::Gate;
+use super::ahead::{LONG_TEXT_BYTES, LongText};
 use super::memory::{Bound, Judged, Uncertain};
 use super::names::{Moves, Names, is_nameless, takes_back};
 use super::needs::{Need, Unmet};
@@ -31,6 +32,9 @@ const TOUCHES_MAX: usize = 32;
 /// An EXECUTE may run what is an EXECUTE again, of its own name even. The server has its stack for a
 /// bound, which is not ours.
 const EXECUTE_DEPTH_MAX: usize = 8;
+
+/// A text that changes the path more often has to come in pieces: it is read anew each time.
+const CARRIED_MAX: usize = 8;
 
 /// A first word with which a statement may be one that names nothing of the database. A wrong guess
 /// costs a second look.
@@ -185,7 +189,9 @@ impl Gate {
     ) -> Result<Option<Understood>, Need> {
         let first = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';');
         let word = first.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
-        if !word.is_empty() && !NAMELESS.iter().any(|known| known.eq_ignore_ascii_case(word)) {
+        if text.len() > LONG_TEXT_BYTES
+            || !word.is_empty() && !NAMELESS.iter().any(|known| known.eq_ignore_ascii_case(word))
+        {
             return Ok(None);
         }
         let nothing = Catalog::default();
@@ -228,10 +234,14 @@ impl Gate {
         let read = |names: &Names| {
             names.with(|names| sql::statements(text.text, catalog, names, &Limits::default()))
         };
-        let mut found = match read(&seeing.names) {
-            Ok(found) => found,
-            Err(why) => return Err(not_parsed(&why, scope)),
+        let is_long = text.text.len() > LONG_TEXT_BYTES;
+        let found = match self.read_ahead(text.text, seeing) {
+            Some(found) => found,
+            None if is_long => return Err(Need::LongText(LongText::of(text.text, seeing)).into()),
+            None => read(&seeing.names),
         };
+        let mut found = found.map_err(|why| not_parsed(&why, scope))?;
+        let mut carried_on = 0;
         let several_statements = found.len() > 1;
         let context = Context { several_statements };
         let mut at = 0;
@@ -267,8 +277,10 @@ impl Gate {
             whole.understood.is_momentary |= several_statements && (takes_back || moves.any());
             match carried(facts, moves, whole.begin.is_some() || self.status == b'T') {
                 Carried::Unmoved => {}
+                Carried::Path(_) if is_long || carried_on == CARRIED_MAX => whole.can_carry = false,
                 Carried::Path(path) if whole.can_carry && at < found.len() => {
                     // What follows is read under the path that it will have.
+                    carried_on += 1;
                     let names = seeing.names.with_path(path);
                     found = read(&names).map_err(|why| not_parsed(&why, scope))?;
                 }

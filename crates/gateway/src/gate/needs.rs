@@ -9,6 +9,7 @@ use wire::backend;
 use wire::frame::Frame;
 
 use super::Gate;
+use super::ahead::LongText;
 use super::memory::Uncertain;
 use super::names::{NAMES_SQL, Names};
 use super::ours::Rows;
@@ -30,6 +31,8 @@ pub(crate) enum Need {
     Catalog,
     /// What the planner expects of it.
     Estimate(Box<Expecting>),
+    /// What a long text says.
+    LongText(Box<LongText>),
     /// Nothing may pass any more: the session ends.
     End(Refusal),
 }
@@ -53,6 +56,8 @@ pub(crate) enum Unmet {
     Unreadable,
     /// The catalog could not be read; the log says why.
     NoCatalog,
+    /// A long text was not read to its end.
+    Unread,
     /// The client's path puts other operators before the server's own.
     Path,
 }

@@ -43,6 +43,11 @@ impl Messages<'_> {
             Need::Estimate(expecting) => self.estimate(&expecting, client, server).await,
             Need::Names => self.names(client, server).await,
             Need::Catalog => self.catalog(client, server).await,
+            Need::LongText(text) => {
+                let ahead = self.while_listening(client, text.read()).await?;
+                gate.borrow_mut().is_read(ahead);
+                Ok(())
+            }
         }
     }
 
