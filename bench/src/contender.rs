@@ -34,7 +34,7 @@ const POLICIES: &str = "policies:
     to: \"*\"
     access: { window: 24h, approval: none }
     allow:
-      - read: public.pgbench_accounts(aid, abalance), public.wide
+      - read: public.pgbench_accounts(aid, abalance), public.pgbench_branches(bid), public.wide
 ";
 
 /// How a client gets in.
