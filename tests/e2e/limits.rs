@@ -337,7 +337,10 @@ fn idle_in_a_transaction() {
     // Outside of one it may be idle for as long as it likes.
     let (mut raw, _) = gate.login();
     raw.query("SELECT 1");
-    std::thread::sleep(Duration::from_millis(1500));
+    // One that goes into a transaction later is ended, and it is still there.
+    let (mut witness, _) = gate.login();
+    witness.query("BEGIN");
+    assert_eq!(witness.read().expect("its last words").sqlstate(), "25P03");
     assert_eq!(raw.value("SELECT 7"), "7");
     // A series without its Sync is one, too.
     raw.send(
