@@ -62,7 +62,7 @@ fn catalog() -> Catalog {
         let oid = (20_000 + at).to_string();
         row(Read::Relations, &[&oid, "2200", name, "r", "10", "f", "f"]);
         for (number, column) in columns.iter().enumerate() {
-            row(Read::Columns, &[&oid, &(number + 1).to_string(), column, "23", ""]);
+            row(Read::Columns, &[&oid, &(number + 1).to_string(), column, "23", "", "-1"]);
         }
     }
     row(Read::Types, &["23", "11", "int4", "0", "0", "0", "f"]);
@@ -151,7 +151,7 @@ fn snapshot(c: &mut Criterion) {
             let name = format!("column_{number}");
             rows.push((
                 Read::Columns,
-                [&*oid.to_string(), &*number.to_string(), &name, "23", ""]
+                [&*oid.to_string(), &*number.to_string(), &name, "23", "", "-1"]
                     .map(str::to_owned)
                     .to_vec(),
             ));

@@ -7,6 +7,7 @@
 mod builder;
 mod carried;
 mod reads;
+mod shown;
 mod tree;
 
 use std::collections::{BTreeSet, HashMap};
@@ -93,6 +94,8 @@ pub struct Relation {
     pub children: Vec<RelationId>,
     /// What a view reads.
     pub reads: Vec<ViewRead>,
+    /// What the columns of a view show; `None` where that can't be told, and of the server's own.
+    pub shows: Option<Shows>,
     /// The relation that an index is on.
     pub index_of: Option<RelationId>,
     /// The column that a sequence belongs to: of `serial`, of identity.
@@ -118,6 +121,8 @@ pub struct Column {
     pub number: u16,
     pub name: Arc<str>,
     pub type_oid: u32,
+    /// What narrows the type, as the server keeps it: -1 for nothing.
+    pub type_modifier: i32,
     pub generated: bool,
 }
 
@@ -159,6 +164,16 @@ pub enum ViewRead {
     Column(RelationId, u16),
     /// Operators of the server's own aren't among them.
     Function(FunctionId),
+}
+
+/// What a view makes of what it reads.
+#[derive(Debug, Default)]
+pub struct Shows {
+    /// The column that each of its own is, first to last, where it is one and nothing else.
+    pub columns: Box<[Option<(RelationId, u16)>]>,
+    /// What it reads in any other way: in conditions, joins, orders and expressions. 0 is the row
+    /// as a whole.
+    pub elsewhere: Box<[(RelationId, u16)]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,16 +225,33 @@ struct Operators {
 }
 
 #[derive(Debug)]
-struct Type {
+pub struct Type {
+    pub schema: SchemaId,
+    pub name: Box<str>,
+    pub kind: TypeKind,
     relation: Option<RelationId>,
-    element: u32,
-    base: u32,
-    /// It is made of values of another type that the snapshot does not name.
-    range: bool,
+    /// Of an array what it holds, 0 for what holds nothing.
+    pub element: u32,
+    /// Of a domain the type that it narrows, and by which modifier; else 0.
+    pub base: u32,
+    base_modifier: i32,
     /// What the constraints and the default of a domain call.
     calls: Vec<FunctionId>,
     /// One of the server's own.
-    system: bool,
+    pub system: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TypeKind {
+    Base,
+    Array,
+    Composite,
+    Domain,
+    Enum,
+    /// It is made of values of another type that the snapshot does not name; a multirange, too.
+    Range,
+    Multirange,
+    Pseudo,
 }
 
 /// What decides how a session's names are read.
@@ -383,6 +415,26 @@ impl Catalog {
 
     pub fn relations(&self) -> impl ExactSizeIterator<Item = &Relation> {
         self.relations.iter()
+    }
+
+    pub fn type_of(&self, oid: u32) -> Option<&Type> {
+        self.types.get(&oid)
+    }
+
+    /// The type beneath all domains, and the modifier that its values have.
+    pub fn base_type(&self, oid: u32, modifier: i32) -> (u32, i32) {
+        let (mut oid, mut modifier) = (oid, modifier);
+        // Domains over domains end somewhere; the server would not let one run in a circle.
+        for _ in 0..32 {
+            match self.types.get(&oid) {
+                Some(found) if found.base != 0 => {
+                    oid = found.base;
+                    modifier = found.base_modifier;
+                }
+                _ => break,
+            }
+        }
+        (oid, modifier)
     }
 
     /// A type by its whole name, `int4` rather than `integer`.
@@ -561,7 +613,7 @@ impl Catalog {
                 // An array of ours is not the server's own; its own arrays hold its own types.
                 continue;
             }
-            if found.range {
+            if matches!(found.kind, TypeKind::Range | TypeKind::Multirange) {
                 return false;
             }
             if types.insert(oid) {

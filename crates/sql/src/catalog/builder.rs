@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::carried::{Code, Event, Events, Source};
 use super::reads::{Malformed, Read};
+use super::shown;
 use super::tree::{self, Tree};
 use super::{
     Catalog, Column, Constraint, ConstraintKind, Function, FunctionId, FunctionKind, Referenced,
-    Relation, RelationId, RelationKind, Schema, SchemaId, Type, ViewRead,
+    Relation, RelationId, RelationKind, Schema, SchemaId, Shows, Type, TypeKind, ViewRead,
 };
 use crate::functions::class;
 
@@ -85,8 +86,10 @@ impl Builder {
                 let name = self.name(row.text()?);
                 let type_oid = row.number()?;
                 let generated = !row.text()?.is_empty();
+                let type_modifier = row.text()?.parse().ok()?;
                 let (_, relation) = self.relation_mut(relation)?;
-                relation.columns.push(Column { number, name, type_oid, generated });
+                let column = Column { number, name, type_oid, type_modifier, generated };
+                relation.columns.push(column);
             }
             Read::Inheritance => {
                 let child = *self.catalog.relation_by_oid.get(&row.number()?)?;
@@ -158,7 +161,8 @@ impl Builder {
             for (number, name, type_oid) in
                 [(1, "last_value", 20), (2, "log_cnt", 20), (3, "is_called", 16)]
             {
-                columns.push(Column { number, name: self.name(name), type_oid, generated: false });
+                let (name, type_modifier, generated) = (self.name(name), -1, false);
+                columns.push(Column { number, name, type_oid, type_modifier, generated });
             }
         }
         let id = RelationId(u32::try_from(self.catalog.relations.len()).ok()?);
@@ -179,6 +183,7 @@ impl Builder {
             parents: Vec::new(),
             children: Vec::new(),
             reads: Vec::new(),
+            shows: None,
         });
         self.catalog.relation_by_oid.insert(oid, id);
         self.catalog.schemas.get_mut(schema.0 as usize)?.relations.insert(name, id);
@@ -194,11 +199,26 @@ impl Builder {
             // Not that of a TOAST table, which had a type until 13.
             relation => self.catalog.relation_by_oid(relation),
         };
+        let (element, base) = (row.number()?, row.number()?);
+        let kind = match row.text()? {
+            "A" => TypeKind::Array,
+            "b" => TypeKind::Base,
+            "c" => TypeKind::Composite,
+            "d" => TypeKind::Domain,
+            "e" => TypeKind::Enum,
+            "r" => TypeKind::Range,
+            "m" => TypeKind::Multirange,
+            "p" => TypeKind::Pseudo,
+            _ => return None,
+        };
         let found = Type {
+            schema,
+            name: name.clone(),
+            kind,
             relation,
-            element: row.number()?,
-            base: row.number()?,
-            range: row.flag()?,
+            element,
+            base,
+            base_modifier: row.text()?.parse().ok()?,
             system: self.catalog.is_system(schema),
             calls: Vec::new(),
         };
@@ -340,7 +360,8 @@ impl Builder {
         let object = row.number()?;
         let owner = row.number()?;
         let detail = row.text()?;
-        let tree = tree::read(row.text()?)?;
+        let text = row.text()?;
+        let tree = tree::read(text)?;
         if what == "arguments" {
             let function = *self.functions.get(&owner)?;
             let calls = self.calls(&tree);
@@ -368,7 +389,10 @@ impl Builder {
             ("check", _) => (Source::Check, Events::of(write), PG_CONSTRAINT),
             ("rule" | "instead", "1") => {
                 let calls = self.calls(&tree).into_iter().map(ViewRead::Function);
-                self.relation_mut(owner)?.1.reads.extend(calls);
+                let shows = self.shows(id, text);
+                let (_, view) = self.relation_mut(owner)?;
+                view.reads.extend(calls);
+                view.shows = shows;
                 self.note(Carrier::View(id), &tree);
                 self.in_views.extend(tree.relations.iter().map(|oid| (id, *oid)));
                 self.objects.insert((PG_REWRITE, object), Carrier::View(id));
@@ -414,6 +438,21 @@ impl Builder {
         let place = self.catalog.relations.get(id.0 as usize)?.code.len() - 1;
         self.objects.insert((catalog, object), Carrier::Code(id, place));
         Some(())
+    }
+
+    /// What the columns of a view show. Nobody asks it of the server's own, which are many.
+    fn shows(&self, view: RelationId, text: &str) -> Option<Shows> {
+        let view = self.catalog.relation(view)?;
+        if self.catalog.is_system(view.schema) {
+            return None;
+        }
+        // Its condition comes first, and is none.
+        let shown = shown::read(text)?;
+        let of = |(oid, number): (u32, u16)| Some((self.catalog.relation_by_oid(oid)?, number));
+        Some(Shows {
+            columns: shown.columns.into_iter().map(|column| column.and_then(of)).collect(),
+            elsewhere: shown.elsewhere.into_iter().filter_map(of).collect(),
+        })
     }
 
     fn add_code(

@@ -60,13 +60,15 @@ impl Read {
             }
             Self::Columns => {
                 // Every sequence has the same.
-                "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.attgenerated \
+                "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.attgenerated, a.atttypmod \
                  FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
                  WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r','p','v','m','f','c')"
             }
             Self::Inheritance => "SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits",
             Self::Types => {
-                "SELECT oid, typnamespace, typname, typrelid, typelem, typbasetype, typtype IN ('r', 'm') \
+                // An array by its category: before 14 nothing else told it from a name or a point.
+                "SELECT oid, typnamespace, typname, typrelid, typelem, typbasetype, \
+                 CASE WHEN typcategory = 'A' AND typtype = 'b' THEN 'A' ELSE typtype END, typtypmod \
                  FROM pg_catalog.pg_type"
             }
             Self::Functions => {

@@ -103,7 +103,7 @@ impl Rows {
                 Some(relation) => relation.to_string(),
                 None => "0".to_owned(),
             };
-            self.push(Read::Types, &[&oid, &schema, bare, &row, "0", "0", "f"]);
+            self.push(Read::Types, &[&oid, &schema, bare, &row, "0", "0", "b", "-1"]);
         }
         self.oid(&key).to_string()
     }
@@ -137,7 +137,7 @@ impl Rows {
                     let (column, type_name) = column.split_once(' ').unwrap();
                     let type_name = self.type_of(type_name);
                     let number = (at + 1).to_string();
-                    self.push(Read::Columns, &[&oid, &number, column, &type_name, ""]);
+                    self.push(Read::Columns, &[&oid, &number, column, &type_name, "", "-1"]);
                 }
             }
             "function" | "aggregate" | "procedure" | "definer" => {
