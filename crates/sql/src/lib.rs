@@ -25,6 +25,7 @@ pub mod catalog;
 pub mod facts;
 pub mod functions;
 pub mod parse;
+pub mod rewrite;
 pub mod secrets;
 pub mod split;
 

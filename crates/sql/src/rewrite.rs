@@ -1,0 +1,227 @@
+//! What a reader is to see of a relation, and the edits on a client's own text that make it so.
+//!
+//! Every place that reads a disguised relation reads a subquery instead, which gives masked columns
+//! under their own names and only the rows that the filter lets through. The target of a write can
+//! be no subquery: there each reference to a masked column is replaced, and the filter joins the
+//! condition. What can be done neither way is refused ([`Why`]). A statement that reads no masked
+//! column and no filtered relation has no edits: it travels byte for byte.
+//!
+//! A subquery gives the columns that the statement reads of it, in the relation's order, and not
+//! those that nothing reads: rights to columns are asked for each that is listed, and a role may
+//! hold them for some columns alone. `*` reads all of them.
+//!
+//! Which columns have which mask is for others, and so is what views, functions and generated
+//! columns show of a masked column: a disguise says it for each relation by itself.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::ops::Range;
+
+use crate::catalog::RelationId;
+use crate::facts::{Facts, NotUnderstood};
+
+/// By relation; one that isn't here is read as it is.
+pub type Disguises = HashMap<RelationId, Disguise>;
+
+/// What a reader is to see of one relation.
+#[derive(Clone, Debug, Default)]
+pub struct Disguise {
+    /// By the column's number.
+    pub masks: BTreeMap<u16, Mask>,
+    /// Rows for which it isn't true are not there. It sees the columns as they are stored.
+    pub filter: Option<Expression>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Mask {
+    /// Total, without effects, of the column's own type and modifier, NULL for NULL.
+    pub expression: Expression,
+    /// What it could have made: never to be written into the column.
+    pub look: Look,
+}
+
+/// Constants that a mask could have made, as texts.
+#[derive(Clone, Debug)]
+pub enum Look {
+    /// Nothing that a person would take for a mask, or nothing that tells it from a value.
+    Any,
+    Text(Box<str>),
+    Like(fn(&str) -> bool),
+}
+
+/// An SQL expression over the columns of one relation, complete in itself: it needs no parentheses,
+/// and every name in it has a schema before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expression(pub Vec<Piece>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    Text(Box<str>),
+    /// A reference to a column of the relation, by its number.
+    Column(u16),
+}
+
+/// One statement of a text, as a reader with disguises may run it.
+#[derive(Clone, Debug)]
+pub struct Disguised {
+    /// Where it stands in the text, without its semicolon.
+    pub place: Range<usize>,
+    /// Facts are those of the statement as it was written.
+    pub understood: Result<(Facts, Result<Rewritten, Unrewritable>), NotUnderstood>,
+}
+
+/// What has to be put where in the text, and what is left to look at besides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rewritten {
+    /// In the order of the text; no two overlap. None: the statement goes as it is. Names inside an
+    /// edit's place, or where it begins, are written with their schema in what replaces them.
+    pub edits: Vec<Edit>,
+    /// Parameters whose values are stored in masked columns: what a value looks like has to be
+    /// asked of the mask ([`Look`]) once it is known.
+    pub stored: Vec<Stored>,
+    /// Relations that are read as somebody disguised them; EXPLAIN would count their rows.
+    pub disguised: BTreeSet<RelationId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// In bytes of the whole text; empty where something is only put in.
+    pub place: Range<usize>,
+    pub text: String,
+}
+
+/// `$parameter` is stored in a masked column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stored {
+    pub parameter: u32,
+    pub relation: RelationId,
+    pub column: u16,
+}
+
+/// Why a statement can't be run as a reader with disguises may see it. To be refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unrewritable {
+    pub why: Why,
+    /// The relation that is disguised.
+    pub relation: RelationId,
+}
+
+macro_rules! reasons {
+    ($( $reason:ident $words:literal )*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Why { $( $reason ),* }
+
+        impl Why {
+            pub const ALL: &[Self] = &[ $( Self::$reason ),* ];
+
+            /// As a sentence about the statement, without its end.
+            pub const fn words(self) -> &'static str {
+                match self { $( Self::$reason => $words ),* }
+            }
+
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$reason => stringify!($reason) ),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    Definition "it would keep a query over it in a view, a rule or a function, for others to run"
+    Command "the command would go through what is masked or hidden in it"
+    SystemColumn "it reads a system column of it other than tableoid, and those follow what is stored"
+    TableoidBesideAll "it reads tableoid beside all columns of it"
+    RowOfOuterJoin "it uses its row as one value in an outer join, where there may be none"
+    RowOfTarget "it uses the row that it writes as one value"
+    SameName "it has two relations of that name in one FROM"
+    Shadowed "a name in it would mean something else once it is rewritten"
+    Doubtful "a name in it could mean a masked column or another"
+    GroupedByKey "it groups by its key, and what it selects besides can't be grouped by"
+    Sample "the arguments of its TABLESAMPLE have columns or its columns are renamed"
+    RowLock "it would lock rows that the filter hides"
+    ReturningAll "RETURNING * of a join, a MERGE or a nameless subquery can't be written out"
+    Constrained "it gives a value to a column that a constraint or a unique index ties to a masked one"
+    ConflictTarget "ON CONFLICT would answer whether a masked value is there"
+    WritesMask "it would store what a mask made over the value that is there"
+    FilteredWrite "a write of this form can't be kept to the rows that the filter lets through"
+    LeavesFilter "it could leave rows behind that the filter hides"
+    CopyForm "COPY of this relation can't be written as COPY of a query"
+    Unlocated "a place in it was not found again in the text"
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+impl Look {
+    /// Whether the text could be the mask's own work.
+    pub fn has(&self, text: &str) -> bool {
+        match self {
+            Self::Any => false,
+            Self::Text(own) => **own == *text,
+            Self::Like(like) => like(text),
+        }
+    }
+}
+
+impl Expression {
+    /// The expression with `column` for each reference.
+    pub fn written(&self, mut column: impl FnMut(u16, &mut String)) -> String {
+        let mut text = String::new();
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(piece) => text.push_str(piece),
+                Piece::Column(number) => column(*number, &mut text),
+            }
+        }
+        text
+    }
+
+    pub fn columns(&self) -> impl Iterator<Item = u16> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Column(number) => Some(*number),
+            Piece::Text(_) => None,
+        })
+    }
+}
+
+/// The text with the edits made.
+pub fn edited(text: &str, edits: &[Edit]) -> String {
+    let more: usize = edits.iter().map(|edit| edit.text.len()).sum();
+    let mut out = String::with_capacity(text.len() + more);
+    let mut from = 0;
+    for edit in edits {
+        out.push_str(text.get(from..edit.place.start).unwrap_or_default());
+        out.push_str(&edit.text);
+        from = edit.place.end;
+    }
+    out.push_str(text.get(from..).unwrap_or_default());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_and_expressions_are_written() {
+        let put = |place, text: &str| Edit { place, text: text.to_owned() };
+        let text = "SELECT ü FROM t";
+        assert_eq!(edited(text, &[]), text);
+        assert_eq!(edited(text, &[put(7..9, "a"), put(16..16, " AS u")]), "SELECT a FROM t AS u");
+        let mask = Expression(vec![
+            Piece::Text("pg_catalog.upper(".into()),
+            Piece::Column(3),
+            Piece::Text(")".into()),
+        ]);
+        assert_eq!(
+            mask.written(|number, out| *out += &format!("c{number}")),
+            "pg_catalog.upper(c3)"
+        );
+        assert_eq!(mask.columns().collect::<Vec<_>>(), [3]);
+        assert!(Look::Like(|text| text.contains("***")).has("a***"));
+        assert!(!Look::Text("x".into()).has("y"));
+    }
+}
