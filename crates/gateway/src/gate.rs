@@ -37,7 +37,7 @@ use audit::event::{self, Context, Event, SessionEnds, Who};
 use audit::{Durability, Journal, Ticket, Unrecorded};
 use identity::Identity;
 use policy::RuleRef;
-use tokio::io::{AsyncWriteExt, WriteHalf};
+use tokio::io::AsyncWriteExt;
 use wire::backend;
 use wire::frame::Frame;
 
@@ -66,7 +66,7 @@ use crate::gateway::{Gateway, Installed};
 use crate::limits::Meter;
 use crate::refusal::Refusal;
 use crate::settings::Connection;
-use crate::stream::Stream;
+use crate::stream::Writer;
 
 /// Batches of reads that may be on their way at once without their records being durable.
 const UNRELEASED_MAX: usize = 64;
@@ -108,20 +108,16 @@ impl Attempts {
 pub(crate) struct Cleared<'a>(Cow<'a, [u8]>);
 
 /// The server's side of a session. It takes what is cleared.
-pub(crate) struct ToServer(WriteHalf<Stream>);
+pub(crate) struct ToServer<'s>(Writer<'s>);
 
-impl ToServer {
-    pub(crate) fn new(stream: WriteHalf<Stream>) -> Self {
+impl<'s> ToServer<'s> {
+    pub(crate) fn new(stream: Writer<'s>) -> Self {
         ToServer(stream)
     }
 
     pub(crate) async fn send(&mut self, cleared: Cleared<'_>) -> io::Result<()> {
         self.0.write_all(&cleared.0).await?;
         self.0.flush().await
-    }
-
-    pub(crate) fn into_inner(self) -> WriteHalf<Stream> {
-        self.0
     }
 }
 

@@ -4,27 +4,31 @@
 
 mod asking;
 mod timing;
+mod wakes;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::Notify;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 use wire::exchange::{Exchange, Reply, Sent, Unexpected};
 use wire::frame::{FrameError, HEADER_BYTES, Walker};
 use wire::frontend;
 
+use self::wakes::{Signal, WhenWoken};
 use crate::gate::{self, Around, Batch, Entry, Failure, Gate, Looked, Need, Seen, ToServer};
 use crate::line::Line;
 use crate::metrics::{Metrics, Refused};
 use crate::refusal::{self, Refusal};
 use crate::roster::Attendee;
-use crate::stream::Stream;
+use crate::stream::{Reader, Stream, Writer};
 
 /// A leg's buffer begins small, as most sessions are idle or say little, and grows while reads
 /// fill it. What a message needs beyond that it gives back.
@@ -93,21 +97,20 @@ struct Shared {
     /// The client has said Terminate.
     terminated: Cell<bool>,
     heard: Cell<Instant>,
-    /// The loop of the messages waits for replies: for room in the account, or for answers.
-    waiting: Cell<bool>,
-    /// Some have come.
-    progress: Notify,
+    /// Replies have come: the loop of the messages may wait for them, for room in the account or for
+    /// answers.
+    progress: Signal,
     /// What we say to the client between two replies.
     words: RefCell<Vec<u8>>,
-    said: Notify,
+    said: Signal,
     /// When everything that was sent had been answered.
     quiet_since: Cell<Instant>,
     /// Somebody has to cancel what runs.
-    cancel: Notify,
+    cancel: Signal,
     /// That is on its way, and nothing else may be sent.
     cancelling: Cell<bool>,
     /// The loop of the messages has something to send that is not the client's.
-    wake: Notify,
+    wake: Signal,
 }
 
 impl Shared {
@@ -127,18 +130,19 @@ impl Session<'_> {
             writing: Cell::new(false),
             terminated: Cell::new(false),
             heard: Cell::new(Instant::now()),
-            waiting: Cell::new(false),
-            progress: Notify::new(),
+            progress: Signal::default(),
             words: RefCell::default(),
-            said: Notify::new(),
+            said: Signal::default(),
             quiet_since: Cell::new(Instant::now()),
-            cancel: Notify::new(),
+            cancel: Signal::default(),
             cancelling: Cell::new(false),
-            wake: Notify::new(),
+            wake: Signal::default(),
         };
-        let (mut from_client, mut to_client) = tokio::io::split(self.client.stream);
-        let (mut from_server, to_server) = tokio::io::split(self.server.stream);
-        let mut to_server = ToServer::new(to_server);
+        let client = RefCell::new(self.client.stream);
+        let server = RefCell::new(self.server.stream);
+        let (mut from_client, mut to_client) = (Reader::of(&client), Writer::of(&client));
+        let (mut from_server, mut to_server) =
+            (Reader::of(&server), ToServer::new(Writer::of(&server)));
         let mut replies = Replies {
             buffer: Buffer::holding(self.server.received),
             walker: Walker::new(gate::wanted_of_replies_alone),
@@ -155,15 +159,30 @@ impl Session<'_> {
             shared: &shared,
             metrics: self.metrics,
         };
-        let end = tokio::select! {
-            // Replies first: they free the room that messages wait for.
-            biased;
-            end = replies.run(&mut from_server, &mut to_client) => end,
-            end = messages.run(&mut from_client, &mut to_server) => end,
-            end = overseer(&shared, &self.attendee, self.idle_timeout) => end,
-            end = window_over(&shared, self.window) => end,
-            end = timing::timekeeper(&shared) => end,
-            end = timing::canceller(&shared, &self.attendee) => end,
+        let end = {
+            let mut from_server_to_client = pin!(replies.run(&mut from_server, &mut to_client));
+            let mut from_client_to_server = pin!(messages.run(&mut from_client, &mut to_server));
+            let beside = pin!(async {
+                tokio::select! {
+                    biased;
+                    end = overseer(&shared, &self.attendee, self.idle_timeout) => end,
+                    end = window_over(&shared, self.window) => end,
+                    end = timing::timekeeper(&shared) => end,
+                    end = timing::canceller(&shared, &self.attendee) => end,
+                }
+            });
+            let mut beside = WhenWoken::new(beside);
+            poll_fn(|context| {
+                // Replies first: they free the room that messages wait for.
+                if let Poll::Ready(end) = from_server_to_client.as_mut().poll(context) {
+                    return Poll::Ready(end);
+                }
+                if let Poll::Ready(end) = from_client_to_server.as_mut().poll(context) {
+                    return Poll::Ready(end);
+                }
+                beside.poll(context)
+            })
+            .await
         };
         let between_replies = !shared.writing.get() && replies.walker.between_frames();
         let running = !shared.exchange.borrow().is_quiet();
@@ -178,9 +197,9 @@ impl Session<'_> {
         }
         // A Terminate could fall into the middle of a message that the client has not finished,
         // so the server is told by the end of the stream alone.
-        last_words(&mut from_server.unsplit(to_server.into_inner()), &[]).await;
+        last_words(&mut server.into_inner(), &[]).await;
 
-        let mut client = from_client.unsplit(to_client);
+        let mut client = client.into_inner();
         let mut words = Vec::new();
         if let Some(refusal) = end.refusal()
             && between_replies
@@ -231,7 +250,7 @@ enum Stopped {
 }
 
 impl Messages<'_> {
-    async fn run(&mut self, client: &mut ReadHalf<Stream>, server: &mut ToServer) -> End {
+    async fn run(&mut self, client: &mut Reader<'_>, server: &mut ToServer<'_>) -> End {
         loop {
             if self.shared.cancelling.get() {
                 let cancelled = self.shared.wait_until(|shared| !shared.cancelling.get());
@@ -266,11 +285,12 @@ impl Messages<'_> {
                     Err(end) => return end,
                 },
             }
-            let read = tokio::select! {
-                biased;
-                () = self.shared.wake.notified() => continue,
-                read = self.buffer.fill(client) => read,
-            };
+            let wake = &self.shared.wake;
+            let read = poll_fn(|context| match wake.poll(context) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => self.buffer.poll_fill(client, context).map(Some),
+            });
+            let Some(read) = read.await else { continue };
             match read {
                 Ok(0) => return End::ClientGone(None),
                 Ok(_) => self.shared.heard.set(Instant::now()),
@@ -280,7 +300,7 @@ impl Messages<'_> {
     }
 
     /// Makes a transaction fail that the client takes for failed.
-    async fn abort(&mut self, server: &mut ToServer) -> io::Result<()> {
+    async fn abort(&mut self, server: &mut ToServer<'_>) -> io::Result<()> {
         let aborting = self.shared.gate.borrow_mut().abort();
         let Some((cleared, entries)) = aborting else { return Ok(()) };
         for (tag, entry) in entries {
@@ -319,7 +339,7 @@ impl Messages<'_> {
     }
 
     /// Sends the batch that was looked at, or what the gate puts in its place.
-    async fn pass_on(&mut self, ready: usize, server: &mut ToServer) -> io::Result<()> {
+    async fn pass_on(&mut self, ready: usize, server: &mut ToServer<'_>) -> io::Result<()> {
         let Shared { gate, exchange, .. } = self.shared;
         let bytes = &self.buffer.bytes;
         self.metrics.bytes_from_clients.inc_by(ready as u64);
@@ -369,10 +389,8 @@ impl Shared {
     /// Waits for replies until `is_so`. Cancel-safe.
     async fn wait_until(&self, is_so: impl Fn(&Shared) -> bool) {
         while !is_so(self) {
-            self.waiting.set(true);
-            self.progress.notified().await;
+            self.progress.seen().await;
         }
-        self.waiting.set(false);
     }
 }
 
@@ -398,7 +416,7 @@ struct Answered {
 }
 
 impl Replies<'_> {
-    async fn run(&mut self, server: &mut ReadHalf<Stream>, client: &mut WriteHalf<Stream>) -> End {
+    async fn run(&mut self, server: &mut Reader<'_>, client: &mut Writer<'_>) -> End {
         loop {
             let begins_between_frames = self.walker.between_frames();
             let Answered { ready, replaced, end } = self.account();
@@ -429,16 +447,17 @@ impl Replies<'_> {
                 return End::Ordered;
             }
             let may_speak = self.walker.between_frames() && self.buffer.bytes.is_empty();
-            let read = tokio::select! {
-                biased;
-                () = self.shared.said.notified(), if may_speak => {
-                    let words = self.shared.words.take();
-                    if let Err(error) = say(&words, client).await {
-                        return End::ClientGone(Some(error));
-                    }
-                    continue;
+            let said = &self.shared.said;
+            let read = poll_fn(|context| match () {
+                () if may_speak && said.poll(context).is_ready() => Poll::Ready(None),
+                () => self.buffer.poll_fill(server, context).map(Some),
+            });
+            let Some(read) = read.await else {
+                let words = self.shared.words.take();
+                if let Err(error) = say(&words, client).await {
+                    return End::ClientGone(Some(error));
                 }
-                read = self.buffer.fill(server) => read,
+                continue;
             };
             match read {
                 Ok(0) if self.shared.terminated.get() => return End::Terminated,
@@ -454,7 +473,7 @@ impl Replies<'_> {
         &self,
         ready: usize,
         replaced: &[(Range<usize>, Vec<u8>)],
-        client: &mut WriteHalf<Stream>,
+        client: &mut Writer<'_>,
     ) -> io::Result<()> {
         self.metrics.bytes_to_clients.inc_by(ready as u64);
         let mut from = 0;
@@ -531,18 +550,16 @@ impl Replies<'_> {
         }
         if gate.takes_cancel() {
             self.shared.cancelling.set(true);
-            self.shared.cancel.notify_one();
+            self.shared.cancel.set();
         }
         if exchange.is_quiet() {
             gate.rests();
             self.shared.quiet_since.set(Instant::now());
         }
         if gate.wants_abort() {
-            self.shared.wake.notify_one();
+            self.shared.wake.set();
         }
-        if self.shared.waiting.take() {
-            self.shared.progress.notify_one();
-        }
+        self.shared.progress.set();
         if statements > 0 {
             self.metrics.statements.inc_by(statements);
         }
@@ -587,13 +604,13 @@ async fn window_over(shared: &Shared, window: Option<Duration>) -> End {
     {
         sleep_until(before).await;
         refusal::write_window_notice(WINDOW_NOTICE.as_secs(), &mut shared.words.borrow_mut());
-        shared.said.notify_one();
+        shared.said.set();
     }
     sleep_until(end).await;
     End::WindowOver
 }
 
-async fn say(words: &[u8], client: &mut WriteHalf<Stream>) -> io::Result<()> {
+async fn say(words: &[u8], client: &mut Writer<'_>) -> io::Result<()> {
     client.write_all(words).await?;
     client.flush().await
 }
@@ -611,16 +628,24 @@ impl Buffer {
     /// Reads what is there, up to the buffer's size. A message that has to be looked at whole
     /// makes it larger, up to what the gate wants to see of one. Cancel-safe: nothing read is
     /// lost.
-    async fn fill(&mut self, from: &mut ReadHalf<Stream>) -> io::Result<usize> {
+    async fn fill(&mut self, from: &mut Reader<'_>) -> io::Result<usize> {
+        poll_fn(|context| self.poll_fill(from, context)).await
+    }
+
+    fn poll_fill(
+        &mut self,
+        from: &mut Reader<'_>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         if self.bytes.len() == self.bytes.capacity() {
             self.bytes.reserve(self.bytes.len().max(BUFFER_BYTES_MIN));
         }
         let room = self.bytes.capacity() - self.bytes.len();
-        let read = from.read_buf(&mut self.bytes).await?;
+        let read = ready!(pin!(from.read_buf(&mut self.bytes)).poll(context))?;
         if read == room && self.bytes.capacity() < BUFFER_BYTES_MAX {
             self.bytes.reserve(self.bytes.capacity());
         }
-        Ok(read)
+        Poll::Ready(Ok(read))
     }
 
     fn consume(&mut self, bytes: usize) {

@@ -1,5 +1,6 @@
 //! One type for the sockets of both legs, so that the session loop is written once.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -102,5 +103,52 @@ impl AsyncWrite for Stream {
             Stream::Accepted(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Dialled(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+/// One half of a stream whose other half another loop of the same task has. Neither is borrowed
+/// beyond a poll, so nothing is locked.
+pub(crate) struct Reader<'s>(&'s RefCell<Stream>);
+
+/// See [`Reader`].
+pub(crate) struct Writer<'s>(&'s RefCell<Stream>);
+
+impl<'s> Reader<'s> {
+    pub(crate) fn of(stream: &'s RefCell<Stream>) -> Self {
+        Reader(stream)
+    }
+}
+
+impl<'s> Writer<'s> {
+    pub(crate) fn of(stream: &'s RefCell<Stream>) -> Self {
+        Writer(stream)
+    }
+}
+
+impl AsyncRead for Reader<'_> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Writer<'_> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
     }
 }

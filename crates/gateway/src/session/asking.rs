@@ -5,7 +5,6 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::io::ReadHalf;
 use tokio::time::{Instant, timeout};
 use wire::exchange::Standing;
 
@@ -14,7 +13,7 @@ use crate::gate::{
     self, CatalogReading, Cleared, Entry, Expecting, Failure, Need, Rows, ToServer, Unmet, Wanted,
     Within,
 };
-use crate::stream::Stream;
+use crate::stream::Reader;
 
 /// A question of ours that takes longer is cancelled. Reading a large catalog takes a second or two.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
@@ -27,8 +26,8 @@ impl Messages<'_> {
     pub(super) async fn settle(
         &mut self,
         need: Need,
-        client: &mut ReadHalf<Stream>,
-        server: &mut ToServer,
+        client: &mut Reader<'_>,
+        server: &mut ToServer<'_>,
     ) -> Result<(), End> {
         let gate = &self.shared.gate;
         gate.borrow_mut().is_waited_for();
@@ -53,8 +52,8 @@ impl Messages<'_> {
 
     async fn names(
         &mut self,
-        client: &mut ReadHalf<Stream>,
-        server: &mut ToServer,
+        client: &mut Reader<'_>,
+        server: &mut ToServer<'_>,
     ) -> Result<(), End> {
         let gate = &self.shared.gate;
         let Some(ready) = self.answers(client, server).await? else { return Ok(()) };
@@ -69,8 +68,8 @@ impl Messages<'_> {
 
     async fn catalog(
         &mut self,
-        client: &mut ReadHalf<Stream>,
-        server: &mut ToServer,
+        client: &mut Reader<'_>,
+        server: &mut ToServer<'_>,
     ) -> Result<(), End> {
         let gate = &self.shared.gate;
         let mut ready = true;
@@ -97,8 +96,8 @@ impl Messages<'_> {
     async fn estimate(
         &mut self,
         expecting: &Expecting,
-        client: &mut ReadHalf<Stream>,
-        server: &mut ToServer,
+        client: &mut Reader<'_>,
+        server: &mut ToServer<'_>,
     ) -> Result<(), End> {
         let gate = &self.shared.gate;
         let Some(ready) = self.answers(client, server).await? else { return Ok(()) };
@@ -127,8 +126,8 @@ impl Messages<'_> {
     async fn own_catalog(
         &mut self,
         ready: bool,
-        client: &mut ReadHalf<Stream>,
-        server: &mut ToServer,
+        client: &mut Reader<'_>,
+        server: &mut ToServer<'_>,
     ) -> Result<(), End> {
         let gate = &self.shared.gate;
         if let Err(unmet) = gate.borrow().may_read_catalog() {
@@ -152,8 +151,8 @@ impl Messages<'_> {
     /// the last of it. `None` if that can't be, or if nothing can be asked then; the gate knows.
     async fn answers(
         &mut self,
-        client: &mut ReadHalf<Stream>,
-        server: &mut ToServer,
+        client: &mut Reader<'_>,
+        server: &mut ToServer<'_>,
     ) -> Result<Option<bool>, End> {
         let shared = self.shared;
         let standing = || shared.exchange.borrow().standing();
@@ -178,8 +177,8 @@ impl Messages<'_> {
         &mut self,
         sql: &str,
         ready: bool,
-        client: &mut ReadHalf<Stream>,
-        server: &mut ToServer,
+        client: &mut Reader<'_>,
+        server: &mut ToServer<'_>,
     ) -> Result<Option<Rows>, End> {
         let shared = self.shared;
         let asked = shared.gate.borrow_mut().ask(sql, ready);
@@ -198,8 +197,8 @@ impl Messages<'_> {
     async fn answer(
         &mut self,
         (cleared, entries): (Cleared<'static>, Vec<(u8, Entry)>),
-        client: &mut ReadHalf<Stream>,
-        server: &mut ToServer,
+        client: &mut Reader<'_>,
+        server: &mut ToServer<'_>,
     ) -> Result<Option<Result<Rows, Failure>>, End> {
         let shared = self.shared;
         for (tag, entry) in entries {
@@ -213,7 +212,7 @@ impl Messages<'_> {
             let is_answered = |shared: &Shared| shared.gate.borrow().has_answer();
             if timeout(ANSWER_TIME_MAX, shared.wait_until(is_answered)).await.is_err() {
                 shared.cancelling.set(true);
-                shared.cancel.notify_one();
+                shared.cancel.set();
                 shared.wait_until(is_answered).await;
             }
         };
@@ -226,7 +225,7 @@ impl Messages<'_> {
     /// word ends the wait; behind a Terminate it may go.
     pub(super) async fn while_listening<T>(
         &mut self,
-        client: &mut ReadHalf<Stream>,
+        client: &mut Reader<'_>,
         wait: impl Future<Output = T>,
     ) -> Result<T, End> {
         let mut wait = pin!(wait);

@@ -19,15 +19,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// is sent, for it could hit that. Not cancel-safe: a request that is dropped midway may not arrive.
 pub(super) async fn canceller(shared: &Shared, attendee: &Attendee) -> End {
     loop {
-        shared.cancel.notified().await;
+        shared.cancel.seen().await;
         if let Err(error) = attendee.backend.cancel().await {
             let session = &attendee.session;
             tracing::warn!(session, %error, "a statement that was cut could not be cancelled");
         }
         shared.cancelling.set(false);
-        if shared.waiting.take() {
-            shared.progress.notify_one();
-        }
+        shared.progress.set();
     }
 }
 
@@ -63,7 +61,7 @@ fn statement(shared: &Shared) -> Option<Instant> {
     gate.is_overdue(entry);
     if gate.takes_cancel() {
         shared.cancelling.set(true);
-        shared.cancel.notify_one();
+        shared.cancel.set();
     }
     Some(idle)
 }
