@@ -1,6 +1,8 @@
 //! What a login with an identity provider's token costs: reading and proving it, by the kind of its
 //! signature.
 
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a bench may panic")]
+
 use std::hint::black_box;
 
 use aws_lc_rs::rand::SystemRandom;

@@ -214,8 +214,7 @@ fn algorithms_that_anybody_could_sign_with() {
     let Signer::Rsa(pair) = &signer else { unreachable!() };
     let der: aws_lc_rs::encoding::PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
     let body = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
-    let lines: Vec<&str> =
-        (0..body.len()).step_by(64).map(|i| &body[i..(i + 64).min(body.len())]).collect();
+    let lines: Vec<_> = body.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
     let pem =
         format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"));
     let modulus = URL_SAFE_NO_PAD.decode(jwk["n"].as_str().unwrap()).unwrap();
@@ -276,7 +275,7 @@ fn forged_claims() {
         prove(&token, &issuer(), &keys).map(drop)
     };
     assert_eq!(proven(&claims()), Ok(()));
-    let long = "x".repeat(1025);
+    let (longest, longer) = ("x".repeat(1024), "x".repeat(1025));
     let groups = |n: usize| Value::from(vec!["g"; n]);
     for (name, value, expected) in [
         ("iss", Value::Null, Err(TokenError::NoIssuer)),
@@ -319,8 +318,8 @@ fn forged_claims() {
         ("sub", json!(7), Err(TokenError::Subject)),
         ("sub", json!("a\nb"), Err(TokenError::Subject)),
         ("sub", json!("a\u{0}"), Err(TokenError::Subject)),
-        ("sub", json!(long), Err(TokenError::Subject)),
-        ("sub", json!(&long[1..]), Ok(())),
+        ("sub", json!(longer), Err(TokenError::Subject)),
+        ("sub", json!(longest), Ok(())),
         ("groups", Value::Null, Ok(())),
         ("groups", json!("one"), Ok(())),
         ("groups", json!({"admin": true}), Err(TokenError::Groups)),
