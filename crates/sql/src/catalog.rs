@@ -6,6 +6,7 @@
 
 mod builder;
 mod carried;
+mod draft;
 mod reads;
 mod shown;
 mod tree;
@@ -17,6 +18,7 @@ use crate::functions::Class;
 
 pub use self::builder::Builder;
 pub use self::carried::{Call, Carried, Code, Event, Events, Source};
+pub use self::draft::{Key, Step, UNTOLD};
 pub use self::reads::{CHANGED_SQL, Malformed, READS, Read};
 
 /// Numbers of the snapshot: they mean nothing outside it.
@@ -43,7 +45,7 @@ impl FunctionId {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Catalog {
     schemas: Vec<Schema>,
     schema_by_name: HashMap<Box<str>, SchemaId>,
@@ -63,7 +65,7 @@ pub struct Catalog {
     comparisons: Vec<FunctionId>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Schema {
     name: Box<str>,
     relations: HashMap<Box<str>, RelationId>,
@@ -72,9 +74,11 @@ struct Schema {
     types: HashMap<Box<str>, u32>,
     /// Extended statistics, with the relation that they are on.
     statistics: HashMap<Box<str>, RelationId>,
+    /// Of a draft: the server has given names of its own choice here.
+    has_chosen_names: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Relation {
     pub oid: u32,
     pub schema: SchemaId,
@@ -116,7 +120,7 @@ pub enum RelationKind {
     Other,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Column {
     pub number: u16,
     pub name: Arc<str>,
@@ -127,7 +131,7 @@ pub struct Column {
 }
 
 /// What ties columns: of a masked one it would answer guesses.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Constraint {
     /// Empty for a unique index that no constraint made, and for partition keys.
     pub name: Box<str>,
@@ -167,7 +171,7 @@ pub enum ViewRead {
 }
 
 /// What a view makes of what it reads.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Shows {
     /// The column that each of its own is, first to last, where it is one and nothing else.
     pub columns: Box<[Option<(RelationId, u16)>]>,
@@ -183,7 +187,7 @@ pub struct Beneath {
     pub as_owner: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Function {
     pub oid: u32,
     pub schema: SchemaId,
@@ -216,7 +220,7 @@ pub enum FunctionKind {
 
 /// The operators of one name in one schema. Of the server's own functions only this is kept: there
 /// are seventy behind `=`.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Operators {
     system_prefix: bool,
     system_infix: bool,
@@ -224,7 +228,7 @@ struct Operators {
     others: Vec<(bool, FunctionId)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Type {
     pub schema: SchemaId,
     pub name: Box<str>,
@@ -389,6 +393,27 @@ impl Catalog {
         Some((schema, oid, found.next().is_some()))
     }
 
+    pub(crate) fn relation_in(&self, schema: &str, name: &str) -> Option<RelationId> {
+        self.schema(*self.schema_by_name.get(schema)?)?.relations.get(name).copied()
+    }
+
+    /// Whether the server may have given the name, in any schema.
+    pub(crate) fn may_have_chosen(&self, name: &str) -> bool {
+        draft::may_be_chosen(name) && self.schemas.iter().any(|schema| schema.has_chosen_names)
+    }
+
+    /// Whether the schema has the name, of a relation. `None` if the server may have given it
+    /// there.
+    pub(crate) fn has_relation(&self, schema: &str, name: &str) -> Option<bool> {
+        let Some(schema) = self.schema_by_name.get(schema).and_then(|id| self.schema(*id)) else {
+            return Some(false);
+        };
+        match schema.relations.contains_key(name) {
+            false if schema.has_chosen_names && draft::may_be_chosen(name) => None,
+            is_there => Some(is_there),
+        }
+    }
+
     pub fn has_schema(&self, name: &str) -> bool {
         self.schema_by_name.contains_key(name)
     }
@@ -525,12 +550,18 @@ impl Catalog {
             let relation = *self.named_schema(schema, path)?.relations.get(name)?;
             return Some(Resolved { relation, twice: false });
         }
-        let mut all = path
-            .relations
-            .iter()
-            .filter_map(|schema| self.schema(*schema)?.relations.get(name).copied());
-        let relation = all.next()?;
-        Some(Resolved { relation, twice: all.next().is_some() })
+        let mut found: Option<Resolved> = None;
+        for schema in path.relations.iter().filter_map(|schema| self.schema(*schema)) {
+            let here = schema.relations.get(name).copied();
+            let may_be_here = schema.has_chosen_names && draft::may_be_chosen(name);
+            match (&mut found, here) {
+                (None, Some(relation)) => found = Some(Resolved { relation, twice: false }),
+                (None, None) if may_be_here => return None,
+                (None, None) => {}
+                (Some(found), here) => found.twice |= here.is_some() || may_be_here,
+            }
+        }
+        found
     }
 
     /// Every function of that name that a call with so many arguments could mean, or with any.
@@ -670,6 +701,16 @@ impl Catalog {
     /// Those that may be called where no cast is written.
     pub(crate) fn implicit_casts(&self) -> &[FunctionId] {
         &self.implicit_casts
+    }
+}
+
+impl Path {
+    /// A schema's own name, where it is called as everybody calls the session's temporary one.
+    pub(crate) fn own_name<'c>(&self, catalog: &'c Catalog, schema: &'c str) -> &'c str {
+        match self.temporary {
+            Some(own) if schema == "pg_temp" => catalog.schema_name(own),
+            _ => schema,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
-use crate::catalog::{FunctionId, RelationId};
+use crate::catalog::{FunctionId, RelationId, Step};
 
 /// One statement's facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,9 @@ pub struct Facts {
     /// dropped, or the session's path or role changes. Functions aside, and a ROLLBACK that takes
     /// such a change back.
     pub changes_names: bool,
+    /// What it changes of the catalog, where all of that is known before it runs: see
+    /// [`crate::catalog::Catalog::take`]. Code that runs because of it is not looked at.
+    pub change: Option<Vec<Step>>,
     /// The name of the prepared statement or cursor that it makes, uses or ends; empty for all.
     /// EXPLAIN and CREATE TABLE AS have one when they run an EXECUTE.
     pub handle: Option<String>,
@@ -400,6 +403,7 @@ impl Facts {
             writes: false,
             outside_transaction: false,
             changes_names: false,
+            change: None,
             handle: None,
         }
     }

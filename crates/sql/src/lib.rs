@@ -38,7 +38,9 @@ pub use lex::Unlexed;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::catalog::{Catalog, Names};
+use pg_raw_parse::nodes::RawStmt;
+
+use crate::catalog::{Catalog, Names, Path};
 use crate::facts::{Facts, NotUnderstood};
 use crate::parse::{Limits, NotParsed};
 
@@ -53,22 +55,52 @@ pub struct Statement {
 /// The statements of `text`, each with its facts under the names that the session sees now.
 ///
 /// A statement that changes what names mean (DDL, SET search_path) is followed by others under the
-/// old meaning: whoever runs several in one text has to judge the later ones again, or refuse.
+/// old meaning: whoever runs several in one text has to judge the later ones again ([`Script`]), or
+/// refuse.
 pub fn statements(
     text: &str,
     catalog: &Catalog,
     names: &Names<'_>,
     limits: &Limits,
 ) -> Result<Vec<Statement>, NotParsed> {
-    let parsed = parse::parse(text, limits)?;
+    let script = Script::parse(text, limits)?;
     let path = catalog.path(names);
-    let statements = parsed.statements(text).into_iter().map(|(place, statement)| {
+    let statements = script.parsed.statements(text).into_iter();
+    Ok(statements.map(|(place, raw)| script.read(place, raw, catalog, &path)).collect())
+}
+
+/// A text that is parsed once, for statements to be read one after the other: each under the names
+/// that those before it leave.
+pub struct Script<'t> {
+    text: &'t str,
+    parsed: parse::Parsed,
+    nodes_max: usize,
+}
+
+impl<'t> Script<'t> {
+    pub fn parse(text: &'t str, limits: &Limits) -> Result<Self, NotParsed> {
+        let parsed = parse::parse(text, limits)?;
+        Ok(Self { text, parsed, nodes_max: limits.nodes_max })
+    }
+
+    /// The statement at a place in the order of the text. `None` behind the last.
+    pub fn statement(&self, at: usize, catalog: &Catalog, names: &Names<'_>) -> Option<Statement> {
+        let (place, raw) = self.parsed.statement(self.text, at)?;
+        Some(self.read(place, raw, catalog, &catalog.path(names)))
+    }
+
+    fn read(
+        &self,
+        place: Range<usize>,
+        raw: &RawStmt,
+        catalog: &Catalog,
+        path: &Path,
+    ) -> Statement {
         // The bindings to the tree panic where a node is not of the kind that they expect. None is
         // known; should one be found, the statement is refused like any that is not understood.
         let facts = catch_unwind(AssertUnwindSafe(|| {
-            walk::facts(statement.stmt(), text, catalog, &path, limits.nodes_max)
+            walk::facts(raw.stmt(), self.text, catalog, path, self.nodes_max)
         }));
         Statement { place, facts: facts.unwrap_or(Err(NotUnderstood::Unvisited)) }
-    });
-    Ok(statements.collect())
+    }
 }

@@ -71,14 +71,20 @@ pub(crate) struct Parsed(Owned<StmtList>);
 impl Parsed {
     /// Each statement with its place in the text, without the semicolon and what stands before.
     pub(crate) fn statements(&self, text: &str) -> Vec<(Range<usize>, &RawStmt)> {
-        let place = |statement: &RawStmt| {
-            let start = usize::try_from(statement.stmt_location).unwrap_or(0);
-            match usize::try_from(statement.stmt_len) {
-                Ok(0) | Err(_) => start..text.len(),
-                Ok(length) => start..start + length,
-            }
-        };
-        self.0.iter().map(|statement| (place(statement), statement)).collect()
+        self.0.iter().map(|statement| (place(statement, text), statement)).collect()
+    }
+
+    pub(crate) fn statement(&self, text: &str, at: usize) -> Option<(Range<usize>, &RawStmt)> {
+        let statement = self.0.get(at)?;
+        Some((place(statement, text), statement))
+    }
+}
+
+fn place(statement: &RawStmt, text: &str) -> Range<usize> {
+    let start = usize::try_from(statement.stmt_location).unwrap_or(0);
+    match usize::try_from(statement.stmt_len) {
+        Ok(0) | Err(_) => start..text.len(),
+        Ok(length) => start..start + length,
     }
 }
 

@@ -6,6 +6,7 @@
 //! refused, whatever the walk believes. Queries are in `query`, FROM in `from`, expressions in
 //! `expression`, names in `scope`.
 
+mod change;
 mod command;
 mod define;
 mod expression;
@@ -24,6 +25,7 @@ use pg_raw_parse::nodes::{
     CopyStmt, DefElem, DiscardMode, DropBehavior, ObjectType, RangeVar, TransactionStmtKind,
 };
 
+use self::change::Change;
 use self::from::Join;
 use self::scope::{Columnar, Cte, Env, Item, Part, QueryId, Scope, ScopeId};
 use self::setting::{Stay, is_off};
@@ -62,6 +64,7 @@ pub(crate) fn facts(
         types: BTreeSet::new(),
         any_type: false,
         making: None,
+        change: Change::default(),
     };
     walk.statement(statement)?;
     while let Some(task) = walk.tasks.pop() {
@@ -84,6 +87,7 @@ pub(crate) fn facts(
         walk.facts.changes_names |= walk.facts.commands.iter().any(made)
             || walk.facts.opaque.is_some()
             || walk.names_follow_a_setting();
+        walk.facts.change = walk.steps();
     }
     if let Kind::Command(_) = walk.facts.kind {
         // Of what a rule or a function will do, some time.
@@ -119,6 +123,7 @@ struct Walk<'w> {
     any_type: bool,
     /// The schema that CREATE SCHEMA makes, and the relations that it makes in it.
     making: Option<(String, Vec<&'w str>)>,
+    change: Change,
 }
 
 enum Task<'w> {

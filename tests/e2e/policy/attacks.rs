@@ -156,6 +156,36 @@ fn sequences() -> Vec<(&'static str, Vec<Say>)> {
                 Query("BEGIN; SET LOCAL search_path = public; ROLLBACK; SELECT what FROM notes"),
             ],
         ),
+        (
+            "what a string makes hides what it names, and then doesn't",
+            [
+                "CREATE TEMP TABLE secrets (name text); SELECT name FROM public.secrets",
+                "CREATE TEMP TABLE secrets (name text); ROLLBACK; SELECT name FROM secrets",
+                "BEGIN; CREATE TEMP TABLE secrets (name text); ROLLBACK; SELECT name FROM secrets",
+                "BEGIN; SAVEPOINT a; CREATE TEMP TABLE secrets (name text); ROLLBACK TO a; \
+                 SELECT name FROM secrets",
+                "BEGIN; CREATE TEMP TABLE secrets (name text) ON COMMIT DROP; COMMIT; \
+                 SELECT name FROM secrets",
+                "CREATE TEMP TABLE IF NOT EXISTS secrets (name text); DROP TABLE secrets; \
+                 SELECT name FROM secrets",
+                "CREATE TEMP TABLE secrets (name text); ALTER TABLE secrets RENAME TO a; \
+                 SELECT name FROM secrets",
+                "CREATE TEMP TABLE secrets (name text); DISCARD TEMP; SELECT name FROM secrets",
+                "CREATE TEMP TABLE secrets (name text); SET search_path = public, pg_temp; \
+                 SELECT name FROM secrets",
+                "BEGIN; SET LOCAL search_path = side; COMMIT; SELECT what FROM notes",
+                "SET search_path = side; BEGIN; SET LOCAL search_path = public; COMMIT; \
+                 SELECT what FROM notes",
+                "CREATE TEMP TABLE notes (what text); SET search_path = side, pg_temp; \
+                 SELECT what FROM notes",
+                "CREATE TEMP TABLE x (a public.secrets); ALTER TABLE x ADD UNIQUE (a)",
+                "CREATE TABLE made (id int); ALTER TABLE made RENAME TO notes; SELECT what FROM notes",
+                "CREATE TEMP TABLE x (id int); CREATE VIEW pg_temp.y AS SELECT name FROM secrets; \
+                 SELECT name FROM y",
+            ]
+            .map(Query)
+            .into(),
+        ),
         notes(
             "a path that ends with its block",
             vec![

@@ -56,6 +56,42 @@ on_each_version! {
         }
     }
 
+    /// A string is judged whole before it runs: what stands behind DDL, by what the DDL makes.
+    fn a_string_makes_what_it_uses(server: Server) {
+        let stand = Stand::new(&server);
+        for (sql, want) in [
+            (
+                "CREATE TABLE made (id serial PRIMARY KEY, at timestamptz DEFAULT now()); \
+                 CREATE INDEX ON made (at); CREATE UNIQUE INDEX made_twice ON made (id, at); \
+                 ALTER TABLE made ADD COLUMN more text NOT NULL DEFAULT 'x', \
+                 ADD CONSTRAINT short CHECK (length(more) < 9); \
+                 INSERT INTO made (more) VALUES ('y'); ALTER TABLE made RENAME COLUMN more TO most; \
+                 SELECT id, most FROM made",
+                "C C C C C C T D C ZI",
+            ),
+            ("SELECT most FROM made; DROP TABLE made", "T D C C ZI"),
+            ("BEGIN; CREATE TABLE made (id int); INSERT INTO made VALUES (1); COMMIT; \
+              SELECT id FROM made; DROP TABLE made; CREATE TABLE made (x int); SELECT x FROM made",
+             "C C C C T D C C C T C ZI"),
+            ("DROP TABLE IF EXISTS made; CREATE TABLE IF NOT EXISTS made (id int); \
+              CREATE TABLE IF NOT EXISTS made (x text); SELECT id FROM made", "C C N C T C ZI"),
+            ("CREATE TEMP TABLE items (mine int); INSERT INTO items VALUES (1); SELECT mine FROM items; \
+              DROP TABLE pg_temp.items; SELECT name FROM items WHERE id = 1", "C C T D C C T D C ZI"),
+            // And their near twins.
+            ("DROP TABLE made; SELECT id FROM made", "E:42P01 ZI"),
+            ("CREATE TEMP TABLE t (id int); CREATE TABLE other (id int)", "E:42501 ZI"),
+            ("CREATE TEMP TABLE t (id int); SELECT name FROM secrets", "E:42501 ZI"),
+            ("CREATE TEMP TABLE secrets (name text); DROP TABLE pg_temp.secrets; SELECT name FROM secrets",
+             "E:42501 ZI"),
+            ("CREATE TEMP TABLE t AS SELECT 1 AS a; SELECT a FROM t", "E:0A000 ZI"),
+            ("SELECT moves('side'); SELECT name FROM items", "E:0A000 ZI"),
+        ] {
+            let mut agent = stand.agent();
+            let replies = agent.query(sql);
+            assert_eq!(shape(&replies), want, "{sql}: {}", raw::show(&replies));
+        }
+    }
+
     fn the_same_in_the_extended_protocol_and_one_series(server: Server) {
         let stand = Stand::new(&server);
         let mut agent = stand.agent();

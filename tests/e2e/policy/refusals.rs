@@ -68,7 +68,7 @@ on_each_version! {
         assert_eq!(stand.database.login().psql("SELECT count(*) FROM notes"), "900003");
     }
 
-    /// A text that changes the path again and again would be read anew each time.
+    /// Each change has its price.
     fn a_path_is_carried_through_a_text_so_often_and_no_more(server: Server) {
         let stand = Stand::new(&server);
         let mut agent = stand.agent();
@@ -76,9 +76,9 @@ on_each_version! {
             let sets = "SET search_path = side; SET search_path = public; ".repeat(times / 2);
             format!("{sets}SELECT count(*) FROM items")
         };
-        assert_eq!(agent.query(&text(8)).last().map(|m| m.body.clone()), Some(b"I".to_vec()));
-        assert!(error(&agent.query(&text(8))).is_none());
-        assert_eq!(error(&agent.query(&text(10))).map(|(state, _)| state), Some("0A000".into()));
+        assert_eq!(agent.query(&text(1_000)).last().map(|m| m.body.clone()), Some(b"I".to_vec()));
+        assert!(error(&agent.query(&text(1_000))).is_none());
+        assert_eq!(error(&agent.query(&text(1_002))).map(|(state, _)| state), Some("0A000".into()));
     }
 
     fn a_refusal_says_what_and_why(server: Server) {

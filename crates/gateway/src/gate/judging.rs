@@ -6,17 +6,19 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use policy::{Context, RuleRef, Scope, Verdict};
-use sql::catalog::{self, Catalog};
+use sql::Script;
+use sql::catalog::{self, Catalog, Step};
 use sql::facts::{Facts, Kind, NotUnderstood, SettingName, Transaction};
 use sql::parse::{Limits, NotParsed};
 
 use super::Gate;
 use super::ahead::{LONG_TEXT_BYTES, LongText};
 use super::memory::{Bound, Judged, Uncertain};
-use super::names::{Moves, Names, is_nameless, takes_back};
+use super::names::{Moves, is_nameless, takes_back};
 use super::needs::{Need, Unmet};
 use super::reads::only_reads;
 use super::rules::Rules;
@@ -33,8 +35,13 @@ const TOUCHES_MAX: usize = 32;
 /// bound, which is not ours.
 const EXECUTE_DEPTH_MAX: usize = 8;
 
-/// A text that changes the path more often has to come in pieces: it is read anew each time.
-const CARRIED_MAX: usize = 8;
+/// What changes names in one text, for what stands behind it. A text with more of it has to come in
+/// pieces: each takes time on the thread that other sessions wait for, by the size of the text and of
+/// what the database holds.
+const CARRIED_MAX: usize = 1_000;
+const CARRIED_TEXT_BYTES_MAX: usize = 256 << 10;
+/// Relations of the catalog, once for each change.
+const CARRIED_RELATIONS_MAX: usize = 1_000_000;
 
 /// A first word with which a statement may be one that names nothing of the database. A wrong guess
 /// costs a second look.
@@ -228,29 +235,39 @@ impl Gate {
         seeing: &Seeing,
         stands_on: StandsOn,
     ) -> Result<Understood, Stop> {
-        let scope = &rules.scope(&seeing.catalog, seeing.version);
+        let mut scope = rules.scope(&seeing.catalog, seeing.version);
         let mut whole = Whole::new(stands_on, when);
-        let catalog = &*seeing.catalog;
-        let read = |names: &Names| {
-            names.with(|names| sql::statements(text.text, catalog, names, &Limits::default()))
-        };
+        let mut catalog = seeing.catalog.clone();
+        let mut names = seeing.names.clone();
         let is_long = text.text.len() > LONG_TEXT_BYTES;
         let found = match self.read_ahead(text.text, seeing) {
             Some(found) => found,
             None if is_long => return Err(Need::LongText(LongText::of(text.text, seeing)).into()),
-            None => read(&seeing.names),
+            None => {
+                names.with(|names| sql::statements(text.text, &catalog, names, &Limits::default()))
+            }
         };
-        let mut found = found.map_err(|why| not_parsed(&why, scope))?;
-        let mut carried_on = 0;
+        let mut found = found.map_err(|why| not_parsed(&why, &scope))?;
         let several_statements = found.len() > 1;
         let context = Context { several_statements };
-        let mut at = 0;
-        while let Some(statement) = found.get(at) {
+        // Once something has moved, the statements behind are read under the names that they will
+        // have.
+        let mut script: Option<Script<'_>> = None;
+        let mut carried_on = 0;
+        for at in 0..found.len() {
+            if let Some(script) = &script
+                && let Some(now) = names.with(|names| script.statement(at, &catalog, names))
+                && let Some(before) = found.get_mut(at)
+            {
+                *before = now;
+            }
+            let Some(statement) = found.get(at) else { break };
             let facts = match &statement.facts {
                 Ok(facts) => facts,
+                Err(_) if !whole.can_carry => return Ok(whole.refused(Denied::Alone.into())),
                 Err(why) => {
                     self.look_again(why, seeing)?;
-                    let denied = not_understood(why, scope);
+                    let denied = not_understood(why, &scope);
                     return Ok(whole.refused(denied.into()));
                 }
             };
@@ -258,34 +275,68 @@ impl Gate {
                 let refusal = Denied::Alone.into();
                 return Ok(whole.refused(refusal));
             }
-            let judged = Statement { place: statement.place.clone(), facts, catalog };
-            match self.statement(rules, judged, scope, context, &mut whole) {
+            let judged = Statement { place: statement.place.clone(), facts, catalog: &catalog };
+            match self.statement(rules, judged, &scope, context, &mut whole) {
                 Ok(()) => {}
                 Err(Stop::Need(need)) => return Err(Stop::Need(need)),
                 Err(Stop::Refused(denied)) => {
                     return Ok(whole.refused(Refusal::Denied(denied)));
                 }
             }
-            whole.qualify(facts, catalog, text.text);
-            let moves = Moves::of(facts, catalog);
-            at += 1;
+            whole.qualify(facts, &catalog, text.text);
+            let moves = Moves::of(facts, &catalog);
             let takes_back = takes_back(facts.kind);
-            // What has been set in this transaction may be taken back in this text.
-            if takes_back && (whole.understood.moves.any() || self.sight.is_within()) {
+            // What has moved in this transaction may be taken back in this text. A COMMIT that is not
+            // the text's end takes back what was set for the transaction, and nothing else.
+            let moved = match facts.kind {
+                Kind::Transaction(Transaction::Commit | Transaction::Release) => whole.is_local,
+                _ => whole.understood.moves.any(),
+            };
+            if takes_back && (moved || self.sight.is_within()) {
                 whole.can_carry = false;
             }
             whole.understood.is_momentary |= several_statements && (takes_back || moves.any());
-            match carried(facts, moves, whole.begin.is_some() || self.status == b'T') {
-                Carried::Unmoved => {}
-                Carried::Path(_) if is_long || carried_on == CARRIED_MAX => whole.can_carry = false,
-                Carried::Path(path) if whole.can_carry && at < found.len() => {
-                    // What follows is read under the path that it will have.
-                    carried_on += 1;
-                    let names = seeing.names.with_path(path);
-                    found = read(&names).map_err(|why| not_parsed(&why, scope))?;
-                }
-                Carried::Path(_) => {}
-                Carried::Lost => whole.can_carry = false,
+            let is_last = at + 1 == found.len();
+            if is_last || !whole.can_carry {
+                continue;
+            }
+            let is_in_block = whole.begin.is_some() || self.status == b'T';
+            let carried = carried(facts, moves, &catalog, is_in_block);
+            if matches!(carried, Carried::Unmoved) {
+                continue;
+            }
+            carried_on += 1;
+            let room =
+                catalog.relations().len().saturating_mul(carried_on) <= CARRIED_RELATIONS_MAX;
+            whole.can_carry = carried_on <= CARRIED_MAX
+                && text.text.len() <= CARRIED_TEXT_BYTES_MAX
+                && room
+                && match carried {
+                    Carried::Unmoved => true,
+                    Carried::Path(path) => {
+                        whole.is_local |= facts.settings.iter().any(|setting| setting.local);
+                        names = Rc::new(names.with_path(path));
+                        true
+                    }
+                    Carried::Catalog(steps) => {
+                        // Else it would be copied for each change.
+                        drop(scope);
+                        let draft = Arc::make_mut(&mut catalog);
+                        let is_known = draft.take(steps).is_some();
+                        if !is_known {
+                            self.look_newer(seeing)?;
+                        }
+                        if let Some(temporary) = draft.temporary_of(steps) {
+                            names = Rc::new(names.with_temporary(temporary));
+                        }
+                        scope = rules.in_force().scope(&catalog);
+                        is_known
+                    }
+                    Carried::Lost => false,
+                };
+            if whole.can_carry && script.is_none() {
+                let parsed = Script::parse(text.text, &Limits::default());
+                script = Some(parsed.map_err(|why| not_parsed(&why, &scope))?);
             }
         }
         whole.splice(text)?;
@@ -421,8 +472,13 @@ impl Gate {
                 | NotUnderstood::NoSuchSchema(_)
                 | NotUnderstood::NoSuchType(_)
         );
+        if is_unknown { self.look_newer(seeing) } else { Ok(()) }
+    }
+
+    /// What does not fit may be younger than the catalog.
+    fn look_newer(&mut self, seeing: &Seeing) -> Result<(), Need> {
         let since = *self.looked_since.get_or_insert_with(Instant::now);
-        if is_unknown && seeing.taken < since {
+        if seeing.taken < since {
             self.sight.doubt_catalog();
             return Err(Need::Catalog);
         }
@@ -471,6 +527,8 @@ struct Whole {
     when: When,
     /// What comes next is read as the server will read it.
     can_carry: bool,
+    /// The path is the transaction's.
+    is_local: bool,
     /// A BEGIN of this text that has not been ended in it.
     begin: Option<Range<usize>>,
     /// What names stand for after the statements so far: the number of the one that says so, or
@@ -499,6 +557,7 @@ impl Whole {
                 splice: None,
             },
             can_carry: true,
+            is_local: false,
             begin: None,
             prepared: HashMap::new(),
             declared: HashMap::new(),
@@ -575,6 +634,16 @@ impl Whole {
                 self.schemas.push((used.place.start, schema));
             }
         }
+        // What is made stands in the one schema that it was judged for.
+        let made = facts.relations.iter().find(|used| used.create && used.twice);
+        let object = facts.commands.iter().filter_map(|used| used.object.as_ref());
+        let mut objects = object.filter(|object| object.twice && object.relation.is_none());
+        if let Some(made) = made
+            && text.is_char_boundary(made.place.start)
+            && let Some(schema) = objects.find_map(|object| object.schema.as_deref())
+        {
+            self.schemas.push((made.place.start, schema.into()));
+        }
     }
 
     fn splice(&mut self, text: Read<'_>) -> Result<(), Denied> {
@@ -593,15 +662,26 @@ impl Whole {
 }
 
 /// How what follows in the same text has to be read.
-enum Carried {
+enum Carried<'f> {
     Unmoved,
     Path(Vec<String>),
+    Catalog(&'f [Step]),
     Lost,
 }
 
-fn carried(facts: &Facts, moves: Moves, is_in_block: bool) -> Carried {
+fn carried<'f>(
+    facts: &'f Facts,
+    moves: Moves,
+    catalog: &Catalog,
+    is_in_block: bool,
+) -> Carried<'f> {
     if !moves.any() {
         return Carried::Unmoved;
+    }
+    if let Some(steps) = &facts.change
+        && Moves::known_by(facts, catalog)
+    {
+        return Carried::Catalog(steps);
     }
     match (facts.kind, facts.settings.as_slice()) {
         (Kind::Set, [setting]) if !setting.local || is_in_block => {

@@ -46,6 +46,11 @@ impl Names {
         Names { search_path, ..self.clone() }
     }
 
+    /// The same once the session has a temporary schema, by the name that it is known by here.
+    pub(super) fn with_temporary(&self, name: &str) -> Names {
+        Names { temporary: Some(name.to_owned()), ..self.clone() }
+    }
+
     pub(super) fn with<R>(&self, see: impl FnOnce(&catalog::Names<'_>) -> R) -> R {
         let path: Vec<&str> = self.search_path.iter().map(String::as_str).collect();
         see(&catalog::Names {
@@ -127,6 +132,22 @@ impl Moves {
 
     pub(super) fn or(self, other: Moves) -> Moves {
         Moves { names: self.names || other.names, catalog: self.catalog || other.catalog }
+    }
+
+    /// All that moves is what the facts say of the change: no code runs on the way.
+    pub(super) fn known_by(facts: &Facts, catalog: &Catalog) -> bool {
+        let carries_code = |id| {
+            let of = |event| catalog.carried(id, event).calls;
+            let calls = [Event::Insert, Event::Update, Event::Maintain].into_iter().flat_map(of);
+            calls.into_iter().any(|call| is_code(call.function, catalog, false))
+        };
+        let objects = facts.commands.iter().filter_map(|used| used.object.as_ref());
+        facts.opaque.is_none()
+            && facts.settings.is_empty()
+            && !catalog.has_event_triggers()
+            && !facts.functions.iter().any(|id| is_code(*id, catalog, false))
+            && !facts.relations.iter().any(|used| runs_code(used, catalog))
+            && !objects.filter_map(|object| object.relation).any(carries_code)
     }
 
     pub(super) fn of(facts: &Facts, catalog: &Catalog) -> Moves {

@@ -45,7 +45,7 @@ pub enum Source {
 }
 
 /// One piece of code that a relation carries.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Code {
     pub source: Source,
     /// What has to be done for it to run.

@@ -3,14 +3,14 @@
 
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{
-    ClusterStmt, DropStmt, GrantStmt, ObjectType, PublicationObjSpec, PublicationObjSpecType,
-    ReindexObjectType, ReindexStmt, RenameStmt, VacuumStmt,
+    ClusterStmt, DropBehavior, DropStmt, GrantStmt, ObjectType, PublicationObjSpec,
+    PublicationObjSpecType, ReindexObjectType, ReindexStmt, RenameStmt, VacuumStmt,
 };
 
 use super::object::{kind_of, list, named_on};
 use super::setting::{Stay, is_off};
 use super::{Walk, Walked};
-use crate::catalog::RelationKind;
+use crate::catalog::{RelationKind, Step};
 use crate::facts::{CommandUse, Effect, NotUnderstood, Object, ObjectKind};
 use crate::nodes::grants_relations;
 
@@ -65,8 +65,16 @@ impl<'w> Walk<'w> {
             Node::CreateSeqStmt(create) => {
                 let range = create.sequence().ok_or(NotUnderstood::Construct("SEQUENCE"))?;
                 let object = self.new_relation(range, ObjectKind::Sequence)?;
+                let schema = self.schema_of_new(&object);
+                let made = object.name.clone();
                 let name = self.creates(object);
+                self.change.known();
+                let is_there = create.if_not_exists && self.is_there(&schema, &made);
+                self.change.step(Step::AddSequence { schema, name: Some(made) });
                 self.sequence_options(create.options().iter())?;
+                if is_there {
+                    self.change.nothing();
+                }
                 name
             }
             Node::AlterSeqStmt(alter) => {
@@ -75,6 +83,7 @@ impl<'w> Walk<'w> {
                     ObjectKind::Sequence,
                     alter.missing_ok,
                 )?;
+                self.alters_sequence(&object);
                 let name = self.alters(object);
                 self.sequence_options(alter.options().iter())?;
                 name
@@ -525,8 +534,13 @@ impl<'w> Walk<'w> {
         Self::few(drop.objects().len())?;
         for node in drop.objects() {
             let object = self.object(drop.remove_type, node, drop.missing_ok)?;
+            self.change.known();
+            self.drops_object(&object, drop.behavior == DropBehavior::DROP_CASCADE);
             self.does(name, Effect::Drop, object);
             self.cascades(drop.behavior);
+        }
+        if drop.concurrent {
+            self.change.lost();
         }
         Ok(name)
     }
@@ -551,6 +565,7 @@ impl<'w> Walk<'w> {
                 ObjectType::OBJECT_COLUMN | ObjectType::OBJECT_ATTRIBUTE => {
                     self.about_column(&mut object, old_name, rename.missing_ok)?;
                     object.new_columns = vec![new_name.to_owned()];
+                    self.renames_column(&object, new_name);
                 }
                 ObjectType::OBJECT_TABCONSTRAINT => self.about_constraint(&mut object, old_name),
                 kind @ (ObjectType::OBJECT_POLICY
@@ -578,6 +593,7 @@ impl<'w> Walk<'w> {
             ObjectKind::Index | ObjectKind::Statistics => object.relation,
             _ => None,
         };
+        self.renames_relation(&object, new_name);
         let renamed = Object { name: new_name.to_owned(), relation: on, ..object.clone() };
         let name = self.alters(object);
         self.creates(renamed);
@@ -693,6 +709,14 @@ impl<'w> Walk<'w> {
         }
         let done = self.creates(schema);
         let elements = create.schema_elts();
+        if role.is_none() && elements.is_empty() {
+            self.change.known();
+            if !create.if_not_exists || !self.catalog.has_schema(&name) {
+                self.change.step(Step::AddSchema(name.clone()));
+            }
+        } else {
+            self.change.lost();
+        }
         Self::few(elements.len())?;
         let made = elements.iter().filter_map(|element| match element {
             Node::CreateStmt(create) => create.relation()?.relname(),

@@ -35,6 +35,7 @@ impl<'w> Walk<'w> {
             Node::CreateEnumStmt(create) => {
                 self.see_texts(create.vals().iter())?;
                 let object = self.new_named(ObjectKind::Type, create.type_name().iter())?;
+                self.makes_enum(&object);
                 self.creates(object)
             }
             Node::CreateRangeStmt(create) => {
@@ -45,6 +46,8 @@ impl<'w> Walk<'w> {
             Node::AlterEnumStmt(alter) => {
                 let names = self.names(alter.type_name().iter())?;
                 let object = self.type_named(ObjectKind::Type, &names, false)?;
+                // Its values are no names.
+                self.change.known();
                 self.alters(object)
             }
             Node::AlterTypeStmt(alter) => {

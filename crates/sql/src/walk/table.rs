@@ -4,15 +4,15 @@
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{
     AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDef, ConstrType, Constraint,
-    CreateStatsStmt, CreateStmt, CreateTrigStmt, DefElem, IndexElem, IndexStmt, PartitionBoundSpec,
-    PartitionSpec, RangeVar, RuleStmt, ViewStmt,
+    CreateStatsStmt, CreateStmt, CreateTrigStmt, DefElem, IndexElem, IndexStmt, OnCommitAction,
+    PartitionBoundSpec, PartitionSpec, RangeVar, RuleStmt, ViewStmt,
 };
 
 use super::from::{columns_named, item};
 use super::object::{kind_of, list, named_on};
 use super::scope::{Env, Item, ScopeId};
 use super::{Mode, Task, Walk, Walked};
-use crate::catalog::ConstraintKind;
+use crate::catalog::{ConstraintKind, RelationKind, Step};
 use crate::facts::{ChannelUse, Columns, Effect, NotUnderstood, Object, ObjectKind};
 
 /// The relation that columns and constraints are written for.
@@ -25,11 +25,39 @@ struct Host<'w> {
     number: Option<usize>,
 }
 
+impl Host<'_> {
+    /// Whether a name means it, while it is not there yet.
+    fn is(&self, referenced: &RangeVar) -> bool {
+        self.number.is_none()
+            && self.range.is_some_and(|range| {
+                range.relname() == referenced.relname()
+                    && (referenced.schemaname().is_none()
+                        || referenced.schemaname() == range.schemaname())
+            })
+    }
+}
+
 impl<'w> Walk<'w> {
     pub(super) fn create_table(&mut self, create: &'w CreateStmt) -> Walked<&'static str> {
         let range = create.relation().ok_or(NotUnderstood::Construct("name of a relation"))?;
         let object = self.new_relation(range, ObjectKind::Table)?;
+        let schema = self.schema_of_new(&object);
         let name = self.creates(object);
+        self.change.known();
+        self.change.of_table(None, schema.clone());
+        let kind = match create.partspec() {
+            Some(_) => RelationKind::Partitioned,
+            None => RelationKind::Table,
+        };
+        let made = range.relname().unwrap_or_default();
+        self.change.step(Step::AddRelation { schema: schema.clone(), name: made.to_owned(), kind });
+        let plain = create.inh_relations().is_empty()
+            && create.partbound().is_none()
+            && create.of_typename().is_none()
+            && create.oncommit != OnCommitAction::ONCOMMIT_DROP;
+        if !plain {
+            self.change.lost();
+        }
 
         Self::few(create.table_elts().len() + create.inh_relations().len())?;
         let mut columns: Vec<&'w str> = Vec::new();
@@ -55,9 +83,13 @@ impl<'w> Walk<'w> {
         }
         for element in create.table_elts() {
             match element {
-                Node::ColumnDef(column) => columns.extend(column.colname()),
+                Node::ColumnDef(column) => {
+                    columns.extend(column.colname());
+                    self.adds_column(column);
+                }
                 Node::TableLikeClause(like) => {
                     self.see(like);
+                    self.change.lost();
                     let there = NotUnderstood::Construct("LIKE");
                     let number = self.relation_use(like.relation().ok_or(there)?)?;
                     if let Some(used) = self.facts.relations.get_mut(number) {
@@ -90,6 +122,9 @@ impl<'w> Walk<'w> {
             self.partition_key(key, host)?;
         }
         self.see_texts(create.options().iter())?;
+        if create.if_not_exists && self.is_there(&schema, made) {
+            self.change.nothing();
+        }
         Ok(name)
     }
 
@@ -142,6 +177,8 @@ impl<'w> Walk<'w> {
         of: Option<&'w str>,
     ) -> Walked {
         self.see(constraint);
+        let itself = constraint.pktable().is_some_and(|referenced| host.is(referenced));
+        self.adds_constraint(constraint, of, itself);
         Self::few(
             constraint.keys().len() + constraint.fk_attrs().len() + constraint.pk_attrs().len(),
         )?;
@@ -207,13 +244,7 @@ impl<'w> Walk<'w> {
     ) -> Walked {
         self.see_texts(constraint.pk_attrs().iter())?;
         self.operator(None, "=", false);
-        let itself = host.number.is_none()
-            && host.range.is_some_and(|range| {
-                range.relname() == referenced.relname()
-                    && (referenced.schemaname().is_none()
-                        || referenced.schemaname() == range.schemaname())
-            });
-        if itself {
+        if host.is(referenced) {
             return self.see_all(referenced);
         }
         let number = self.relation_use(referenced)?;
@@ -279,6 +310,13 @@ impl<'w> Walk<'w> {
 
     fn partition_key(&mut self, key: &'w PartitionSpec, host: Host<'w>) -> Walked {
         self.see(key);
+        self.change.step(Step::AddConstraint {
+            to: None,
+            name: String::new(),
+            kind: ConstraintKind::PartitionKey,
+            columns: None,
+            references: None,
+        });
         for element in key.part_params().iter() {
             self.see(element);
             self.see_texts(element.collation().iter())?;
@@ -348,6 +386,13 @@ impl<'w> Walk<'w> {
                     let mut object = self.object_of(found.relation)?;
                     object.twice = found.twice;
                     self.about_column(&mut object, column, false)?;
+                    match (object.relation, object.columns.first()) {
+                        (Some(by), Some(column)) if !object.twice => {
+                            let (sequence, column) = (self.change.table(), *column);
+                            self.change.step(Step::Own { sequence, by, column });
+                        }
+                        _ => self.change.lost(),
+                    }
                     self.alters(object);
                 }
                 Some("sequence_name") => {
@@ -417,6 +462,7 @@ impl<'w> Walk<'w> {
         );
         object.relation = table.relation;
         object.twice = table.twice;
+        self.makes_index(index, &object);
         Ok(self.creates(object))
     }
 
@@ -546,7 +592,11 @@ impl<'w> Walk<'w> {
             _ => self.scope_of_new(None, &added)?,
         };
         let host = Host { range: alter.relation(), scope, number };
+        self.alters_table(&object);
         for command in &commands {
+            if let Some(table) = object.relation.filter(|_| number.is_some()) {
+                self.changes(command, table);
+            }
             self.alter(command, &object, host)?;
         }
         Ok(object.kind.alter())

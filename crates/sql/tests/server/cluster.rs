@@ -112,7 +112,12 @@ impl Cluster {
 
     /// The snapshot, read as a whole: in one transaction.
     pub(crate) fn catalog(&self) -> Catalog {
-        let mut script = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;\n".to_owned();
+        self.catalog_after("")
+    }
+
+    /// The snapshot as a transaction sees it that has run the script, and is undone then.
+    pub(crate) fn catalog_after(&self, script: &str) -> Catalog {
+        let mut script = format!("BEGIN ISOLATION LEVEL REPEATABLE READ;\n{script}");
         for read in READS {
             script += &format!("{};\n\\echo {READ_END}\n", read.sql());
         }
