@@ -1,18 +1,18 @@
-//! The one thread that uses the state file, and the queue before it. What the requests are is the
+//! The one thread that uses the store, and the queue before it. What the requests are is the
 //! business of their own modules.
 
 use std::fmt;
 
-use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::StateError;
+use crate::engine::Engine;
 
 /// Requests that wait for the thread at once. Whoever comes later waits to be let in, so the memory
 /// has a bound and nobody is refused.
 const REQUESTS_WAITING_MAX: usize = 1024;
 
-type Request = Box<dyn FnOnce(&mut Connection) + Send>;
+type Request = Box<dyn FnOnce(&mut Engine) + Send>;
 
 #[derive(Clone)]
 pub(crate) struct Writer {
@@ -20,13 +20,13 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(mut connection: Connection) -> Result<Writer, StateError> {
+    pub(crate) fn start(mut engine: Engine) -> Result<Writer, StateError> {
         let (requests, mut waiting) = mpsc::channel::<Request>(REQUESTS_WAITING_MAX);
         std::thread::Builder::new()
             .name("gatepost-state".to_owned())
             .spawn(move || {
-                while let Some(request) = waiting.blocking_recv() {
-                    request(&mut connection);
+                while let Some(request) = engine.wait(&mut waiting) {
+                    request(&mut engine);
                 }
             })
             .map_err(StateError::Thread)?;
@@ -37,12 +37,12 @@ impl Writer {
     /// runs; afterwards it runs whether anybody waits for the answer or not.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        request: impl FnOnce(&mut Connection) -> Result<T, StateError> + Send + 'static,
+        request: impl FnOnce(&mut Engine) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {
         let (answer, answered) = oneshot::channel();
-        let request: Request = Box::new(move |connection| {
+        let request: Request = Box::new(move |engine| {
             // Nobody may be waiting any more; what was done stays done.
-            let _ = answer.send(request(connection));
+            let _ = answer.send(request(engine));
         });
         self.requests.send(request).await.map_err(|_| StateError::Ended)?;
         answered.await.map_err(|_| StateError::Ended)?

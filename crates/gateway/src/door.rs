@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use access::{State, TokenId};
+use access::{LiveToken, State, TokenId};
 use identity::Identity;
 use identity::scram::{self, ITERATIONS, Salts, ScramError, Server, Verifier};
 use policy::Opened;
@@ -117,7 +117,9 @@ async fn live_tokens(
         Refusal::CredentialsUnchecked
     })?;
     rows.into_iter()
-        .map(|(id, text)| match text.parse() {
+        // What opens one grant doesn't open all that its name may ask for.
+        .filter(|token| token.grant.is_none())
+        .map(|LiveToken { id, verifier, .. }| match verifier.parse() {
             Ok(verifier) => Ok((id, verifier)),
             Err(error) => {
                 tracing::error!(token = %id, %error, "the state file holds a broken verifier");

@@ -186,7 +186,7 @@ fn verifiers(state: &Path, name: &str) -> Vec<String> {
     let state = access::State::open(state).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let live = runtime.block_on(state.live_tokens(name, 0)).unwrap();
-    live.into_iter().map(|(_, verifier)| verifier).collect()
+    live.into_iter().map(|token| token.verifier).collect()
 }
 
 /// What `check` says to each file is written beside it.

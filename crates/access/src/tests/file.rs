@@ -4,45 +4,17 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rusqlite::Connection;
 
-use super::*;
+use super::{Directory, NOW};
+use crate::engine::STEPS;
+use crate::*;
 
 const DAY: i64 = 86_400_000;
-const NOW: i64 = 1_800_000_000_000;
-
-/// A directory that goes away with the test.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("gatepost-access-{}-{count}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).unwrap();
-        Directory(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("gatepost.db")
-    }
-
-    fn state(&self) -> State {
-        State::open(&self.file()).unwrap()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 async fn ids(state: &State, name: &str, now: i64) -> Vec<TokenId> {
-    state.live_tokens(name, now).await.unwrap().into_iter().map(|(id, _)| id).collect()
+    state.live_tokens(name, now).await.unwrap().into_iter().map(|token| token.id).collect()
 }
 
 #[tokio::test]
@@ -57,7 +29,7 @@ async fn what_was_added_is_there_after_reopening() {
     assert_eq!(state.salt_key(), key);
     assert_ne!(key, [0; 32]);
     let live = state.live_tokens("agent-7", NOW).await.unwrap();
-    assert_eq!(live, [(id, "verifier".to_owned())]);
+    assert_eq!((live.len(), live[0].id, live[0].verifier.as_str()), (1, id, "verifier"));
     let row = TokenRow {
         id,
         name: "agent-7".to_owned(),
@@ -65,6 +37,7 @@ async fn what_was_added_is_there_after_reopening() {
         expires_at: Some(NOW + DAY),
         revoked_at: None,
         last_used_at: None,
+        grant: None,
     };
     assert_eq!(state.tokens().await.unwrap(), [row]);
 }
@@ -183,11 +156,10 @@ async fn commits_survive_a_loss_of_power() {
     let state = directory.state();
     let settings = state
         .writer
-        .run(|connection| {
-            let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-            let mode = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
-            let mode: String = mode;
-            Ok((mode, read("synchronous")?, read("foreign_keys")?))
+        .run(|engine| {
+            let mode = engine.rows("PRAGMA journal_mode", &[])?[0].text(0)?.to_owned();
+            let synchronous = engine.rows("PRAGMA synchronous", &[])?[0].int(0)?;
+            Ok((mode, synchronous, engine.rows("PRAGMA foreign_keys", &[])?[0].int(0)?))
         })
         .await
         .unwrap();
@@ -202,7 +174,7 @@ async fn another_process_is_seen_at_once() {
     let state = directory.state();
     let own = state.add_token("agent-7", "ours", NOW, None).await.unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "tests::the_other_process", "--ignored"])
+        .args(["--exact", "tests::file::the_other_process", "--ignored"])
         .env("GATEPOST_TEST_STATE", directory.file())
         .output()
         .unwrap();
@@ -210,8 +182,8 @@ async fn another_process_is_seen_at_once() {
 
     let live = state.live_tokens("agent-7", NOW).await.unwrap();
     assert_eq!(live.len(), 1);
-    assert_eq!(live[0].1, "theirs");
-    assert_ne!(live[0].0, own);
+    assert_eq!(live[0].verifier, "theirs");
+    assert_ne!(live[0].id, own);
 }
 
 #[tokio::test]
@@ -221,7 +193,8 @@ async fn the_other_process() {
         return;
     };
     let state = State::open(Path::new(&file)).unwrap();
-    let (theirs, verifier) = state.live_tokens("agent-7", NOW).await.unwrap().remove(0);
+    let LiveToken { id: theirs, verifier, .. } =
+        state.live_tokens("agent-7", NOW).await.unwrap().remove(0);
     assert_eq!(verifier, "ours");
     assert!(state.revoke_token(theirs, NOW).await.unwrap());
     state.add_token("agent-7", "theirs", NOW, None).await.unwrap();
@@ -268,12 +241,12 @@ fn a_file_of_a_newer_program_is_refused_and_left_alone() {
     let directory = Directory::new();
     drop(directory.state());
     let by_hand = Connection::open(directory.file()).unwrap();
-    by_hand.pragma_update(None, "user_version", 3).unwrap();
+    by_hand.pragma_update(None, "user_version", 4).unwrap();
     by_hand.close().unwrap();
     let before = std::fs::read(directory.file()).unwrap();
 
     let refused = State::open(&directory.file()).unwrap_err();
-    assert!(matches!(refused, StateError::Newer { found: 3, known: 2, .. }), "{refused}");
+    assert!(matches!(refused, StateError::Newer { found: 4, known: 3, .. }), "{refused}");
     assert!(refused.to_string().contains("newer Gatepost"), "{refused}");
     assert_eq!(std::fs::read(directory.file()).unwrap(), before);
 }
@@ -377,16 +350,27 @@ async fn an_anchored_head_is_kept_for_its_node_and_only_moves_forward() {
 }
 
 #[tokio::test]
-async fn a_file_of_the_first_version_gets_its_heads() {
-    let directory = Directory::new();
-    let state = directory.state();
-    let id = state.add_token("agent-7", "verifier", NOW, None).await.unwrap();
-    drop(state);
-    let by_hand = Connection::open(directory.file()).unwrap();
-    by_hand.execute_batch("DROP TABLE journal_heads; PRAGMA user_version = 1").unwrap();
-    by_hand.close().unwrap();
+async fn a_file_of_an_earlier_version_is_brought_up_to_date() {
+    for version in [1_u8, 2] {
+        let directory = Directory::new();
+        let by_hand = Connection::open(directory.file()).unwrap();
+        for step in &STEPS[..usize::from(version)] {
+            by_hand.execute_batch(step).unwrap();
+        }
+        by_hand.execute("INSERT INTO meta VALUES ('salt_key', ?1)", [[9; 32]]).unwrap();
+        by_hand
+            .execute_batch(
+                "INSERT INTO tokens (name, verifier, created_at) VALUES ('agent-7', 'v', 5);
+                 PRAGMA journal_mode = WAL; PRAGMA application_id = 0x47415445;",
+            )
+            .unwrap();
+        by_hand.pragma_update(None, "user_version", version).unwrap();
+        by_hand.close().unwrap();
 
-    let state = directory.state();
-    assert_eq!(ids(&state, "agent-7", NOW).await, [id]);
-    assert!(state.anchor_head(head("gate-1", 1)).await.unwrap());
+        let state = directory.state();
+        assert_eq!(state.salt_key(), [9; 32]);
+        assert_eq!(ids(&state, "agent-7", NOW).await.len(), 1);
+        assert!(state.anchor_head(head("gate-1", 1)).await.unwrap());
+        assert_eq!(state.grants(Filter::default()).await.unwrap(), []);
+    }
 }

@@ -1,5 +1,5 @@
-//! The state file itself: making it, knowing it for ours, bringing it up to date. What is kept in
-//! its tables is the business of their own modules.
+//! The state file: making it, knowing it for ours, bringing it up to date, and its transactions.
+//! What is kept in its tables is the business of their own modules.
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -7,8 +7,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, ToSql, TransactionBehavior,
+    params_from_iter,
+};
 
+use super::schema::{self, STEPS};
+use super::{Row, Value};
 use crate::StateError;
 
 pub(crate) const SALT_KEY_BYTES: usize = 32;
@@ -19,39 +25,113 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// "GATE", in SQLite's `application_id`, so that no other program's database is taken for ours.
 const APPLICATION_ID: i32 = 0x4741_5445;
 
-/// Each step takes the file from the version of its index to the next. Steps that were released
-/// are never changed.
-const MIGRATIONS: &[&str] = &[
-    "
-    CREATE TABLE meta (
-        key TEXT PRIMARY KEY NOT NULL,
-        value BLOB NOT NULL
-    ) STRICT;
-    -- AUTOINCREMENT: an id that was once somebody's token is never another's.
-    CREATE TABLE tokens (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        name TEXT NOT NULL,
-        verifier TEXT NOT NULL,
-        created_at INTEGER NOT NULL,
-        expires_at INTEGER,
-        revoked_at INTEGER,
-        last_used_at INTEGER
-    ) STRICT;
-    CREATE INDEX tokens_of_name ON tokens (name) WHERE revoked_at IS NULL;
-",
-    "
-    -- The newest head of each node's journal, so that a missing tail is missed.
-    CREATE TABLE journal_heads (
-        node TEXT PRIMARY KEY NOT NULL,
-        number INTEGER NOT NULL,
-        hash BLOB NOT NULL,
-        note TEXT NOT NULL,
-        at INTEGER NOT NULL
-    ) STRICT;
-",
-];
+/// Statements that are kept prepared: more than there are.
+const STATEMENTS_KEPT: usize = 128;
 
-pub(crate) fn open(path: &Path) -> Result<(Connection, [u8; SALT_KEY_BYTES]), StateError> {
+pub(crate) struct Sqlite {
+    connection: Connection,
+    /// As SQLite said it last.
+    version_seen: i64,
+}
+
+impl Sqlite {
+    /// With the key of the salts.
+    pub(crate) fn open(path: &Path) -> Result<(Self, [u8; SALT_KEY_BYTES]), StateError> {
+        let (connection, salt_key) = open(path)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        let version_seen = data_version(&connection)?;
+        Ok((Self { connection, version_seen }, salt_key))
+    }
+
+    pub(super) fn rows(&self, sql: &'static str, given: &[Value]) -> Result<Vec<Row>, StateError> {
+        let mut statement = self.connection.prepare_cached(&without_locks(sql))?;
+        let columns = statement.column_count();
+        let mut answered = statement.query(params_from_iter(given))?;
+        let mut rows = Vec::new();
+        while let Some(row) = answered.next()? {
+            let values = (0..columns).map(|column| match row.get_ref(column)? {
+                ValueRef::Null => Ok(Value::Null),
+                ValueRef::Integer(number) => Ok(Value::Int(number)),
+                ValueRef::Text(text) => match std::str::from_utf8(text) {
+                    Ok(text) => Ok(Value::from(text)),
+                    Err(_) => Err(StateError::Row("a text that isn't UTF-8")),
+                },
+                ValueRef::Blob(bytes) => Ok(Value::Bytes(bytes.to_vec())),
+                ValueRef::Real(_) => Err(StateError::Row("a number with a point")),
+            });
+            rows.push(Row(values.collect::<Result<_, _>>()?));
+        }
+        Ok(rows)
+    }
+
+    pub(super) fn execute(&self, sql: &'static str, given: &[Value]) -> Result<usize, StateError> {
+        Ok(self.connection.prepare_cached(sql)?.execute(params_from_iter(given))?)
+    }
+
+    /// Locks the file before anything is read, and says how late it was when anybody last wrote.
+    pub(super) fn begin(&self) -> Result<i64, StateError> {
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        let seen = self
+            .connection
+            .prepare_cached("SELECT now FROM clock")
+            .and_then(|mut select| select.query_row([], |row| row.get(0)));
+        if seen.is_err() {
+            self.roll_back();
+        }
+        Ok(seen?)
+    }
+
+    pub(super) fn commit(&self, now: i64) -> Result<(), StateError> {
+        self.connection
+            .prepare_cached("UPDATE clock SET now = ?1 WHERE now < ?1")?
+            .execute([now])?;
+        Ok(self.connection.execute_batch("COMMIT")?)
+    }
+
+    /// SQLite ends a transaction by itself where the disk failed. Where ending it fails otherwise,
+    /// the next one can't begin and says so.
+    pub(super) fn roll_back(&self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction of the state file could not be ended");
+        }
+    }
+
+    pub(super) fn changed_outside(&mut self) -> Result<bool, StateError> {
+        let version = data_version(&self.connection)?;
+        let changed = version != self.version_seen;
+        self.version_seen = version;
+        Ok(changed)
+    }
+}
+
+/// SQLite's own count of what other connections have committed.
+fn data_version(connection: &Connection) -> Result<i64, rusqlite::Error> {
+    connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
+}
+
+/// SQLite has no locks of rows: the transaction has locked the file.
+fn without_locks(sql: &'static str) -> std::borrow::Cow<'static, str> {
+    if sql.contains(schema::ROW_LOCK) {
+        sql.replace(schema::ROW_LOCK, "").into()
+    } else {
+        sql.into()
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>, rusqlite::Error> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Int(number) => ValueRef::Integer(*number),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Bytes(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+fn open(path: &Path) -> Result<(Connection, [u8; SALT_KEY_BYTES]), StateError> {
     create_if_missing(path)?;
     // Without SQLITE_OPEN_URI: a path is a path, even if it begins with `file:`.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -123,7 +203,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StateError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = version(&transaction)?;
     refuse_newer(found, path)?;
-    for step in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
+    for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
         transaction.execute_batch(step)?;
     }
     if found == 0 {
@@ -152,7 +232,7 @@ fn salt_key(connection: &Connection, path: &Path) -> Result<[u8; SALT_KEY_BYTES]
 }
 
 fn known_version() -> u32 {
-    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+    u32::try_from(STEPS.len()).unwrap_or(u32::MAX)
 }
 
 fn refuse_newer(found: u32, path: &Path) -> Result<(), StateError> {

@@ -1,0 +1,567 @@
+//! What becomes of requests, grants and holds in a store, step by step.
+
+use std::collections::BTreeMap;
+
+use super::{Directory, NOW};
+use crate::*;
+
+const MINUTE: i64 = 60_000;
+
+struct Room {
+    state: State,
+    clock: ManualClock,
+    _directory: Directory,
+}
+
+impl Room {
+    fn new() -> Self {
+        let directory = Directory::new();
+        let clock = ManualClock::new(NOW);
+        let state = State::open_at(&directory.file(), Clock::Manual(clock.clone())).unwrap();
+        Self { state, clock, _directory: directory }
+    }
+
+    async fn open(&self, ask: Ask) -> Grant {
+        match self.state.admit(ask).await.unwrap().admission {
+            Admission::Open { grant, .. } => grant,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn wait(&self, ask: Ask) -> Request {
+        match self.state.admit(ask).await.unwrap().admission {
+            Admission::Wait { request, .. } => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn agree(&self, id: &RequestId, who: &str) -> Result<RequestVoted, StateError> {
+        self.state.vote(id, somebody(who), yes(), anyone()).await
+    }
+
+    async fn approved_hold(&self, grant: &Grant, digest: u8) -> Hold {
+        let held = self.state.hold(statement(grant, digest)).await.unwrap();
+        let hold = &held.hold.id;
+        let hold = self.state.decide_hold(hold, somebody("dba"), yes(), anyone()).await.unwrap();
+        assert_eq!(hold.state.name(), "approved");
+        hold
+    }
+}
+
+fn person(subject: &str) -> Person {
+    Person { issuer: "https://idp".to_owned(), subject: subject.to_owned() }
+}
+
+fn somebody(subject: &str) -> Identity {
+    Identity {
+        person: person(subject),
+        name: Some(subject.to_owned()),
+        groups: vec!["agents".to_owned()],
+        claims: BTreeMap::from([("env".to_owned(), "test".to_owned())]),
+        actors: Vec::new(),
+    }
+}
+
+fn needed(need: u32) -> Needed {
+    Needed { what: "payments".to_owned(), by: "group:dba".to_owned(), need }
+}
+
+fn asks(who: &str, need: u32) -> Ask {
+    Ask {
+        identity: somebody(who),
+        connection: "orders".to_owned(),
+        reason: Some("ticket 7".to_owned()),
+        policies: vec!["reads".to_owned(), "payments".to_owned()],
+        scope: None,
+        lasts_millis: 15 * MINUTE,
+        needed: if need == 0 { Vec::new() } else { vec![needed(need)] },
+        waits_millis: 60 * MINUTE,
+        joins: Joins::Same,
+    }
+}
+
+fn statement(grant: &Grant, digest: u8) -> NewHold {
+    NewHold {
+        grant: grant.id.clone(),
+        session: "s1".to_owned(),
+        digest: [digest; 32],
+        shape_digest: Some([100; 32]),
+        text: "UPDATE payments SET amount = $1".to_owned(),
+        parameters: r#"["7"]"#.to_owned(),
+        needed: vec![needed(1)],
+        reason: None,
+        estimate: None,
+        waits_millis: 10 * MINUTE,
+        claim_millis: 2 * MINUTE,
+    }
+}
+
+fn by(session: &str) -> Claimant {
+    Claimant { node: "gate-1".to_owned(), session: session.to_owned() }
+}
+
+fn yes() -> Saying {
+    Saying::Approve { words: None, shape: None }
+}
+
+fn no(words: &str) -> Saying {
+    Saying::Deny { words: Some(words.to_owned()) }
+}
+
+fn anyone() -> Box<May> {
+    Box::new(|_| true)
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, StateError>) -> Refused {
+    result.unwrap_err().refused().expect("an answer, not a fault").clone()
+}
+
+#[tokio::test]
+async fn what_needs_nobody_opens_at_once_and_is_found_again_until_its_end() {
+    let room = Room::new();
+    let grant = room.open(asks("agent", 0)).await;
+    assert_eq!(grant.policies, ["payments", "reads"]);
+    assert_eq!(grant.ends_at, NOW + 15 * MINUTE);
+    room.clock.pass(15 * MINUTE - 1);
+    let again = room.state.admit(asks("agent", 0)).await.unwrap();
+    assert_eq!(again.admission, Admission::Open { grant: grant.clone(), new: false });
+    assert_eq!(again.now, grant.ends_at - 1);
+    room.clock.pass(1);
+    let next = room.open(asks("agent", 0)).await;
+    assert_ne!(next.id, grant.id);
+    assert_eq!(room.state.grant(&grant.id).await.unwrap().unwrap().state.name(), "expired");
+}
+
+#[tokio::test]
+async fn what_is_someone_elses_or_elsewhere_or_another_scope_is_another_grant() {
+    let room = Room::new();
+    let grant = room.open(asks("agent", 0)).await;
+    let elsewhere = Ask { connection: "billing".to_owned(), ..asks("agent", 0) };
+    let narrower = Ask { scope: Some("read: a.b".to_owned()), ..asks("agent", 0) };
+    let fewer = Ask { policies: vec!["reads".to_owned()], ..asks("agent", 0) };
+    for other in [asks("other", 0), elsewhere, narrower.clone(), fewer] {
+        assert_ne!(room.open(other).await.id, grant.id);
+    }
+    let turned = Ask { policies: vec!["payments".into(), "reads".into()], ..asks("agent", 0) };
+    assert_eq!(room.open(turned).await.id, grant.id);
+    let any = Ask { joins: Joins::Any, policies: Vec::new(), ..asks("other", 0) };
+    assert_eq!(room.open(any).await.identity, somebody("other"));
+    let anew = Ask { joins: Joins::Nothing, ..narrower };
+    assert!(matches!(
+        room.state.admit(anew).await.unwrap().admission,
+        Admission::Open { new: true, .. }
+    ));
+}
+
+#[tokio::test]
+async fn ten_that_connect_at_once_make_one_request_and_one_grant() {
+    let room = Room::new();
+    for need in [1, 0] {
+        let who = if need == 1 { "asker" } else { "opener" };
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..10 {
+            let state = room.state.clone();
+            all.spawn(async move { state.admit(asks(who, need)).await.unwrap().admission });
+        }
+        let admissions = all.join_all().await;
+        let new = |a: &&Admission| {
+            matches!(a, Admission::Open { new: true, .. } | Admission::Wait { new: true, .. })
+        };
+        assert_eq!(admissions.iter().filter(new).count(), 1);
+    }
+    assert_eq!(room.state.requests(Filter::default()).await.unwrap().len(), 1);
+    assert_eq!(room.state.grants(Filter::default()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn two_who_agree_at_once_are_two() {
+    let room = Room::new();
+    let request = room.wait(asks("agent", 2)).await;
+    let (one, two) = tokio::join!(room.agree(&request.id, "anna"), room.agree(&request.id, "bert"));
+    let approved = [one.unwrap(), two.unwrap()]
+        .into_iter()
+        .filter_map(|voted| voted.grant)
+        .collect::<Vec<_>>();
+    let [grant] = &approved[..] else { panic!("{approved:?}") };
+    assert_eq!(grant.approved_by.len(), 2);
+    assert_eq!(room.open(asks("agent", 2)).await, *grant);
+    assert!(matches!(refused(room.agree(&request.id, "carl").await), Refused::Over { .. }));
+}
+
+#[tokio::test]
+async fn nobody_approves_their_own_nor_twice_nor_what_is_not_theirs() {
+    let room = Room::new();
+    let request = room.wait(asks("agent", 2)).await;
+    assert_eq!(refused(room.agree(&request.id, "agent").await), Refused::OwnRequest);
+    room.agree(&request.id, "anna").await.unwrap();
+    assert_eq!(refused(room.agree(&request.id, "anna").await), Refused::AlreadyVoted);
+    let nobody: Box<May> = Box::new(|needed| needed.by == "group:others");
+    let voted = room.state.vote(&request.id, somebody("bert"), yes(), nobody).await;
+    assert_eq!(refused(voted), Refused::NotAsked);
+    let stored = room.state.request(&request.id).await.unwrap().unwrap();
+    assert_eq!(stored.votes.len(), 1);
+    assert_eq!(stored.missing().map(|(_, still)| still).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test]
+async fn a_no_is_read_by_who_asks_the_same_again_until_it_would_have_ended() {
+    let room = Room::new();
+    let request = room.wait(asks("agent", 1)).await;
+    room.state.vote(&request.id, somebody("anna"), no("not today"), anyone()).await.unwrap();
+    let Admission::Denied(denied) = room.state.admit(asks("agent", 1)).await.unwrap().admission
+    else {
+        panic!("asked again");
+    };
+    let RequestState::Denied { by, words, .. } = denied.state else { panic!() };
+    assert_eq!((by, words.as_deref()), (person("anna"), Some("not today")));
+    let better = Ask { reason: Some("ticket 8".to_owned()), ..asks("agent", 1) };
+    assert_ne!(room.wait(better.clone()).await.id, request.id);
+    room.state.withdraw(&room.wait(better).await.id, person("agent")).await.unwrap();
+    room.clock.pass(60 * MINUTE);
+    room.wait(asks("agent", 1)).await;
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_answers_expires_and_is_told_of_once() {
+    let room = Room::new();
+    let request = room.wait(asks("agent", 1)).await;
+    room.clock.pass(60 * MINUTE);
+    assert!(matches!(
+        refused(room.agree(&request.id, "anna").await),
+        Refused::Over { state: "has expired", .. }
+    ));
+    let due = room.state.expire_due().await.unwrap();
+    assert_eq!(due.requests[0].state, RequestState::Expired { at: NOW + 60 * MINUTE });
+    assert_eq!(room.state.expire_due().await.unwrap(), Due::default());
+}
+
+#[tokio::test]
+async fn only_who_asked_withdraws() {
+    let room = Room::new();
+    let request = room.wait(asks("agent", 1)).await;
+    let theirs = room.state.withdraw(&request.id, person("other")).await;
+    assert_eq!(refused(theirs), Refused::NotYours);
+    room.state.withdraw(&request.id, person("agent")).await.unwrap();
+    assert!(matches!(refused(room.agree(&request.id, "anna").await), Refused::Over { .. }));
+}
+
+#[tokio::test]
+async fn more_than_may_wait_is_refused() {
+    let room = Room::new();
+    for n in 0..bounds::REQUESTS_PENDING_MAX {
+        room.wait(Ask { connection: format!("c{n}"), ..asks("agent", 1) }).await;
+    }
+    let over = room.state.admit(asks("agent", 1)).await;
+    assert!(matches!(refused(over), Refused::TooManyRequests { .. }));
+    room.wait(asks("other", 1)).await;
+    let long = Ask { reason: Some("x".repeat(bounds::REASON_BYTES_MAX + 1)), ..asks("other", 1) };
+    assert!(matches!(refused(room.state.admit(long).await), Refused::TooMuch { .. }));
+    let nul = Ask { connection: "a\0b".to_owned(), ..asks("other", 1) };
+    assert!(matches!(refused(room.state.admit(nul).await), Refused::Malformed { .. }));
+    let fits = Ask { reason: Some("x".repeat(bounds::REASON_BYTES_MAX)), ..asks("third", 1) };
+    room.wait(fits).await;
+}
+
+#[tokio::test]
+async fn a_revoked_grant_takes_its_holds_with_it() {
+    let room = Room::new();
+    let grant = room.open(asks("agent", 0)).await;
+    let approved = room.approved_hold(&grant, 1).await;
+    let pending = room.state.hold(statement(&grant, 2)).await.unwrap().hold;
+    let running = room.approved_hold(&grant, 3).await;
+    room.state.claim(&running.id, &grant.id, &[3; 32], by("s1")).await.unwrap();
+
+    let how = GrantEnd::Revoked { by: person("anna"), words: Some("enough".to_owned()) };
+    let ended = room.state.end_grant(&grant.id, how.clone()).await.unwrap();
+    assert_eq!(ended.grant.state, GrantState::Ended { how: how.clone(), at: NOW });
+    assert_eq!(ended.holds.len(), 2);
+    for hold in [&approved, &pending] {
+        let stored = room.state.held(&hold.id).await.unwrap().unwrap();
+        assert_eq!(stored.state, HoldState::Withdrawn { why: Withdrawal::GrantEnded, at: NOW });
+    }
+    let claimed = room.state.claim(&approved.id, &grant.id, &[1; 32], by("s1")).await;
+    assert!(matches!(refused(claimed), Refused::GrantEnded { .. }));
+    let held = room.state.hold(statement(&grant, 4)).await;
+    assert!(matches!(refused(held), Refused::GrantEnded { .. }));
+    // What ran comes to its outcome all the same.
+    room.state.finish(&running.id, Outcome::Done).await.unwrap();
+    let again = room.state.end_grant(&grant.id, how).await;
+    assert!(matches!(refused(again), Refused::GrantEnded { .. }));
+    let served = room.state.grants_served(vec![grant.id]).await.unwrap();
+    assert_eq!(served.live, []);
+}
+
+#[tokio::test]
+async fn a_grant_that_ends_is_told_of_once_with_its_holds() {
+    let room = Room::new();
+    let grant = room.open(asks("agent", 0)).await;
+    let live = room.state.grants_served(vec![grant.id.clone()]).await.unwrap().live;
+    assert_eq!(live, [(grant.id.clone(), grant.ends_at)]);
+    room.clock.pass(10 * MINUTE);
+    let hold = room.state.hold(statement(&grant, 1)).await.unwrap().hold;
+    room.clock.pass(5 * MINUTE);
+    let due = room.state.expire_due().await.unwrap();
+    assert_eq!(due.grants.len(), 1);
+    assert_eq!(due.grants[0].grant.id, grant.id);
+    assert_eq!(due.grants[0].holds[0].id, hold.id);
+    assert_eq!(room.state.expire_due().await.unwrap(), Due::default());
+    assert_eq!(room.state.grants_served(vec![grant.id]).await.unwrap().live, []);
+}
+
+#[tokio::test]
+async fn a_statement_that_was_approved_runs_once() {
+    let room = Room::new();
+    let grant = room.open(asks("agent", 0)).await;
+    let first = room.state.hold(statement(&grant, 1)).await.unwrap();
+    assert!(first.new);
+    let again = room.state.hold(statement(&grant, 1)).await.unwrap();
+    assert_eq!((again.new, &again.hold.id), (false, &first.hold.id));
+
+    let early = room.state.claim(&first.hold.id, &grant.id, &[1; 32], by("s1")).await;
+    assert!(matches!(refused(early), Refused::Over { state: "waits for a person", .. }));
+    let approved = room.approved_hold(&grant, 1).await;
+    assert_eq!(approved.id, first.hold.id);
+    let another = room.state.claim(&approved.id, &grant.id, &[2; 32], by("s1")).await;
+    assert_eq!(refused(another), Refused::OtherStatement);
+
+    let claim = |session| room.state.claim(&approved.id, &grant.id, &[1; 32], by(session));
+    let (one, two) = tokio::join!(claim("s1"), claim("s2"));
+    let (won, lost) = if one.is_ok() { (one, two) } else { (two, one) };
+    let won = won.unwrap();
+    assert!(matches!(refused(lost), Refused::Over { state: "runs already", .. }));
+
+    let winner = won.run.unwrap().by;
+    room.state.note_xid(&approved.id, winner.clone(), 4711).await.unwrap();
+    let twice = room.state.note_xid(&approved.id, winner, 4712).await;
+    assert_eq!(refused(twice), Refused::NotYours);
+    room.state.finish(&approved.id, Outcome::Done).await.unwrap();
+    let later = room.state.finish(&approved.id, Outcome::Unknown).await;
+    assert!(matches!(refused(later), Refused::Over { .. }));
+    assert!(matches!(refused(claim("s3").await), Refused::Over { .. }));
+    assert!(room.state.hold(statement(&grant, 1)).await.unwrap().new);
+}
+
+#[tokio::test]
+async fn what_nobody_knows_the_outcome_of_is_spent() {
+    let room = Room::new();
+    let grant = room.open(asks("agent", 0)).await;
+    let hold = room.approved_hold(&grant, 1).await;
+    room.state.claim(&hold.id, &grant.id, &[1; 32], by("s1")).await.unwrap();
+    let unfinished = room.state.unfinished("gate-1").await.unwrap();
+    assert_eq!(unfinished.iter().map(|hold| &hold.id).collect::<Vec<_>>(), [&hold.id]);
+    assert_eq!(room.state.unfinished("gate-2").await.unwrap(), []);
+    room.state.finish(&hold.id, Outcome::Unknown).await.unwrap();
+    assert_eq!(room.state.unfinished("gate-1").await.unwrap(), []);
+    assert!(room.state.hold(statement(&grant, 1)).await.unwrap().new);
+}
+
+#[tokio::test]
+async fn an_orphan_waits_for_its_client_so_long_and_no_longer() {
+    let room = Room::new();
+    let grant = room.open(asks("agent", 0)).await;
+    let hold = room.state.hold(statement(&grant, 1)).await.unwrap().hold;
+    assert_eq!(refused(room.state.orphan(&hold.id, "s2").await), Refused::NotYours);
+    room.state.orphan(&hold.id, "s1").await.unwrap();
+    room.clock.pass(2 * MINUTE - 1);
+    let back = NewHold { session: "s2".to_owned(), ..statement(&grant, 1) };
+    let back = room.state.hold(back).await.unwrap();
+    assert_eq!((back.new, back.hold.orphaned_until), (false, None));
+    room.state.orphan(&hold.id, "s2").await.unwrap();
+    room.clock.pass(2 * MINUTE);
+    let due = room.state.expire_due().await.unwrap();
+    assert_eq!(due.holds.len(), 1);
+    assert!(room.state.hold(statement(&grant, 1)).await.unwrap().new);
+}
+
+#[tokio::test]
+async fn an_approval_that_nobody_claims_expires() {
+    let room = Room::new();
+    let grant = room.open(asks("agent", 0)).await;
+    let hold = room.approved_hold(&grant, 1).await;
+    room.clock.pass(2 * MINUTE);
+    let late = room.state.claim(&hold.id, &grant.id, &[1; 32], by("s1")).await;
+    assert!(matches!(refused(late), Refused::Over { state: "has expired", .. }));
+}
+
+#[tokio::test]
+async fn a_denied_statement_says_so_to_who_sends_it_again() {
+    let room = Room::new();
+    let grant = room.open(asks("agent", 0)).await;
+    let hold = room.state.hold(statement(&grant, 1)).await.unwrap().hold;
+    room.state
+        .decide_hold(&hold.id, somebody("dba"), no("a WHERE is missing"), anyone())
+        .await
+        .unwrap();
+    let again = room.state.hold(statement(&grant, 1)).await.unwrap();
+    assert_eq!((again.new, again.hold.state.name()), (false, "denied"));
+    let mine = room.state.withdraw_hold(&hold.id, person("agent")).await;
+    assert!(matches!(refused(mine), Refused::Over { .. }));
+    room.clock.pass(10 * MINUTE);
+    assert!(room.state.hold(statement(&grant, 1)).await.unwrap().new);
+}
+
+#[tokio::test]
+async fn a_shape_is_used_as_often_as_was_said_by_all_who_agreed() {
+    let room = Room::new();
+    let grant = room.open(asks("agent", 0)).await;
+    let two = NewHold { needed: vec![needed(2)], ..statement(&grant, 1) };
+    let hold = room.state.hold(two).await.unwrap().hold;
+    let offer = |uses| Saying::Approve {
+        words: None,
+        shape: Some(ShapeOffer { uses, lasts_millis: MINUTE }),
+    };
+    room.state.decide_hold(&hold.id, somebody("anna"), offer(5), anyone()).await.unwrap();
+    let none = room.state.use_shape(statement(&grant, 2), by("s1")).await.unwrap();
+    assert_eq!(none, None);
+    room.state.decide_hold(&hold.id, somebody("bert"), offer(2), anyone()).await.unwrap();
+
+    for (digest, left) in [(2, Some(1)), (3, None)] {
+        let used = room.state.use_shape(statement(&grant, digest), by("s1")).await.unwrap();
+        let used = used.unwrap();
+        assert_eq!(used.hold.state, HoldState::Running);
+        assert_eq!(used.hold.used_shape_of.as_ref(), Some(&hold.id));
+        assert_eq!(used.approved.shape.map(|shape| shape.uses_left), left);
+    }
+    assert_eq!(room.state.use_shape(statement(&grant, 4), by("s1")).await.unwrap(), None);
+    let other = NewHold { shape_digest: Some([8; 32]), ..statement(&grant, 5) };
+    assert_eq!(room.state.use_shape(other, by("s1")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_shape_ends_at_its_time_and_is_not_for_what_may_not_have_one() {
+    let room = Room::new();
+    let grant = room.open(asks("agent", 0)).await;
+    let offer = || Saying::Approve {
+        words: None,
+        shape: Some(ShapeOffer { uses: 5, lasts_millis: MINUTE }),
+    };
+    let none = NewHold { shape_digest: None, ..statement(&grant, 9) };
+    let none = room.state.hold(none).await.unwrap().hold;
+    let decided = room.state.decide_hold(&none.id, somebody("anna"), offer(), anyone()).await;
+    assert_eq!(refused(decided), Refused::NoShape);
+
+    let hold = room.state.hold(statement(&grant, 1)).await.unwrap().hold;
+    room.state.decide_hold(&hold.id, somebody("anna"), offer(), anyone()).await.unwrap();
+    room.clock.pass(MINUTE - 1);
+    assert!(room.state.use_shape(statement(&grant, 2), by("s1")).await.unwrap().is_some());
+    room.clock.pass(1);
+    assert_eq!(room.state.use_shape(statement(&grant, 3), by("s1")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_token_of_a_grant_opens_no_longer_than_it_and_once_if_so_asked() {
+    let room = Room::new();
+    let grant = room.open(asks("agent", 0)).await;
+    let once =
+        room.state.add_grant_token(&grant.id, "agent", "v1", 5 * MINUTE, true).await.unwrap();
+    let long =
+        room.state.add_grant_token(&grant.id, "agent", "v2", 60 * MINUTE, false).await.unwrap();
+    let live = room.state.live_tokens("agent", NOW).await.unwrap();
+    assert_eq!(live.iter().map(|token| token.id).collect::<Vec<_>>(), [long, once]);
+    assert!(live.iter().all(|token| token.grant.as_ref() == Some(&grant.id)));
+
+    let (one, two) = tokio::join!(room.state.spend_token(once), room.state.spend_token(once));
+    assert_eq!([one.unwrap(), two.unwrap()].iter().filter(|spent| **spent).count(), 1);
+    assert!(!room.state.spend_token(long).await.unwrap());
+    let rows = room.state.tokens().await.unwrap();
+    assert_eq!(rows[1].expires_at, Some(grant.ends_at));
+
+    room.state.end_grant(&grant.id, GrantEnd::Released).await.unwrap();
+    assert_eq!(room.state.live_tokens("agent", NOW).await.unwrap(), []);
+    let late = room.state.add_grant_token(&grant.id, "agent", "v3", MINUTE, false).await;
+    assert!(matches!(refused(late), Refused::GrantEnded { .. }));
+}
+
+#[tokio::test]
+async fn whoever_watches_hears_of_a_decision() {
+    let room = Room::new();
+    let request = room.wait(asks("agent", 1)).await;
+    let mut watch = room.state.watch(&request.id);
+    let (waited, voted) = tokio::join!(watch.changed(), room.agree(&request.id, "anna"));
+    let () = waited;
+    voted.unwrap();
+}
+
+#[tokio::test]
+async fn another_process_is_heard_when_somebody_looks() {
+    let room = Room::new();
+    let request = room.wait(asks("agent", 1)).await;
+    let other = State::open_at(&room._directory.file(), Clock::Manual(room.clock.clone())).unwrap();
+    let mut watch = room.state.watch(&request.id);
+    other.vote(&request.id, somebody("anna"), yes(), anyone()).await.unwrap();
+    room.state.look_outside().await.unwrap();
+    watch.changed().await;
+    assert_eq!(room.state.request(&request.id).await.unwrap().unwrap().state.name(), "approved");
+}
+
+#[tokio::test]
+async fn a_list_comes_in_pages_newest_first() {
+    let room = Room::new();
+    let mut made = Vec::new();
+    for n in 0..5 {
+        made.push(room.wait(Ask { connection: format!("c{n}"), ..asks("agent", 1) }).await.id);
+        room.clock.pass(1);
+    }
+    room.state.withdraw(&made[4], person("agent")).await.unwrap();
+    let open = |behind| Filter { open: true, rows: 2, behind, ..Filter::default() };
+    let mut seen = Vec::new();
+    let mut behind = None;
+    loop {
+        let page = room.state.requests(open(behind)).await.unwrap();
+        let Some(last) = page.last() else { break };
+        behind = Some(last.id.clone());
+        seen.extend(page.into_iter().map(|request| request.id));
+    }
+    made.truncate(4);
+    made.reverse();
+    assert_eq!(seen, made);
+    let of = Filter { person: Some(person("other")), ..Filter::default() };
+    assert_eq!(room.state.requests(of).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_has_ended_is_forgotten_after_a_while_and_what_lives_is_not() {
+    let room = Room::new();
+    let grant = room.open(asks("agent", 0)).await;
+    room.approved_hold(&grant, 1).await;
+    let request = room.wait(asks("other", 1)).await;
+    let kept = room.wait(Ask { waits_millis: bounds::LASTS_MILLIS_MAX, ..asks("third", 1) }).await;
+    room.clock.pass(60 * MINUTE);
+    room.state.expire_due().await.unwrap();
+    room.clock.pass(bounds::ENDED_KEPT_MILLIS - 60 * MINUTE);
+    room.state.expire_due().await.unwrap();
+    assert!(room.state.request(&request.id).await.unwrap().is_some());
+    room.clock.pass(61 * MINUTE);
+    room.state.expire_due().await.unwrap();
+    assert_eq!(room.state.request(&request.id).await.unwrap(), None);
+    assert_eq!(room.state.grant(&grant.id).await.unwrap(), None);
+    assert!(room.state.request(&kept.id).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_lengthens_nothing() {
+    let room = Room::new();
+    let grant = room.open(asks("agent", 0)).await;
+    room.clock.pass(10 * MINUTE);
+    room.state.hold(statement(&grant, 1)).await.unwrap();
+    room.clock.set_wall(NOW - 100 * MINUTE);
+    room.clock.pass(5 * MINUTE);
+    assert_eq!(room.state.grants_served(vec![grant.id.clone()]).await.unwrap().live, []);
+
+    // Nor does a new process begin before the last one ended.
+    drop(room.state);
+    let state = State::open_at(&room._directory.file(), Clock::Manual(room.clock.clone())).unwrap();
+    state.take_lease("gate-1", "a").await.unwrap();
+    assert!(state.now().await.unwrap() >= NOW + 10 * MINUTE);
+}
+
+#[tokio::test]
+async fn the_last_who_takes_a_lease_has_it() {
+    let room = Room::new();
+    room.state.take_lease("gate-1", "one").await.unwrap();
+    room.state.renew_lease("gate-1", "one").await.unwrap();
+    room.state.take_lease("gate-1", "two").await.unwrap();
+    let lost = room.state.renew_lease("gate-1", "one").await;
+    assert!(matches!(refused(lost), Refused::LeaseTaken { .. }));
+    room.state.renew_lease("gate-1", "two").await.unwrap();
+}
