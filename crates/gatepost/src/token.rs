@@ -221,6 +221,7 @@ mod tests {
             expires_at,
             revoked_at,
             last_used_at: None,
+            grant: None,
         };
         let rows = [
             row("1", "agent-7", None, None),
