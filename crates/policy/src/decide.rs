@@ -4,6 +4,7 @@
 
 mod commands;
 mod functions;
+mod narrowed;
 mod relations;
 mod settings;
 
@@ -23,7 +24,17 @@ const MISSING_MAX: usize = 20;
 impl Scope {
     /// The verdict on one statement.
     pub fn decide(&self, facts: &Facts, context: Context) -> Verdict {
-        if let Some(rule) = self.in_force().grants_everything() {
+        let verdict = self.decide_by_policies(facts, context);
+        match self.narrow().map(|narrow| narrow.decide_by_policies(facts, context)) {
+            Some(Verdict::Refuse(refused)) if !matches!(verdict, Verdict::Refuse(_)) => {
+                Verdict::Refuse(refused.out_of_scope())
+            }
+            _ => verdict,
+        }
+    }
+
+    fn decide_by_policies(&self, facts: &Facts, context: Context) -> Verdict {
+        if let Some(rule) = self.in_force().policies_grant_everything() {
             return Verdict::Allow { by: rule.clone(), before: Vec::new(), after: Vec::new() };
         }
         let mut judgement = Judgement::new(self, facts, context);

@@ -14,7 +14,9 @@ mod decide;
 mod limits;
 mod lint;
 mod mask;
+mod narrow;
 mod object;
+mod offer;
 mod policies;
 mod review;
 mod rule;
@@ -26,6 +28,8 @@ mod who;
 
 pub use limits::{LIMITS, Limit, Limits, Per, PerLimit};
 pub use lint::Lint;
+pub use narrow::{Narrow, Narrowed};
+pub use offer::{Approval, NotOffered, Offer, Wanted};
 pub use policies::{InForce, InForceId, Opened, Policies};
 pub use review::{About, Given, Remark};
 pub use rule::Context;

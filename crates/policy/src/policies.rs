@@ -8,6 +8,7 @@ use sql::catalog::Catalog;
 
 use crate::limits::{self, Limits};
 use crate::mask;
+use crate::narrow::Narrow;
 use crate::rule::{Approvers, Effect, Rule, read_need};
 use crate::scope::Scope;
 use crate::verdict::RuleRef;
@@ -38,6 +39,9 @@ pub(crate) struct Access {
     pub(crate) window: Option<Duration>,
     pub(crate) longest: Option<Duration>,
     pub(crate) asks: bool,
+    pub(crate) needs_reason: bool,
+    /// Who agrees to it, where somebody has to.
+    pub(crate) approvers: Option<Approvers>,
 }
 
 /// What opens when an identity connects.
@@ -63,6 +67,8 @@ struct Force {
     askable: Vec<Arc<Rule>>,
     limits: Limits,
     window: Option<Duration>,
+    /// Every part has to be allowed by this, too.
+    narrow: Option<Arc<Narrow>>,
 }
 
 /// Two that are equal have the same policies in force, of the same file as it was read once.
@@ -70,6 +76,7 @@ struct Force {
 pub struct InForceId {
     generation: u64,
     policies: Arc<[u32]>,
+    narrow: Option<Arc<str>>,
 }
 
 impl Policies {
@@ -123,44 +130,56 @@ impl Policies {
     /// These rules and nothing else. For looking at them: nobody's session goes by it.
     pub(crate) fn only(&self, rules: &[Arc<Rule>]) -> InForce {
         InForce(Arc::new(Force {
-            id: InForceId { generation: self.generation, policies: Arc::new([]) },
+            id: InForceId { generation: self.generation, policies: Arc::new([]), narrow: None },
             names: Vec::new(),
             rules: rules.to_vec(),
             askable: Vec::new(),
             limits: Limits::default(),
             window: None,
+            narrow: None,
         }))
     }
 
     /// What opens when `who` connects: every matching policy with `approval: none`, and with it
     /// every matching one without `access`.
     pub fn open(&self, who: &Subject<'_>, connection: &str) -> Opened {
-        let matching =
-            || self.policies.iter().enumerate().filter(|(_, policy)| policy.means(who, connection));
+        let matching = || self.policies.iter().filter(|policy| policy.means(who, connection));
         let asking = || {
             let asks = |policy: &Policy| policy.access.as_ref().is_some_and(|access| access.asks);
-            matching().map(|(_, policy)| policy).filter(move |policy| asks(policy))
+            matching().filter(move |policy| asks(policy))
         };
         let opens = |policy: &Policy| policy.access.as_ref().is_some_and(|access| !access.asks);
-        if !matching().any(|(_, policy)| opens(policy)) {
+        if !matching().any(opens) {
             let names: Vec<_> = asking().map(|policy| policy.name.clone()).collect();
             return if names.is_empty() { Opened::Closed } else { Opened::Ask(names) };
         }
+        Opened::Open(self.force(who, connection, opens))
+    }
+
+    /// Of the matching policies those that `opens` says, and every one without `access`.
+    pub(crate) fn force(
+        &self,
+        who: &Subject<'_>,
+        connection: &str,
+        opens: impl Fn(&Policy) -> bool,
+    ) -> InForce {
         let mut force = Force {
-            id: InForceId { generation: self.generation, policies: Arc::new([]) },
+            id: InForceId { generation: self.generation, policies: Arc::new([]), narrow: None },
             names: Vec::new(),
             rules: Vec::new(),
-            askable: asking().flat_map(|policy| policy.rules.iter().cloned()).collect(),
+            askable: Vec::new(),
             limits: Limits::default(),
             window: None,
+            narrow: None,
         };
         let mut numbers = Vec::new();
-        for (number, policy) in matching() {
-            let window = match &policy.access {
-                Some(access) if access.asks => continue,
-                Some(access) => access.window,
-                None => None,
-            };
+        let all = self.policies.iter().enumerate();
+        for (number, policy) in all.filter(|(_, policy)| policy.means(who, connection)) {
+            if policy.access.is_some() && !opens(policy) {
+                force.askable.extend(policy.rules.iter().cloned());
+                continue;
+            }
+            let window = policy.access.as_ref().and_then(|access| access.window);
             numbers.push(u32::try_from(number).unwrap_or(u32::MAX));
             force.names.push(policy.name.clone());
             force.rules.extend(policy.rules.iter().cloned());
@@ -168,7 +187,7 @@ impl Policies {
             force.window = [force.window, window].into_iter().flatten().min();
         }
         force.id.policies = numbers.into();
-        Opened::Open(InForce(Arc::new(force)))
+        InForce(Arc::new(force))
     }
 }
 
@@ -194,6 +213,14 @@ impl InForce {
     /// A policy grants everything, and nothing refuses, holds or has conditions: what a statement
     /// is doesn't matter then, and text that can't be read passes.
     pub fn grants_everything(&self) -> Option<&RuleRef> {
+        if self.0.narrow.is_some() {
+            return None;
+        }
+        self.policies_grant_everything()
+    }
+
+    /// The same, whatever narrows them.
+    pub(crate) fn policies_grant_everything(&self) -> Option<&RuleRef> {
         let rules = || self.0.rules.iter();
         if rules().any(|rule| rule.effect != Effect::Allow) {
             return None;
@@ -204,6 +231,38 @@ impl InForce {
     /// The longest that a session may last.
     pub fn window(&self) -> Option<Duration> {
         self.0.window
+    }
+
+    /// The same policies, and nothing that `narrow` leaves out.
+    pub fn narrowed(&self, narrow: Arc<Narrow>) -> InForce {
+        let Force { id, names, rules, askable, limits, window, narrow: _ } = &*self.0;
+        InForce(Arc::new(Force {
+            id: InForceId { narrow: Some(narrow.text().clone()), ..id.clone() },
+            names: names.clone(),
+            rules: rules.clone(),
+            askable: askable.clone(),
+            limits: limits.clone(),
+            window: *window,
+            narrow: Some(narrow),
+        }))
+    }
+
+    pub fn narrow(&self) -> Option<&Arc<Narrow>> {
+        self.0.narrow.as_ref()
+    }
+
+    /// What narrows them, as rules of their own.
+    pub(crate) fn narrow_alone(&self) -> Option<InForce> {
+        let narrow = self.0.narrow.as_ref()?;
+        Some(InForce(Arc::new(Force {
+            id: self.0.id.clone(),
+            names: Vec::new(),
+            rules: narrow.rules().to_vec(),
+            askable: Vec::new(),
+            limits: Limits::default(),
+            window: None,
+            narrow: None,
+        })))
     }
 
     pub(crate) fn rules(&self) -> &[Arc<Rule>] {
@@ -236,12 +295,8 @@ impl Policy {
                 Err(problem) => problems.push(problem),
             }
         }
-        let mut approvers = None;
-        let access = written.access.as_ref().map(|access| {
-            let (read, by) = Access::read(access, problems);
-            approvers = by;
-            read
-        });
+        let access = written.access.as_ref().map(|access| Access::read(access, problems));
+        let approvers = access.as_ref().and_then(|access| access.approvers.as_ref());
         let mut rules = Vec::new();
         for (effect, written) in [
             (Effect::Allow, &written.allow),
@@ -249,7 +304,7 @@ impl Policy {
             (Effect::Refuse, &written.refuse),
         ] {
             for rule in written {
-                let read = Rule::read(rule, effect, &name, approvers.as_ref(), problems);
+                let read = Rule::read(rule, effect, &name, approvers, problems);
                 rules.extend(read.map(Arc::new));
             }
         }
@@ -273,7 +328,7 @@ impl Policy {
             || other.to.iter().any(|to| to == "*")
     }
 
-    fn means(&self, who: &Subject<'_>, connection: &str) -> bool {
+    pub(crate) fn means(&self, who: &Subject<'_>, connection: &str) -> bool {
         self.is_about(connection) && self.who.means(who)
     }
 
@@ -283,7 +338,7 @@ impl Policy {
 }
 
 impl Access {
-    fn read(written: &written::Access, problems: &mut Vec<Problem>) -> (Self, Option<Approvers>) {
+    fn read(written: &written::Access, problems: &mut Vec<Problem>) -> Self {
         let mut time = |text: &Option<written::Text>| {
             let text = text.as_ref()?;
             match limits::duration(&text.text) {
@@ -328,6 +383,7 @@ impl Access {
                 (true, None)
             }
         };
-        (Self { place: written.place, window, longest, asks }, approvers)
+        let needs_reason = written.reason.as_ref().is_some_and(|reason| reason.text == "required");
+        Self { place: written.place, window, longest, asks, needs_reason, approvers }
     }
 }

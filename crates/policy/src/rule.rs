@@ -68,6 +68,7 @@ pub struct Context {
 }
 
 /// Who lifts holds where a rule does not say it.
+#[derive(Debug)]
 pub(crate) struct Approvers {
     pub(crate) by: Who,
     pub(crate) need: u32,

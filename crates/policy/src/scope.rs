@@ -18,6 +18,8 @@ pub struct Scope(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     force: InForce,
+    /// What narrows the policies, as a scope of its own.
+    narrow: Option<Scope>,
     catalog: Arc<Catalog>,
     relations: Box<[OnceLock<Cover>]>,
     functions: Box<[OnceLock<Box<[FunctionMatch]>>]>,
@@ -87,8 +89,10 @@ impl Scope {
         });
         let dependents = OnceLock::new();
         let restricts_data = force.rules().iter().any(|rule| restricts(rule, &DATA));
+        let narrow = force.narrow_alone().map(|narrow| Self::new(narrow, catalog.clone()));
         Self(Arc::new(Inner {
             force,
+            narrow,
             catalog,
             relations,
             functions,
@@ -108,6 +112,10 @@ impl Scope {
 
     pub(crate) fn rules(&self) -> &[Arc<Rule>] {
         self.0.force.rules()
+    }
+
+    pub(crate) fn narrow(&self) -> Option<&Scope> {
+        self.0.narrow.as_ref()
     }
 
     pub(crate) fn restricts_functions(&self) -> bool {

@@ -112,6 +112,25 @@ pub enum Code {
     NotUnderstood,
     /// A setting that has one value here.
     Pinned,
+    /// The policies allow it, and the scope that was asked for leaves it out.
+    OutOfScope,
+}
+
+impl Refused {
+    /// As the scope that was asked for says it, which names no policies.
+    pub(crate) fn out_of_scope(self) -> Self {
+        let list = self.missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Self {
+            code: Code::OutOfScope,
+            sentence: match &*list {
+                "" => self.sentence,
+                list => format!("The scope that this grant was asked with leaves out {list}."),
+            },
+            rule: None,
+            missing: self.missing,
+            ask: Vec::new(),
+        }
+    }
 }
 
 impl Code {
@@ -121,6 +140,7 @@ impl Code {
             Self::Refused => "refused",
             Self::NotUnderstood => "not_understood",
             Self::Pinned => "pinned_setting",
+            Self::OutOfScope => "out_of_scope",
         }
     }
 }

@@ -93,6 +93,23 @@ impl Who {
     }
 }
 
+/// For people: `group:dba, or group:ops and claim.env:production`.
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, all) in self.0.iter().enumerate() {
+            f.write_str(if at == 0 { "" } else { ", or " })?;
+            for (at, any) in all.iter().enumerate() {
+                f.write_str(if at == 0 { "" } else { " and " })?;
+                for (at, term) in any.iter().enumerate() {
+                    f.write_str(if at == 0 { "" } else { " or " })?;
+                    f.write_str(term.to_string().trim_matches('`'))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Term {
     fn means(&self, who: &Subject<'_>) -> bool {
         match self {

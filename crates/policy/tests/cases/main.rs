@@ -8,6 +8,7 @@
 //!   Without `who`, `to` and `access` it opens for all. Policies that follow one another are one
 //!   file; the first after anything else begins a new one.
 //! - `as NAME [group:… | claim.X:…]… [on CONNECTION]`: who asks from here on.
+//! - `scope RULES`: what narrows the policies from here on, and below it what that comes to.
 //! - Lines that start with `> `: a text. Behind it stand its verdicts.
 //!
 //! Lines with `# ` are comments.
@@ -31,7 +32,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use policy::written::{Access, Approval, Place, Policy, Rule, Text, Who};
-use policy::{Check, Context, Opened, Policies, RuleRef, Subject, Then, Verdict};
+use policy::{Check, Context, Narrow, Opened, Policies, RuleRef, Scope, Subject, Then, Verdict};
 use sql::catalog::{Catalog, Names};
 use sql::parse::Limits;
 
@@ -89,6 +90,7 @@ struct File {
     groups: Vec<String>,
     claims: BTreeMap<String, String>,
     connection: String,
+    narrow: Option<Arc<Narrow>>,
 }
 
 impl Default for File {
@@ -100,6 +102,7 @@ impl Default for File {
             groups: Vec::new(),
             claims: BTreeMap::new(),
             connection: "shop".to_owned(),
+            narrow: None,
         }
     }
 }
@@ -139,6 +142,21 @@ impl File {
                         writeln!(found, "! {}", problem.message).unwrap();
                     }
                 }
+                Some(first) if first.starts_with("scope ") => {
+                    let text = first.strip_prefix("scope ").unwrap();
+                    match Narrow::read(text) {
+                        Ok(narrow) => self.narrow = Some(Arc::new(narrow)),
+                        Err(message) => writeln!(found, "! {message}").unwrap(),
+                    }
+                    let narrowed = self.scope(catalog).ok().and_then(|scope| scope.narrowed());
+                    let narrowed = narrowed.unwrap_or_default();
+                    for line in narrowed.given {
+                        writeln!(found, "! has {line}").unwrap();
+                    }
+                    for line in narrowed.lacking {
+                        writeln!(found, "! lacks {line}").unwrap();
+                    }
+                }
                 Some(first) => self.person(first),
                 None => {}
             }
@@ -168,11 +186,9 @@ impl File {
         }
     }
 
-    fn verdicts(&self, text: &str, catalog: &Arc<Catalog>) -> String {
-        let policies = match Policies::new(self.written.clone()) {
-            Ok(policies) => policies,
-            Err(_) => return "  no policies\n".to_owned(),
-        };
+    fn scope(&self, catalog: &Arc<Catalog>) -> Result<Scope, String> {
+        let policies =
+            Policies::new(self.written.clone()).map_err(|_| "  no policies\n".to_owned())?;
         let subject = Subject {
             name: Some(&self.name),
             issuer: "gatepost",
@@ -180,10 +196,21 @@ impl File {
             groups: &self.groups,
             claims: &self.claims,
         };
-        let scope = match policies.open(&subject, &self.connection) {
-            Opened::Open(in_force) => in_force.scope(catalog),
-            Opened::Ask(names) => return format!("  asks for {}\n", names.join(", ")),
-            Opened::Closed => return "  closed\n".to_owned(),
+        let in_force = match policies.open(&subject, &self.connection) {
+            Opened::Open(in_force) => in_force,
+            Opened::Ask(names) => return Err(format!("  asks for {}\n", names.join(", "))),
+            Opened::Closed => return Err("  closed\n".to_owned()),
+        };
+        Ok(match &self.narrow {
+            Some(narrow) => in_force.narrowed(narrow.clone()).scope(catalog),
+            None => in_force.scope(catalog),
+        })
+    }
+
+    fn verdicts(&self, text: &str, catalog: &Arc<Catalog>) -> String {
+        let scope = match self.scope(catalog) {
+            Ok(scope) => scope,
+            Err(said) => return said,
         };
         let names = Names {
             search_path: &["public"],
