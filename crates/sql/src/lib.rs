@@ -43,6 +43,7 @@ use pg_raw_parse::nodes::RawStmt;
 use crate::catalog::{Catalog, Names, Path};
 use crate::facts::{Facts, NotUnderstood};
 use crate::parse::{Limits, NotParsed};
+use crate::rewrite::{Disguised, Disguises};
 
 /// One statement of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,4 +104,53 @@ impl<'t> Script<'t> {
         }));
         Statement { place, facts: facts.unwrap_or(Err(NotUnderstood::Unvisited)) }
     }
+
+    /// Likewise, with what has to be done with its text for a reader who is to see relations
+    /// disguised. Disguises are by the numbers of that catalog.
+    pub fn disguised(
+        &self,
+        at: usize,
+        catalog: &Catalog,
+        names: &Names<'_>,
+        disguises: &Disguises,
+    ) -> Option<Disguised> {
+        let (place, raw) = self.parsed.statement(self.text, at)?;
+        Some(self.disguise(place, raw, catalog, &catalog.path(names), disguises))
+    }
+
+    fn disguise(
+        &self,
+        place: Range<usize>,
+        raw: &RawStmt,
+        catalog: &Catalog,
+        path: &Path,
+        disguises: &Disguises,
+    ) -> Disguised {
+        // As above.
+        let understood = catch_unwind(AssertUnwindSafe(|| {
+            let (text, node) = (self.text, raw.stmt());
+            let (facts, notes) =
+                walk::walked(node, text, catalog, path, self.nodes_max, Some(disguises))?;
+            let notes = notes.ok_or(NotUnderstood::Unvisited)?;
+            let rewritten = rewrite::rewritten(node, text, place.clone(), catalog, &facts, &notes);
+            Ok((facts, rewritten))
+        }));
+        Disguised { place, understood: understood.unwrap_or(Err(NotUnderstood::Unvisited)) }
+    }
+}
+
+/// Likewise, with what has to be done with the text of each for a reader who is to see relations
+/// disguised.
+pub fn disguised(
+    text: &str,
+    catalog: &Catalog,
+    names: &Names<'_>,
+    limits: &Limits,
+    disguises: &Disguises,
+) -> Result<Vec<Disguised>, NotParsed> {
+    let script = Script::parse(text, limits)?;
+    let path = catalog.path(names);
+    let statements = script.parsed.statements(text).into_iter();
+    let disguise = |(place, raw)| script.disguise(place, raw, catalog, &path, disguises);
+    Ok(statements.map(disguise).collect())
 }

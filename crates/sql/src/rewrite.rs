@@ -13,12 +13,22 @@
 //! Which columns have which mask is for others, and so is what views, functions and generated
 //! columns show of a masked column: a disguise says it for each relation by itself.
 
+mod making;
+mod notes;
+mod quiet;
+mod reads;
+mod tokens;
+mod writes;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Range;
 
 use crate::catalog::RelationId;
 use crate::facts::{Facts, NotUnderstood};
+
+pub(crate) use self::making::rewritten;
+pub(crate) use self::notes::{Group, GroupItem, Notes, Reference, Use, What, Write};
 
 /// By relation; one that isn't here is read as it is.
 pub type Disguises = HashMap<RelationId, Disguise>;
@@ -103,7 +113,7 @@ pub struct Stored {
 pub struct Unrewritable {
     pub why: Why,
     /// The relation that is disguised.
-    pub relation: RelationId,
+    pub relation: Option<RelationId>,
 }
 
 macro_rules! reasons {
@@ -132,20 +142,23 @@ reasons! {
     SystemColumn "it reads a system column of it other than tableoid, and those follow what is stored"
     TableoidBesideAll "it reads tableoid beside all columns of it"
     RowOfOuterJoin "it uses its row as one value in an outer join, where there may be none"
+    RowOfDomains "it uses its row as one value, and a masked column of it has a domain for its type"
     RowOfTarget "it uses the row that it writes as one value"
     SameName "it has two relations of that name in one FROM"
     Shadowed "a name in it would mean something else once it is rewritten"
     Doubtful "a name in it could mean a masked column or another"
     GroupedByKey "it groups by its key, and what it selects besides can't be grouped by"
-    Sample "the arguments of its TABLESAMPLE have columns or its columns are renamed"
+    Sample "the arguments of its TABLESAMPLE name columns"
     RowLock "it would lock rows that the filter hides"
     ReturningAll "RETURNING * of a join, a MERGE or a nameless subquery can't be written out"
     Constrained "it gives a value to a column that a constraint or a unique index ties to a masked one"
     ConflictTarget "ON CONFLICT would answer whether a masked value is there"
+    ProposedRow "it reads a masked column of the row that ON CONFLICT proposes"
     WritesMask "it would store what a mask made over the value that is there"
     FilteredWrite "a write of this form can't be kept to the rows that the filter lets through"
     LeavesFilter "it could leave rows behind that the filter hides"
     CopyForm "COPY of this relation can't be written as COPY of a query"
+    Gone "a column that its mask or its filter names is not there"
     Unlocated "a place in it was not found again in the text"
 }
 

@@ -4,13 +4,14 @@
 //! stands on a list, last in first out, in the order in which names come into being. At the end
 //! every node that the grammar's table reaches must have been looked at; else the statement is
 //! refused, whatever the walk believes. Queries are in `query`, FROM in `from`, expressions in
-//! `expression`, names in `scope`.
+//! `expression`, names in `scope`, notes for rewriting in `noting`.
 
 mod change;
 mod command;
 mod define;
 mod expression;
 mod from;
+mod noting;
 mod object;
 mod query;
 mod scope;
@@ -36,6 +37,7 @@ use crate::facts::{
 };
 use crate::lex::{self, token};
 use crate::nodes::{address, children};
+use crate::rewrite::{Disguises, Notes};
 
 type Walked<T = ()> = Result<T, NotUnderstood>;
 
@@ -47,6 +49,18 @@ pub(crate) fn facts(
     path: &Path,
     nodes_max: usize,
 ) -> Walked<Facts> {
+    walked(statement, text, catalog, path, nodes_max, None).map(|(facts, _)| facts)
+}
+
+/// Likewise, and what rewriting it needs to know, if there are disguises.
+pub(crate) fn walked<'w>(
+    statement: Node<'w>,
+    text: &'w str,
+    catalog: &'w Catalog,
+    path: &'w Path,
+    nodes_max: usize,
+    disguises: Option<&'w Disguises>,
+) -> Walked<(Facts, Option<Notes<'w>>)> {
     let mut walk = Walk {
         text,
         catalog,
@@ -65,6 +79,7 @@ pub(crate) fn facts(
         any_type: false,
         making: None,
         change: Change::default(),
+        notes: disguises.map(|disguises| Box::new(Notes::new(disguises))),
     };
     walk.statement(statement)?;
     while let Some(task) = walk.tasks.pop() {
@@ -94,7 +109,7 @@ pub(crate) fn facts(
         walk.facts.restricted = None;
     }
     walk.check_that_all_was_seen(statement, nodes_max)?;
-    Ok(walk.facts)
+    Ok((walk.facts, walk.notes.map(|notes| *notes)))
 }
 
 struct Walk<'w> {
@@ -124,6 +139,8 @@ struct Walk<'w> {
     /// The schema that CREATE SCHEMA makes, and the relations that it makes in it.
     making: Option<(String, Vec<&'w str>)>,
     change: Change,
+    /// Taken only where something is disguised.
+    notes: Option<Box<Notes<'w>>>,
 }
 
 enum Task<'w> {
@@ -518,6 +535,7 @@ impl<'w> Walk<'w> {
                 // Generated columns aren't copied.
                 columns.numbers.extend(self.stored_columns(relation));
             }
+            self.note_copy(copy, relation);
             let scope = self.empty_scope(Env::default());
             let item = self.relation_item(range, relation)?;
             self.scope_mut(scope)?.items.push(item);

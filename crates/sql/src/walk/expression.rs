@@ -23,7 +23,7 @@ impl<'w> Walk<'w> {
                 {
                     return self.see_all(node);
                 }
-                self.column_ref(column.fields(), scope)
+                self.column_ref(column, scope)
             }
             Node::FuncCall(call) => self.call(call, scope),
             Node::A_Expr(operation) => self.operation(operation, scope),
@@ -91,6 +91,10 @@ impl<'w> Walk<'w> {
             }
             Node::WindowDef(_) | Node::MinMaxExpr(_) => {
                 self.comparison();
+                self.below(node, scope)
+            }
+            Node::NullTest(test) => {
+                self.note_plain_row(test.arg());
                 self.below(node, scope)
             }
             Node::CaseExpr(case) => {
@@ -168,7 +172,6 @@ impl<'w> Walk<'w> {
             | Node::JsonValueExpr(_)
             | Node::MergeSupportFunc(_)
             | Node::NamedArgExpr(_)
-            | Node::NullTest(_)
             | Node::SetToDefault(_)
             | Node::SQLValueFunction(_)
             | Node::String(_)
@@ -237,6 +240,11 @@ impl<'w> Walk<'w> {
             && candidates.iter().any(|id| self.is_system(*id))
         {
             self.call_of_setting(name, call.args().iter());
+        }
+        if names.last().is_some_and(|name| TAKE_ANY_ROW.contains(name))
+            && candidates.iter().all(|id| self.is_system(*id))
+        {
+            call.args().iter().for_each(|argument| self.note_plain_row(argument));
         }
         // Of the arguments of a call it is known which are constants.
         let computed = self.facts.named_computed;
@@ -431,6 +439,23 @@ impl<'w> Walk<'w> {
 
 /// The type of a text that names a relation.
 pub(super) const REGCLASS: u32 = 2205;
+
+/// What the server's own functions of these names give does not depend on how the type of a row is
+/// called.
+const TAKE_ANY_ROW: [&str; 12] = [
+    "count",
+    "json_agg",
+    "json_agg_strict",
+    "json_build_array",
+    "json_build_object",
+    "jsonb_agg",
+    "jsonb_build_array",
+    "jsonb_build_object",
+    "num_nonnulls",
+    "row_to_json",
+    "to_json",
+    "to_jsonb",
+];
 
 /// `text`, `varchar` and `regclass`: without a length a text stays what it is in them.
 const KEEP_TEXT: [u32; 3] = [25, 1043, REGCLASS];

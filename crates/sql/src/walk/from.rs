@@ -37,6 +37,7 @@ impl<'w> Walk<'w> {
                         let relation = self.relation_use(range)?;
                         // Rows are read, though it may be without a column: `count(*)`.
                         self.read_of(relation);
+                        self.note_use(relation, range, false);
                         self.relation_item(range, relation)?
                     }
                 };
@@ -126,6 +127,7 @@ impl<'w> Walk<'w> {
                 self.note_functions(handlers);
                 self.expressions(sample.args().iter(), scope);
                 self.expressions([sample.repeatable()], scope);
+                self.note_sample(sample);
                 self.tasks.push(Task::From(sample.relation(), scope));
                 Ok(())
             }
@@ -141,6 +143,7 @@ impl<'w> Walk<'w> {
     }
 
     pub(super) fn add_item(&mut self, item: Item<'w>, scope: ScopeId) -> Walked {
+        self.note_double(&item, scope)?;
         let items = &mut self.scope_mut(scope)?.items;
         items.push(item);
         let at = items.len() - 1;
@@ -374,6 +377,7 @@ impl<'w> Walk<'w> {
         let (mut columns, left_open) = self.columns_of_part(&left)?;
         let (mut right_columns, right_open) = self.columns_of_part(&right)?;
         let open = left_open || right_open;
+        self.note_join(join, scope, first_item)?;
         let mut shared: Vec<&'w str> = Vec::new();
         for name in join.using_clause().iter() {
             self.see(name);

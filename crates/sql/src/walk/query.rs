@@ -67,6 +67,7 @@ impl<'w> Walk<'w> {
             Node::UpdateStmt(update) => {
                 let (env, with) = self.with(update.with_clause(), env)?;
                 let target = self.target(update.relation(), env)?;
+                self.note_write(target.relation, node);
                 self.tasks.push(Task::Step(Step::Update { update, target, query }));
                 self.push_from(update.from_clause().iter(), target.scope);
                 self.tasks.extend(with);
@@ -75,6 +76,7 @@ impl<'w> Walk<'w> {
             Node::DeleteStmt(delete) => {
                 let (env, with) = self.with(delete.with_clause(), env)?;
                 let target = self.target(delete.relation(), env)?;
+                self.note_write(target.relation, node);
                 self.tasks.push(Task::Step(Step::Delete { delete, target, query }));
                 self.push_from(delete.using_clause().iter(), target.scope);
                 self.tasks.extend(with);
@@ -83,6 +85,7 @@ impl<'w> Walk<'w> {
             Node::MergeStmt(merge) => {
                 let (env, with) = self.with(merge.with_clause(), env)?;
                 let target = self.target(merge.relation(), env)?;
+                self.note_write(target.relation, node);
                 self.tasks.push(Task::Step(Step::Merge { merge, target, query }));
                 self.tasks.push(Task::From(merge.source_relation(), target.scope));
                 self.tasks.extend(with);
@@ -245,6 +248,7 @@ impl<'w> Walk<'w> {
         if !select.group_clause().is_empty() || !select.distinct_clause().is_empty() {
             self.comparison();
         }
+        self.note_group(select, scope)?;
 
         let now = self.facts.relations.len();
         for locking in select.locking_clause().iter() {
@@ -319,6 +323,7 @@ impl<'w> Walk<'w> {
     fn target(&mut self, range: Option<&'w RangeVar>, env: Env) -> Walked<Target> {
         let range = range.ok_or(NotUnderstood::Construct("target"))?;
         let relation = self.relation_use(range)?;
+        self.note_use(relation, range, true);
         let item = self.relation_item(range, relation)?;
         let scope = self.empty_scope(env);
         self.scope_mut(scope)?.items.push(item);
@@ -355,6 +360,7 @@ impl<'w> Walk<'w> {
     fn insert(&mut self, insert: &'w InsertStmt, env: Env, query: QueryId) -> Walked {
         let (env, with) = self.with(insert.with_clause(), env)?;
         let Target { scope, relation, .. } = self.target(insert.relation(), env)?;
+        self.note_write(relation, Node::InsertStmt(insert));
         let rows = self.new_query();
         if insert.cols().is_empty() {
             match insert.select_stmt() {

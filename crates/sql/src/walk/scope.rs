@@ -3,11 +3,12 @@
 use std::rc::Rc;
 
 use pg_raw_parse::Node;
-use pg_raw_parse::nodes::CommonTableExpr;
+use pg_raw_parse::nodes::{ColumnRef, CommonTableExpr};
 
 use super::{Walk, Walked};
 use crate::catalog::{RelationId, SchemaId};
 use crate::facts::{Columns, NotUnderstood};
+use crate::rewrite::What;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct ScopeId(usize);
@@ -58,7 +59,8 @@ pub(super) struct Column<'w> {
 pub(super) enum Reads {
     Nothing,
     One(usize, u16),
-    System(usize),
+    /// A system column; whether it is tableoid.
+    System(usize, bool),
     Many(Rc<[Reads]>),
 }
 
@@ -168,7 +170,7 @@ impl<'w> Walk<'w> {
         };
         found.or_else(|| {
             let (_, number) = item.relation?;
-            SYSTEM_COLUMNS.contains(&name).then_some(Reads::System(number))
+            SYSTEM_COLUMNS.contains(&name).then_some(Reads::System(number, name == "tableoid"))
         })
     }
 
@@ -182,7 +184,8 @@ impl<'w> Walk<'w> {
                         columns.numbers.insert(column);
                     }
                 }
-                Reads::System(number) => {
+                Reads::System(number, tableoid) => {
+                    self.note_system(number, tableoid);
                     if let Some(columns) = self.computed_from(number) {
                         columns.system = true;
                     }
@@ -205,6 +208,7 @@ impl<'w> Walk<'w> {
 
     /// Reads all columns of an item, as `item.*` or as the row itself.
     pub(super) fn read_row(&mut self, item: &Item<'w>, whole: bool) {
+        self.note_all_of(item);
         if let Some((_, number)) = item.relation
             && whole
             && let Some(columns) = self.computed_from(number)
@@ -217,11 +221,8 @@ impl<'w> Walk<'w> {
     }
 
     /// A reference: `a`, `a.b`, `a.b.c`, or one of them with `*`.
-    pub(super) fn column_ref(
-        &mut self,
-        fields: &'w pg_raw_parse::list::NodeList,
-        scope: ScopeId,
-    ) -> Walked {
+    pub(super) fn column_ref(&mut self, column: &'w ColumnRef, scope: ScopeId) -> Walked {
+        let fields = column.fields();
         let mut names = Vec::with_capacity(3);
         let mut star = false;
         for field in fields {
@@ -239,16 +240,16 @@ impl<'w> Walk<'w> {
                         self.read_row(&item, false);
                     }
                 }
-                Ok(())
+                self.note_star(column, scope)
             }
-            ([name], false) => self.bare(name, scope),
+            ([name], false) => self.bare(name, column, scope),
             ([item, rest @ ..], star) if rest.len() <= 1 && (star != (rest.len() == 1)) => {
                 let found = self.find_item(None, item, scope)?;
-                self.in_item(&found, rest.first().copied(), item)
+                self.in_item(&found, rest.first().copied(), item, (column, scope))
             }
             ([schema, item, rest @ ..], star) if rest.len() <= 1 && (star != (rest.len() == 1)) => {
                 let found = self.find_item(Some(schema), item, scope)?;
-                self.in_item(&found, rest.first().copied(), item)
+                self.in_item(&found, rest.first().copied(), item, (column, scope))
             }
             ([database, ..], _) => Err(NotUnderstood::OtherDatabase((*database).to_owned())),
             _ => Err(NotUnderstood::Construct("column reference")),
@@ -256,13 +257,21 @@ impl<'w> Walk<'w> {
     }
 
     /// `item.name`, or `item.*` without a name.
-    fn in_item(&mut self, item: &Item<'w>, name: Option<&'w str>, of: &str) -> Walked {
+    fn in_item(
+        &mut self,
+        item: &Item<'w>,
+        name: Option<&'w str>,
+        of: &str,
+        at: (&'w ColumnRef, ScopeId),
+    ) -> Walked {
         let Some(name) = name else {
             self.read_row(item, false);
+            self.note_reference(at, item, What::Star, true);
             return Ok(());
         };
         if let Some(reads) = self.column_in(item, name) {
             self.read(&reads);
+            self.note_column(at, item, &reads, true);
             return Ok(());
         }
         // Attribute notation: a call of a function with the row.
@@ -272,10 +281,12 @@ impl<'w> Walk<'w> {
         }
         self.note_functions(functions);
         self.read_row(item, true);
+        self.note_reference(at, item, What::Call, true);
         Ok(())
     }
 
-    fn bare(&mut self, name: &'w str, scope: ScopeId) -> Walked {
+    fn bare(&mut self, name: &'w str, column: &'w ColumnRef, scope: ScopeId) -> Walked {
+        let scope_here = scope;
         let mut level = Some(scope);
         let mut doubt = false;
         while let Some(id) = level {
@@ -288,6 +299,7 @@ impl<'w> Walk<'w> {
             }
             level = scope.env.outer;
             if !found.is_empty() {
+                self.note_bare(column, name, (id, scope_here), doubt || open)?;
                 self.read(&Reads::Many(found.into()));
                 return Ok(());
             }
@@ -297,6 +309,7 @@ impl<'w> Walk<'w> {
         match self.find_item(None, name, scope) {
             Ok(item) => {
                 self.read_row(&item, true);
+                self.note_reference((column, scope), &item, What::Row, !doubt);
                 Ok(())
             }
             Err(_) if doubt => Ok(()),

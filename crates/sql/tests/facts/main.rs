@@ -17,6 +17,7 @@
 mod hostile;
 mod mutated;
 mod render;
+mod rewritten;
 mod snapshot;
 
 use std::fmt::Write;

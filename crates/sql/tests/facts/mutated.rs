@@ -6,14 +6,18 @@
 //! goes on for some fifty times as long.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use sql::catalog::Catalog;
 use sql::facts::NotUnderstood;
 use sql::parse::Limits;
+use sql::rewrite::{Disguises, Edit, Why, edited};
 use sql::secrets::Patterns;
 
 use crate::hostile::NAMES;
+use crate::rewritten::{filtered, masked};
 use crate::snapshot::snapshot;
 
 /// How many texts are tried, and how many when there is time.
@@ -99,9 +103,15 @@ fn mutated_text_ends_in_facts_or_a_reason() {
     let corpus = corpus();
     assert!(corpus.len() > 800, "{}", corpus.len());
     let catalog = snapshot();
+    let mut disguises = Disguises::new();
+    for column in ["customers.ssn", "customers.name", "orders.note", "people.mail", "people.ssn"] {
+        masked(&catalog, &format!("app.{column}"), &mut disguises);
+    }
+    filtered(&catalog, "app.items {product} <> 'x'", &mut disguises);
+    filtered(&catalog, "app.orders {total} > 1", &mut disguises);
     let (limits, patterns) = (Limits::default(), Patterns::new(["pin"]));
     let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
-    let (mut parsed, mut understood) = (0, 0);
+    let (mut parsed, mut understood, mut rewritten) = (0, 0, 0);
     let mut refused = BTreeMap::<&str, u32>::new();
     for _ in 0..if long { TEXTS_LONG } else { TEXTS } {
         let text = mutated(&corpus, &mut chance);
@@ -116,6 +126,18 @@ fn mutated_text_ends_in_facts_or_a_reason() {
                 Err(_) => {}
             }
         }
+        for statement in
+            sql::disguised(&text, &catalog, &NAMES, &limits, &disguises).unwrap_or_default()
+        {
+            match statement.understood {
+                Ok((_, Ok(ours))) if !ours.edits.is_empty() => {
+                    rewritten += 1;
+                    check(&text, &catalog, &statement.place, &ours.edits);
+                }
+                Ok((_, Err(no))) => assert_ne!(no.why, Why::Unlocated, "lost a place: {text}"),
+                _ => {}
+            }
+        }
         // What reads any text, also such as has no facts.
         let _pieces = sql::split::statements(&text);
         let _without_secrets = sql::secrets::redact(&text, &patterns);
@@ -123,6 +145,25 @@ fn mutated_text_ends_in_facts_or_a_reason() {
     }
     println!("{parsed} parsed, {understood} understood; refused: {refused:?}");
     assert!(parsed > 2_000 && understood > 500, "{parsed}, {understood}");
+    assert!(rewritten > 150, "{rewritten}");
+}
+
+/// Edits stand in their statement, one behind the other, and leave what is a statement still.
+fn check(text: &str, catalog: &Catalog, place: &Range<usize>, edits: &[Edit]) {
+    let mut from = place.start;
+    for edit in edits {
+        assert!(
+            edit.place.start >= from && edit.place.end >= edit.place.start,
+            "{edits:?}: {text}"
+        );
+        from = edit.place.end;
+    }
+    assert!(from <= place.end, "{edits:?}: {text}");
+    let after = edited(text, edits);
+    let count = |text: &str| sql::split::statements(text).map(|pieces| pieces.len()).ok();
+    assert_eq!(count(&after), count(text), "{after}");
+    let parsed = sql::statements(&after, catalog, &NAMES, &Limits::default());
+    assert!(parsed.is_ok(), "{parsed:?}\n{text}\n{after}");
 }
 
 /// Every statement that the tests of this crate have.
@@ -143,6 +184,17 @@ fn corpus() -> Vec<String> {
             let text = std::fs::read_to_string(file).unwrap();
             texts.extend(text.split(end).map(|text| text.trim().to_owned()));
         }
+    }
+    let mut files: Vec<_> = std::fs::read_dir(tests.join("facts/rewritten"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    for file in files {
+        let text = std::fs::read_to_string(file).unwrap();
+        let own: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("> ")).collect();
+        // Oftener than others, for these are rewritten.
+        texts.extend(own.repeat(5).into_iter().map(str::to_owned));
     }
     texts.retain(|text| !text.is_empty() && text.len() < BYTES_MAX / 4);
     texts

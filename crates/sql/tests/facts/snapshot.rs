@@ -17,7 +17,8 @@ use sql::catalog::{Builder, Catalog, Read};
 /// - `reads VIEW TABLE COLUMN`
 /// - `owns TABLE COLUMN SEQUENCE`
 /// - `index NAME TABLE`, `statistics NAME TABLE`
-/// - `constraint TABLE NAME KIND (NUMBER, …)`, of a foreign key with ` TABLE` at the end
+/// - `constraint TABLE NAME KIND (NUMBER, …)`, of a foreign key with ` TABLE (NUMBER, …)` at the end
+/// - `domain NAME TYPE`, before any table that has it
 pub(crate) fn snapshot() -> Catalog {
     read(include_str!("catalog.txt"))
 }
@@ -61,7 +62,9 @@ struct Rows {
     types: HashSet<String>,
 }
 
-const KNOWN_TYPES: [(&str, u32); 3] = [
+const KNOWN_TYPES: [(&str, u32); 5] = [
+    ("type pg_catalog.int4", 23),
+    ("type pg_catalog.json", 114),
     ("type pg_catalog.text", 25),
     ("type pg_catalog.varchar", 1043),
     ("type pg_catalog.regclass", 2205),
@@ -111,6 +114,13 @@ impl Rows {
     fn thing(&mut self, kind: &str, rest: &str) {
         match kind {
             "schema" => self.schema(rest),
+            "domain" => {
+                let (name, base) = rest.split_once(' ').unwrap();
+                let base = self.type_of(base);
+                let (oid, schema, bare) = self.place("type", name);
+                self.types.insert(format!("type {name}"));
+                self.push(Read::Types, &[&oid, &schema, bare, "0", "0", &base, "d", "-1"]);
+            }
             "inherits" => {
                 let (child, parent) = rest.split_once(' ').unwrap();
                 let child = self.oid(&format!("relation {child}")).to_string();
@@ -238,13 +248,15 @@ impl Rows {
                 let words: Vec<&str> = words.split(' ').collect();
                 let table = self.oid(&format!("relation {}", words[0])).to_string();
                 let (columns, other) = columns.split_once(')').unwrap();
+                let (other, far) = other.split_once('(').unwrap_or((other, ")"));
+                let far = far.strip_suffix(')').unwrap();
                 let other = match other.trim() {
                     "" => "0".to_owned(),
                     other => self.oid(&format!("relation {other}")).to_string(),
                 };
                 self.push(
                     Read::Constraints,
-                    &[words[1], &table, words[2], "0", columns, &other, "", " ", " "],
+                    &[words[1], &table, words[2], "0", columns, &other, far, " ", " "],
                 );
             }
             kind => panic!("{kind}"),

@@ -1,0 +1,456 @@
+//! What is written. The target of a write can be no subquery, so each reference to a masked column
+//! of it becomes the mask, what is returned is written out, and the filter goes before the
+//! condition. What a write stores must not answer guesses at what is masked, nor put a mask's work
+//! over a value, nor leave rows that the filter hides.
+
+use std::collections::BTreeSet;
+
+use pg_raw_parse::nodes::{
+    CmdType, ColumnRef, InsertStmt, MergeStmt, ResTarget, ReturningClause, SelectStmt,
+};
+use pg_raw_parse::{ConstValue, Node};
+
+use super::making::{Made, Making, reads_masked, reference};
+use super::tokens::quoted;
+use super::{Disguise, Expression, Mask, Reference, Stored, Unrewritable, What, Why, Write};
+use crate::catalog::{ConstraintKind, Relation, RelationId, RelationKind};
+use crate::facts::RelationUse;
+use crate::nodes::{address, children};
+
+impl Making<'_, '_> {
+    pub(super) fn writes(&mut self) -> Made {
+        let notes = self.notes;
+        // Of references that may stay as they are, and those of which a list may be made.
+        let (mut kept, mut returned) = (BTreeSet::new(), BTreeSet::new());
+        for write in &notes.writes {
+            let (_, _, disguise, _) = self.used(write.number)?;
+            self.values(write, disguise, &mut kept)?;
+            if let Some(filter) = &disguise.filter {
+                self.filtered(write, filter)?;
+            }
+            let clause = returning(write.node);
+            let values = clause.into_iter().flat_map(|clause| clause.exprs().iter());
+            returned.extend(values.filter_map(|target| match target {
+                Node::ResTarget(target) => address(target.val()),
+                _ => None,
+            }));
+        }
+        let mut covered = BTreeSet::new();
+        for reference in &notes.references {
+            let used = notes.uses.get(&reference.number);
+            if used.is_some_and(|used| used.is_target) {
+                let at = address(Node::ColumnRef(reference.column));
+                let is_in = |set: &BTreeSet<usize>| at.is_some_and(|at| set.contains(&at));
+                let (keep, list) = (is_in(&kept), is_in(&returned));
+                self.of_target(reference, keep, list, &mut covered)?;
+            }
+        }
+        for (number, noted) in notes.uses.iter().filter(|(_, noted)| noted.is_target) {
+            let (used, _, disguise, _) = self.used(*number)?;
+            let read = used.read.iter().flat_map(|read| &read.numbers);
+            let mut masked = read.filter(|column| disguise.masks.contains_key(column));
+            if masked.any(|column| !covered.contains(&(noted.relation, *column))) {
+                return Err(self.no(Why::ConflictTarget, *number));
+            }
+        }
+        Ok(())
+    }
+
+    /// A reference to a target.
+    fn of_target(
+        &mut self,
+        reference: &Reference<'_>,
+        keep: bool,
+        list: bool,
+        covered: &mut BTreeSet<(RelationId, u16)>,
+    ) -> Made {
+        let number = reference.number;
+        let (_, relation, disguise, noted) = self.used(number)?;
+        if disguise.masks.is_empty() {
+            return Ok(());
+        }
+        let all = disguise.masks.keys().map(|column| (noted.relation, *column));
+        let own = noted.range.alias().map_or(noted.range.relname(), |alias| alias.aliasname());
+        let proposed = reference.item == "excluded" && own != Some("excluded");
+        let mut text = String::new();
+        match &reference.what {
+            What::Column(column) => {
+                let Some(mask) = disguise.masks.get(column) else { return Ok(()) };
+                covered.insert((noted.relation, *column));
+                if keep {
+                    return Ok(());
+                }
+                if proposed {
+                    return Err(self.no(Why::ProposedRow, number));
+                }
+                if !reference.sure {
+                    return Err(self.no(Why::Doubtful, number));
+                }
+                masked(relation, *column, mask, reference.item, &mut text);
+            }
+            _ if proposed => return Err(self.no(Why::ProposedRow, number)),
+            What::Star if list => {
+                covered.extend(all);
+                written_out(relation, disguise, reference.item, &mut text);
+            }
+            What::All(items) => {
+                let items = items.as_ref().filter(|_| list && self.returns_plainly(number));
+                let items = items.ok_or_else(|| self.no(Why::ReturningAll, number))?;
+                covered.extend(all);
+                for (name, target) in items {
+                    text.push_str(if text.is_empty() { "" } else { ", " });
+                    if *target == Some(number) {
+                        written_out(relation, disguise, name, &mut text);
+                    } else {
+                        quoted(name, &mut text);
+                        text.push_str(".*");
+                    }
+                }
+            }
+            What::Row | What::Call | What::Star => {
+                return Err(self.no(Why::RowOfTarget, number));
+            }
+        }
+        if !reference.bare {
+            return Err(self.no(Why::Shadowed, number));
+        }
+        let place = self.place_of(reference.column, number)?;
+        self.edit(place, text);
+        Ok(())
+    }
+
+    /// Whether RETURNING * is one item after the other, the target first.
+    fn returns_plainly(&self, number: usize) -> bool {
+        let write = self.notes.writes.iter().find(|write| write.number == number);
+        let plain = |node: Node<'_>| !matches!(node, Node::JoinExpr(_));
+        write.is_some_and(|write| match write.node {
+            Node::InsertStmt(_) => true,
+            Node::UpdateStmt(update) => update.from_clause().iter().all(plain),
+            Node::DeleteStmt(delete) => delete.using_clause().iter().all(plain),
+            _ => false,
+        })
+    }
+
+    /// Keeps a write to the rows that the filter lets through.
+    fn filtered(&mut self, write: &Write<'_>, filter: &Expression) -> Made {
+        let number = write.number;
+        let (used, relation, _, noted) = self.used(number)?;
+        let condition = match write.node {
+            Node::UpdateStmt(update) => update.where_clause(),
+            Node::DeleteStmt(delete) => delete.where_clause(),
+            Node::InsertStmt(insert) if insert.on_conflict_clause().is_none() => {
+                return Err(self.no(Why::LeavesFilter, number));
+            }
+            _ => return Err(self.no(Why::FilteredWrite, number)),
+        };
+        if matches!(condition, Node::CurrentOfExpr(_)) {
+            return Err(self.no(Why::FilteredWrite, number));
+        }
+        if let Some(given) = &used.update {
+            // A generated column may be made of what is given.
+            let generated =
+                |number: &u16| relation.columns.iter().any(|c| c.number == *number && c.generated);
+            if filter.columns().any(|c| given.numbers.contains(&c) || generated(&c)) {
+                return Err(self.no(Why::LeavesFilter, number));
+            }
+        }
+        let item = noted.range.alias().map_or(noted.range.relname(), |alias| alias.aliasname());
+        let filter = Self::over(relation, filter, item);
+        let lost = self.lost(number);
+        let (_, last) = self.region(number, used)?;
+        let at = self.tokens.clause(last + 1, &["where", "returning"]);
+        if !self.tokens.is_word(at, "where") {
+            let end = at.checked_sub(1).and_then(|last| self.tokens.end(last)).ok_or(lost)?;
+            self.edit(end..end, format!(" WHERE {filter}"));
+            return Ok(());
+        }
+        let begins = self.tokens.end(at).ok_or(lost)?;
+        let last = self.tokens.clause(at + 1, &["returning"]).checked_sub(1).ok_or(lost)?;
+        let ends = self.tokens.end(last).ok_or(lost)?;
+        let (before, behind) = if self.quiet {
+            (format!(" ({filter}) AND ("), ")")
+        } else {
+            // Its arms are the one thing that PostgreSQL runs in order.
+            (format!(" CASE WHEN {filter} THEN ("), ") ELSE false END")
+        };
+        self.edit(begins..begins, before);
+        self.edit(ends..ends, behind.to_owned());
+        Ok(())
+    }
+
+    /// What is stored in masked columns.
+    fn values(
+        &mut self,
+        write: &Write<'_>,
+        disguise: &Disguise,
+        kept: &mut BTreeSet<usize>,
+    ) -> Made {
+        if disguise.masks.is_empty() {
+            return Ok(());
+        }
+        match write.node {
+            Node::UpdateStmt(update) => {
+                self.assigned(write.number, update.target_list().iter(), kept)
+            }
+            Node::InsertStmt(insert) => {
+                self.inserted(write.number, insert)?;
+                match insert.on_conflict_clause() {
+                    Some(conflict) => {
+                        self.assigned(write.number, conflict.target_list().iter(), kept)
+                    }
+                    None => Ok(()),
+                }
+            }
+            Node::MergeStmt(merge) => self.merged(write.number, merge, kept),
+            _ => Ok(()),
+        }
+    }
+
+    fn assigned<'a>(
+        &mut self,
+        number: usize,
+        targets: impl Iterator<Item = impl Into<Node<'a>>>,
+        kept: &mut BTreeSet<usize>,
+    ) -> Made {
+        for target in targets {
+            let Node::ResTarget(target) = target.into() else { return Err(self.lost(number)) };
+            let Some(column) = self.column_of(number, target)? else { continue };
+            let value = match target.val() {
+                Node::MultiAssignRef(assign) => match assign.source() {
+                    Node::RowExpr(row) => usize::try_from(assign.colno - 1)
+                        .ok()
+                        .and_then(|at| row.args().get(at))
+                        .ok_or_else(|| self.lost(number))?,
+                    source => source,
+                },
+                value => value,
+            };
+            // The client's own value, which it proposed for the same column.
+            if let Node::ColumnRef(proposed) = value
+                && is_proposed(proposed, target.name().unwrap_or_default())
+            {
+                kept.extend(address(value));
+                continue;
+            }
+            self.value(number, column, value, true)?;
+        }
+        Ok(())
+    }
+
+    fn inserted(&mut self, number: usize, insert: &InsertStmt) -> Made {
+        let (_, relation, _, _) = self.used(number)?;
+        let mut columns = Vec::new();
+        for target in insert.cols().iter() {
+            let Node::ResTarget(target) = target else { return Err(self.lost(number)) };
+            let name = target.name().unwrap_or_default();
+            columns.push(relation.column(name).map(|column| column.number));
+        }
+        if columns.is_empty() {
+            columns.extend(relation.columns.iter().map(|column| Some(column.number)));
+        }
+        let Node::SelectStmt(select) = insert.select_stmt() else { return Ok(()) };
+        for (at, value) in given(select) {
+            if let Some(Some(column)) = columns.get(at) {
+                self.value(number, *column, value, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn merged(&mut self, number: usize, merge: &MergeStmt, kept: &mut BTreeSet<usize>) -> Made {
+        let (_, relation, _, _) = self.used(number)?;
+        for when in merge.merge_when_clauses().iter() {
+            if when.command_type == CmdType::CMD_UPDATE {
+                self.assigned(number, when.target_list().iter(), kept)?;
+            }
+            if when.command_type != CmdType::CMD_INSERT {
+                continue;
+            }
+            for (at, value) in when.values().iter().enumerate() {
+                let column = match when.target_list().get(at) {
+                    Some(Node::ResTarget(target)) => {
+                        relation.column(target.name().unwrap_or_default())
+                    }
+                    _ => relation.columns.get(at),
+                };
+                let column = column.ok_or_else(|| self.lost(number))?.number;
+                self.value(number, column, value, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The masked column that an assignment means.
+    fn column_of(&self, number: usize, target: &ResTarget) -> Made<Option<u16>> {
+        let (_, relation, disguise, _) = self.used(number)?;
+        let column = relation.column(target.name().unwrap_or_default());
+        Ok(column.map(|column| column.number).filter(|n| disguise.masks.contains_key(n)))
+    }
+
+    /// A value for a column, over one that is there or in a new row.
+    fn value(&mut self, number: usize, column: u16, value: Node<'_>, replaces: bool) -> Made {
+        let (_, _, disguise, noted) = self.used(number)?;
+        let Some(mask) = disguise.masks.get(&column) else { return Ok(()) };
+        let mut computed = false;
+        let mut open = vec![value];
+        while let Some(node) = open.pop() {
+            match node {
+                Node::A_Const(constant) => {
+                    let made = match constant.val() {
+                        Some(ConstValue::String(text) | ConstValue::Float(text)) => {
+                            mask.look.has(text)
+                        }
+                        Some(ConstValue::Integer(value)) => mask.look.has(&value.to_string()),
+                        _ => false,
+                    };
+                    if made {
+                        return Err(self.no(Why::WritesMask, number));
+                    }
+                }
+                Node::ParamRef(parameter) => {
+                    if let Ok(parameter) = u32::try_from(parameter.number) {
+                        let relation = noted.relation;
+                        self.stored.insert(Stored { parameter, relation, column });
+                    }
+                }
+                Node::ColumnRef(_) | Node::SubLink(_) => computed = true,
+                node => {
+                    children(node, &mut open).map_err(|_| self.lost(number))?;
+                }
+            }
+        }
+        if computed && replaces && self.reads_any_masked() {
+            return Err(self.no(Why::WritesMask, number));
+        }
+        Ok(())
+    }
+
+    fn reads_any_masked(&self) -> bool {
+        self.notes.uses.keys().any(|number| {
+            self.used(*number).is_ok_and(|(used, _, disguise, _)| reads_masked(used, disguise))
+        })
+    }
+
+    /// Whether columns are given values that a constraint would compare with what is masked.
+    pub(super) fn given(&self, used: &RelationUse) -> Made {
+        let given = [&used.insert, &used.update].into_iter().flatten();
+        let given: BTreeSet<u16> =
+            given.flat_map(|columns| columns.numbers.iter().copied()).collect();
+        let Some(id) = used.relation.filter(|_| !given.is_empty()) else { return Ok(()) };
+        let Some(target) = self.catalog.relation(id) else { return Ok(()) };
+        let mut open = vec![id];
+        let mut seen = BTreeSet::from([id]);
+        // What is given to a relation comes into its partitions, or changes children.
+        while let Some(id) = open.pop() {
+            let Some(relation) = self.catalog.relation(id) else { continue };
+            if relation.kind == RelationKind::Partitioned || (used.update.is_some() && !used.only) {
+                open.extend(relation.children.iter().filter(|child| seen.insert(**child)));
+            }
+            let is_given = |number: &u16| {
+                let column = relation.columns.iter().find(|column| column.number == *number);
+                let own = column.and_then(|column| target.column(&column.name));
+                own.is_some_and(|own| given.contains(&own.number))
+            };
+            if let Some(about) = self.tied(id, relation, is_given) {
+                return Err(Unrewritable { why: Why::Constrained, relation: Some(about) });
+            }
+        }
+        Ok(())
+    }
+
+    /// The relation with a masked column that a constraint ties to one that is given.
+    fn tied(
+        &self,
+        id: RelationId,
+        relation: &Relation,
+        given: impl Fn(&u16) -> bool,
+    ) -> Option<RelationId> {
+        let disguises = &self.notes.disguises;
+        let masks = disguises.get(&id).map(|disguise| &disguise.masks);
+        let masks = masks.filter(|masks| !masks.is_empty());
+        for constraint in &relation.constraints {
+            if constraint.kind == ConstraintKind::Other {
+                continue;
+            }
+            if let Some(masks) = masks {
+                let is_masked = |number: &u16| *number == 0 || masks.contains_key(number);
+                // A generated column is made of those that are given.
+                let made = |number: &u16| {
+                    relation.columns.iter().any(|c| c.number == *number && c.generated)
+                };
+                let mut tied = constraint.columns.iter();
+                if constraint.columns.iter().any(is_masked)
+                    && tied.any(|number| *number == 0 || given(number) || made(number))
+                {
+                    return Some(id);
+                }
+            }
+            if let Some((other, columns)) = &constraint.references
+                && let Some(disguise) = disguises.get(other)
+            {
+                let mut pairs = constraint.columns.iter().zip(columns);
+                if pairs.any(|(own, far)| given(own) && disguise.masks.contains_key(far)) {
+                    return Some(*other);
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The mask of a column, which keeps the column's name where it is selected.
+fn masked(relation: &Relation, column: u16, mask: &Mask, item: &str, out: &mut String) {
+    out.push_str("(SELECT ");
+    out.push_str(&Making::over(relation, &mask.expression, Some(item)));
+    out.push_str(" AS ");
+    reference(relation, column, None, out);
+    out.push(')');
+}
+
+/// `item.*`, as the reader is to see it.
+fn written_out(relation: &Relation, disguise: &Disguise, item: &str, out: &mut String) {
+    for (at, column) in relation.columns.iter().enumerate() {
+        out.push_str(if at == 0 { "" } else { ", " });
+        match disguise.masks.get(&column.number) {
+            Some(mask) => masked(relation, column.number, mask, item, out),
+            None => reference(relation, column.number, Some(item), out),
+        }
+    }
+}
+
+fn returning(write: Node<'_>) -> Option<&ReturningClause> {
+    match write {
+        Node::InsertStmt(insert) => insert.returning_clause(),
+        Node::UpdateStmt(update) => update.returning_clause(),
+        Node::DeleteStmt(delete) => delete.returning_clause(),
+        Node::MergeStmt(merge) => merge.returning_clause(),
+        _ => None,
+    }
+}
+
+/// `excluded.name`
+fn is_proposed(column: &ColumnRef, name: &str) -> bool {
+    let mut fields = column.fields().iter().map(Node::as_str);
+    let names = (fields.next().flatten(), fields.next().flatten(), fields.next());
+    names == (Some("excluded"), Some(name), None)
+}
+
+/// The expressions that an INSERT gives, with the place of their column.
+fn given(select: &SelectStmt) -> Vec<(usize, Node<'_>)> {
+    let mut found = Vec::new();
+    for list in select.values_lists() {
+        if let Node::NodeList(list) = list {
+            found.extend(list.iter().enumerate());
+        }
+    }
+    for (at, target) in select.target_list().iter().enumerate() {
+        // Behind a star places can't be told.
+        if let Node::ColumnRef(column) = target.val()
+            && matches!(column.fields().iter().next_back(), Some(Node::A_Star(_)))
+        {
+            break;
+        }
+        found.push((at, target.val()));
+    }
+    found
+}

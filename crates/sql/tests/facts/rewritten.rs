@@ -1,0 +1,157 @@
+//! Cases of rewriting that a person can read: a statement, and what PostgreSQL would get in its
+//! place. `UPDATE_GOLDEN=1` writes what comes out into the files; the difference is to be reviewed.
+//!
+//! A line `mask: TABLE.COLUMN` or `filter: TABLE EXPRESSION` disguises a relation for the rest of
+//! its file; columns in an expression stand in braces. What masks a column is `****` and its last
+//! letter.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use sql::catalog::Catalog;
+use sql::parse::Limits;
+use sql::rewrite::{Disguised, Disguises, Expression, Look, Mask, Piece, Why, edited};
+
+use crate::hostile::NAMES;
+use crate::snapshot::snapshot;
+
+#[test]
+fn cases() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/facts/rewritten");
+    let catalog = snapshot();
+    let mut count = 0;
+    let mut wrong = Vec::new();
+    let mut reasons = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let expected = std::fs::read_to_string(&path).unwrap();
+        let mut found = String::new();
+        let mut disguises = Disguises::new();
+        for paragraph in expected.split("\n\n") {
+            if !found.is_empty() {
+                found.push('\n');
+            }
+            let mut text = String::new();
+            for line in paragraph.lines() {
+                if let Some(mask) = line.strip_prefix("mask: ") {
+                    masked(&catalog, mask, &mut disguises);
+                } else if let Some(filter) = line.strip_prefix("filter: ") {
+                    filtered(&catalog, filter, &mut disguises);
+                } else if let Some(sql) = line.strip_prefix("> ") {
+                    text.push_str(if text.is_empty() { "" } else { "\n" });
+                    text += sql;
+                } else if !line.starts_with("# ") {
+                    continue;
+                }
+                writeln!(found, "{line}").unwrap();
+            }
+            if text.is_empty() {
+                continue;
+            }
+            count += 1;
+            let all = sql::disguised(&text, &catalog, &NAMES, &Limits::default(), &disguises);
+            found += &match all {
+                Ok(statements) => shown(&text, &statements, &catalog, &mut reasons),
+                Err(error) => format!("not parsed: {error:?}\n"),
+            };
+        }
+        if found != expected {
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                std::fs::write(&path, &found).unwrap();
+            } else {
+                wrong.push(format!("{}:\n{found}", path.display()));
+            }
+        }
+    }
+    assert!(count > 50, "{count}");
+    assert!(wrong.is_empty(), "UPDATE_GOLDEN=1 accepts this:\n{}", wrong.join("\n\n"));
+    // What can't be made to happen with a text that is parsed and a catalog that fits.
+    reasons.extend([Why::Gone, Why::Unlocated]);
+    let without: Vec<_> = Why::ALL.iter().filter(|why| !reasons.contains(why)).collect();
+    assert!(without.is_empty(), "no case ends in {without:?}");
+}
+
+/// The page that explains them has a row for every reason, with its words.
+#[test]
+fn every_reason_is_in_the_documents() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/masks.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for why in Why::ALL {
+        assert!(page.contains(why.words()), "{why:?}: {}", why.words());
+    }
+}
+
+fn shown(
+    text: &str,
+    statements: &[Disguised],
+    catalog: &Catalog,
+    reasons: &mut Vec<Why>,
+) -> String {
+    let mut out = String::new();
+    let mut edits = Vec::new();
+    for statement in statements {
+        match &statement.understood {
+            Err(error) => writeln!(out, "not understood: {error}").unwrap(),
+            Ok((_, Err(error))) => {
+                reasons.push(error.why);
+                let name = error.relation.and_then(|id| catalog.relation(id)).map(|r| &*r.name);
+                writeln!(out, "refused, {}: {}", name.unwrap_or("?"), error.why).unwrap();
+            }
+            Ok((_, Ok(rewritten))) => {
+                edits.extend(rewritten.edits.iter().cloned());
+                for stored in &rewritten.stored {
+                    let relation = catalog.relation(stored.relation).unwrap();
+                    let column = relation.columns.iter().find(|c| c.number == stored.column);
+                    let column = &column.unwrap().name;
+                    writeln!(out, "${} is stored in {column}", stored.parameter).unwrap();
+                }
+                if rewritten.edits.is_empty() {
+                    out += "as it is\n";
+                }
+            }
+        }
+    }
+    if !edits.is_empty() {
+        let text = edited(text, &edits);
+        assert!(sql::statements(&text, catalog, &NAMES, &Limits::default()).is_ok(), "{text}");
+        writeln!(out, "{text}").unwrap();
+    }
+    out
+}
+
+pub(crate) fn masked(catalog: &Catalog, name: &str, disguises: &mut Disguises) {
+    let (table, column) = name.rsplit_once('.').unwrap();
+    let (id, relation) = found(catalog, table);
+    let number = relation.column(column).unwrap().number;
+    let expression = Expression(vec![
+        Piece::Text("'****' || right(".into()),
+        Piece::Column(number),
+        Piece::Text(", 1)".into()),
+    ]);
+    let mask = Mask { expression, look: Look::Like(|text| text.starts_with("****")) };
+    disguises.entry(id).or_default().masks.insert(number, mask);
+}
+
+pub(crate) fn filtered(catalog: &Catalog, text: &str, disguises: &mut Disguises) {
+    let (table, text) = text.split_once(' ').unwrap();
+    let (id, relation) = found(catalog, table);
+    let mut pieces = Vec::new();
+    for (at, piece) in text.split(['{', '}']).enumerate() {
+        pieces.push(match at % 2 {
+            0 => Piece::Text(piece.into()),
+            _ => Piece::Column(relation.column(piece).unwrap().number),
+        });
+    }
+    disguises.entry(id).or_default().filter = Some(Expression(pieces));
+}
+
+fn found<'c>(
+    catalog: &'c Catalog,
+    table: &str,
+) -> (sql::catalog::RelationId, &'c sql::catalog::Relation) {
+    let (schema, name) = table.split_once('.').unwrap();
+    let mut all = catalog.relations();
+    let relation =
+        all.find(|r| &*r.name == name && catalog.schema_name(r.schema) == schema).expect(table);
+    (catalog.relation_by_oid(relation.oid).unwrap(), relation)
+}
