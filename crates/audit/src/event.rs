@@ -4,7 +4,7 @@
 
 use crate::json::{
     bytes_field, name, number_field, optional_number, optional_string, string, string_field,
-    strings_field,
+    strings_field, time,
 };
 use crate::parameter::Parameter;
 
@@ -84,6 +84,10 @@ pub enum Event<'a> {
     Statement(Statement<'a>),
     Outcome(Outcome<'a>),
     Cancel(Cancel<'a>),
+    Request(Request<'a>),
+    RequestDecided(RequestDecided<'a>),
+    GrantOpens(GrantOpens<'a>),
+    GrantEnds(GrantEnds<'a>),
 }
 
 /// The context of this and of everything else in the session carries the session's id.
@@ -166,6 +170,60 @@ pub struct Cancel<'a> {
     pub served: bool,
 }
 
+/// Somebody asks for a connection, and people have to agree. The context is of who asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request<'a> {
+    pub request: &'a str,
+    /// What it asks to open, by name.
+    pub policies: &'a [&'a str],
+    pub scope: Option<&'a str>,
+    pub reason: Option<&'a str>,
+    /// For how long.
+    pub lasts_ms: i64,
+    /// Nobody can agree from then on, in milliseconds since 1970.
+    pub expires_at_ms: i64,
+    /// Each agreement that is needed, in words.
+    pub needs: &'a [&'a str],
+}
+
+/// Somebody, or time, says something to a request. The context is of who does; nobody where it is
+/// time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RequestDecided<'a> {
+    pub request: &'a str,
+    /// `approve`, `deny`, `withdraw` or `expire`.
+    pub decision: &'a str,
+    /// What has become of it: `pending` while others still have to agree.
+    pub state: &'a str,
+    /// Issuer and subject of who asked.
+    pub of: Option<(&'a str, &'a str)>,
+    pub words: Option<&'a str>,
+    /// The grant that it has become.
+    pub opened: Option<&'a str>,
+}
+
+/// The context has the grant and whose it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GrantOpens<'a> {
+    pub policies: &'a [&'a str],
+    pub scope: Option<&'a str>,
+    pub reason: Option<&'a str>,
+    /// The request that was approved, if it took one.
+    pub request: Option<&'a str>,
+    /// In milliseconds since 1970.
+    pub ends_at_ms: i64,
+}
+
+/// The context has the grant, and who ends it; nobody where it is time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GrantEnds<'a> {
+    /// `expired`, `revoked` or `released`.
+    pub how: &'a str,
+    /// Issuer and subject of whose it was.
+    pub of: Option<(&'a str, &'a str)>,
+    pub words: Option<&'a str>,
+}
+
 /// Events that are recorded together, in this order and next to one another. Kept and cleared by
 /// its user, so that a statement costs no allocation.
 #[derive(Clone, Debug, Default)]
@@ -242,6 +300,35 @@ impl Batch {
                 name(out, "served");
                 out.extend_from_slice(if event.served { b"true" } else { b"false" });
             }
+            Event::Request(event) => {
+                string_field(out, "request", event.request);
+                strings_field(out, "policies", event.policies);
+                optional_string(out, "scope", event.scope);
+                optional_string(out, "reason", event.reason);
+                optional_number(out, "lasts_ms", u64::try_from(event.lasts_ms).ok());
+                string_field(out, "expires_at", &time_of(event.expires_at_ms));
+                strings_field(out, "needs", event.needs);
+            }
+            Event::RequestDecided(event) => {
+                string_field(out, "request", event.request);
+                string_field(out, "decision", event.decision);
+                string_field(out, "state", event.state);
+                write_person(out, "of", event.of);
+                optional_string(out, "words", event.words);
+                optional_string(out, "opened", event.opened);
+            }
+            Event::GrantOpens(event) => {
+                strings_field(out, "policies", event.policies);
+                optional_string(out, "scope", event.scope);
+                optional_string(out, "reason", event.reason);
+                optional_string(out, "request", event.request);
+                string_field(out, "ends_at", &time_of(event.ends_at_ms));
+            }
+            Event::GrantEnds(event) => {
+                string_field(out, "how", event.how);
+                write_person(out, "of", event.of);
+                optional_string(out, "words", event.words);
+            }
         }
         self.end();
     }
@@ -272,7 +359,24 @@ fn event_name(event: &Event<'_>) -> &'static str {
         Event::Statement(_) => "statement",
         Event::Outcome(_) => "outcome",
         Event::Cancel(_) => "cancel",
+        Event::Request(_) => "request",
+        Event::RequestDecided(_) => "request_decided",
+        Event::GrantOpens(_) => "grant_opens",
+        Event::GrantEnds(_) => "grant_ends",
     }
+}
+
+fn time_of(millis: i64) -> String {
+    time(u64::try_from(millis).unwrap_or(0).saturating_mul(1000))
+}
+
+fn write_person(out: &mut Vec<u8>, field: &str, person: Option<(&str, &str)>) {
+    let Some((issuer, subject)) = person else { return };
+    name(out, field);
+    out.extend_from_slice(b"{\"issuer\":");
+    string(out, issuer);
+    string_field(out, "subject", subject);
+    out.push(b'}');
 }
 
 fn write_statement(out: &mut Vec<u8>, event: &Statement<'_>) {

@@ -4,7 +4,9 @@ use std::process::Command;
 
 use super::*;
 use crate::Parameter;
-use crate::event::{Cancel, Identity, LoginRefused, own};
+use crate::event::{
+    Cancel, GrantEnds, GrantOpens, Identity, LoginRefused, Request, RequestDecided, own,
+};
 use crate::read::{Filter, Tail};
 
 fn golden(name: &str, found: &str) {
@@ -96,6 +98,35 @@ fn one_of_each() -> Batch {
             statements: Some(3),
             duration_us: Some(1_000_000),
         }),
+        Event::Request(Request {
+            request: "req_8f14e45fceea167a",
+            policies: &["payments"],
+            scope: Some("read: billing.payments"),
+            reason: Some("ticket 42"),
+            lasts_ms: 600_000,
+            expires_at_ms: 1_795_262_289_123,
+            needs: &["payments: 1 of group:dba"],
+        }),
+        Event::RequestDecided(RequestDecided {
+            request: "req_8f14e45fceea167a",
+            decision: "approve",
+            state: "approved",
+            of: Some(("https://idp.example", "agent-7")),
+            words: Some("go ahead"),
+            opened: Some("grant_8f14e45fceea167a"),
+        }),
+        Event::GrantOpens(GrantOpens {
+            policies: &["payments"],
+            scope: Some("read: billing.payments"),
+            reason: Some("ticket 42"),
+            request: Some("req_8f14e45fceea167a"),
+            ends_at_ms: 1_795_262_889_123,
+        }),
+        Event::GrantEnds(GrantEnds {
+            how: "revoked",
+            of: Some(("https://idp.example", "agent-7")),
+            words: Some("done"),
+        }),
     ];
     let mut batch = Batch::new();
     for event in &events {
@@ -108,6 +139,10 @@ fn one_of_each() -> Batch {
         Event::Cancel(Cancel::default()),
         Event::LoginRefused(LoginRefused::default()),
         Event::SessionEnds(SessionEnds::default()),
+        Event::Request(Request::default()),
+        Event::RequestDecided(RequestDecided::default()),
+        Event::GrantOpens(GrantOpens::default()),
+        Event::GrantEnds(GrantEnds::default()),
     ] {
         batch.push(&bare, &event);
     }
