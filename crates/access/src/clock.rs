@@ -85,6 +85,10 @@ impl StoreClock {
         Self { clock, highest: 0, then }
     }
 
+    pub(crate) fn is_made_up(&self) -> bool {
+        matches!(self.clock, Clock::Manual(_))
+    }
+
     pub(crate) fn now(&mut self) -> i64 {
         let Reading { wall, steady } = self.clock.read();
         let passed = steady.saturating_sub(self.then).max(0);

@@ -3,6 +3,7 @@
 //! `?1` for a parameter, and `FOR UPDATE` where a row is locked (SQLite locks everything when a
 //! transaction begins, so there it is left out).
 
+mod postgres;
 mod schema;
 mod sqlite;
 
@@ -12,6 +13,8 @@ use crate::changes::Changes;
 use crate::clock::StoreClock;
 use crate::{Refused, StateError};
 
+pub(crate) use postgres::Postgres;
+pub use postgres::{Dialled, Duplex, PostgresStore};
 #[cfg(test)]
 pub(crate) use schema::STEPS;
 pub(crate) use sqlite::{SALT_KEY_BYTES, Sqlite};
@@ -38,6 +41,7 @@ pub(crate) struct Engine {
 
 enum Database {
     Sqlite(Sqlite),
+    Postgres(Box<Postgres>),
 }
 
 /// A transaction that may write. What it changed is told to whoever watches once it is durable.
@@ -49,6 +53,11 @@ pub(crate) struct Tx<'e> {
 impl Engine {
     pub(crate) fn sqlite(database: Sqlite, clock: StoreClock, changes: Changes) -> Self {
         Self { database: Database::Sqlite(database), clock, changes, pruned_at: 0 }
+    }
+
+    pub(crate) fn postgres(database: Postgres, clock: StoreClock, changes: Changes) -> Self {
+        let database = Database::Postgres(Box::new(database));
+        Self { database, clock, changes, pruned_at: 0 }
     }
 
     /// All of `work` or, if it fails, nothing of it.
@@ -79,6 +88,7 @@ impl Engine {
     pub(crate) fn wait<T>(&mut self, waiting: &mut mpsc::Receiver<T>) -> Option<T> {
         match &mut self.database {
             Database::Sqlite(_) => waiting.blocking_recv(),
+            Database::Postgres(postgres) => postgres.wait(waiting),
         }
     }
 
@@ -90,11 +100,15 @@ impl Engine {
     ) -> Result<Vec<Row>, StateError> {
         match &mut self.database {
             Database::Sqlite(sqlite) => sqlite.rows(sql, given),
+            Database::Postgres(postgres) => postgres.rows(sql, given),
         }
     }
 
     pub(crate) fn now(&mut self) -> Result<i64, StateError> {
-        Ok(self.clock.now())
+        match &mut self.database {
+            Database::Postgres(postgres) if !self.clock.is_made_up() => postgres.now(),
+            Database::Sqlite(_) | Database::Postgres(_) => Ok(self.clock.now()),
+        }
     }
 
     /// Looks whether another process has written since this was last asked, and if so tells whoever
@@ -102,6 +116,8 @@ impl Engine {
     pub(crate) fn look_outside(&mut self) -> Result<(), StateError> {
         let changed = match &mut self.database {
             Database::Sqlite(sqlite) => sqlite.changed_outside()?,
+            // Other nodes say so themselves, and after a lost connection everybody looks.
+            Database::Postgres(_) => false,
         };
         if changed {
             self.changes.tell_all();
@@ -113,6 +129,7 @@ impl Engine {
     pub(crate) fn is_shared(&self) -> bool {
         match &self.database {
             Database::Sqlite(_) => false,
+            Database::Postgres(_) => true,
         }
     }
 
@@ -132,12 +149,14 @@ impl Engine {
                 self.clock.raise(seen);
                 Ok(())
             }
+            Database::Postgres(postgres) => postgres.begin(),
         }
     }
 
     fn roll_back(&mut self) {
         match &mut self.database {
             Database::Sqlite(sqlite) => sqlite.roll_back(),
+            Database::Postgres(postgres) => postgres.roll_back(),
         }
     }
 }
@@ -168,6 +187,7 @@ impl Tx<'_> {
     ) -> Result<usize, StateError> {
         match &mut self.engine.database {
             Database::Sqlite(sqlite) => sqlite.execute(sql, given),
+            Database::Postgres(postgres) => postgres.execute(sql, given),
         }
     }
 
@@ -187,9 +207,9 @@ impl Tx<'_> {
     }
 
     fn commit(&mut self) -> Result<(), StateError> {
-        let now = self.now()?;
         match &mut self.engine.database {
-            Database::Sqlite(sqlite) => sqlite.commit(now),
+            Database::Sqlite(sqlite) => sqlite.commit(self.engine.clock.now()),
+            Database::Postgres(postgres) => postgres.commit(&self.changed),
         }
     }
 }

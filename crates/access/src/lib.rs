@@ -38,7 +38,8 @@ pub use changes::Watch;
 use clock::StoreClock;
 pub use clock::{Clock, ManualClock, steady_millis};
 pub use due::Due;
-use engine::{Engine, SALT_KEY_BYTES, Sqlite};
+pub use engine::{Dialled, Duplex, PostgresStore};
+use engine::{Engine, Postgres, SALT_KEY_BYTES, Sqlite};
 pub use grant::{Grant, GrantEnd, GrantState};
 pub use grants::{EndedGrant, Served};
 pub use heads::HeadRow;
@@ -74,10 +75,30 @@ impl State {
 
     /// The same by another clock.
     pub fn open_at(path: &Path, clock: Clock) -> Result<State, StateError> {
-        let (sqlite, salt_key) = Sqlite::open(path)?;
         let changes = Changes::new();
-        let engine = Engine::sqlite(sqlite, StoreClock::new(clock), changes.clone());
-        Ok(State { writer: Writer::start(engine)?, changes, salt_key })
+        let (path, tell) = (path.to_owned(), changes.clone());
+        let (writer, salt_key) = Writer::start(move || {
+            let (sqlite, salt_key) = Sqlite::open(&path)?;
+            Ok((Engine::sqlite(sqlite, StoreClock::new(clock), tell), salt_key))
+        })?;
+        Ok(State { writer, changes, salt_key })
+    }
+
+    /// Opens the store in a PostgreSQL database; makes its tables, in a schema `gatepost_state`,
+    /// where there are none; and brings older ones up to date. Blocks for as long as that takes.
+    pub fn open_postgres(store: PostgresStore) -> Result<State, StateError> {
+        Self::open_postgres_at(store, Clock::System)
+    }
+
+    /// The same by another clock: a made-up one stands in for the server's.
+    pub fn open_postgres_at(store: PostgresStore, clock: Clock) -> Result<State, StateError> {
+        let changes = Changes::new();
+        let tell = changes.clone();
+        let (writer, salt_key) = Writer::start(move || {
+            let (postgres, salt_key) = Postgres::open(store, tell.clone())?;
+            Ok((Engine::postgres(postgres, StoreClock::new(clock), tell), salt_key))
+        })?;
+        Ok(State { writer, changes, salt_key })
     }
 
     /// The key of the salts that verifiers are derived with: made with the store, and never another.
@@ -137,6 +158,17 @@ pub enum StateError {
     Row(&'static str),
     #[error("the system's random source failed")]
     Random,
+    #[error(
+        "the store was written by a newer Gatepost (its version is {found}, this program knows up \
+         to {known}); nothing in it was changed"
+    )]
+    NewerStore { found: u32, known: u32 },
+    /// The store in PostgreSQL can't be reached, or was lost. If it was lost while something was
+    /// being written, that may have been done or not.
+    #[error("the store can't be reached: {0}")]
+    Away(String),
+    #[error("the store could not be used: {0}")]
+    Postgres(String),
     #[error("the state file could not be used: {0}")]
     Sqlite(#[from] rusqlite::Error),
     #[error("the state file's thread could not be started: {0}")]

@@ -20,17 +20,31 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(mut engine: Engine) -> Result<Writer, StateError> {
+    /// Opens the store on its thread, and waits until it has been.
+    pub(crate) fn start<T: Send + 'static>(
+        open: impl FnOnce() -> Result<(Engine, T), StateError> + Send + 'static,
+    ) -> Result<(Writer, T), StateError> {
         let (requests, mut waiting) = mpsc::channel::<Request>(REQUESTS_WAITING_MAX);
+        let (opened, opening) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new()
             .name("gatepost-state".to_owned())
             .spawn(move || {
+                let (mut engine, with) = match open() {
+                    Ok(opened) => opened,
+                    Err(error) => {
+                        // Whoever opens it waits for this.
+                        let _ = opened.send(Err(error));
+                        return;
+                    }
+                };
+                let _ = opened.send(Ok(with));
                 while let Some(request) = engine.wait(&mut waiting) {
                     request(&mut engine);
                 }
             })
             .map_err(StateError::Thread)?;
-        Ok(Writer { requests })
+        let with = opening.recv().map_err(|_| StateError::Ended)??;
+        Ok((Writer { requests }, with))
     }
 
     /// Runs `request` on the thread. If the caller goes away while it waits to be let in, it never

@@ -1,7 +1,9 @@
 //! What the tests of the store share: a directory of their own, and the time that it is in them.
 
+mod cluster;
 mod file;
 mod flow;
+mod room;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
