@@ -14,6 +14,7 @@ mod from;
 mod noting;
 mod object;
 mod query;
+mod restrict;
 mod scope;
 mod setting;
 mod table;
@@ -28,7 +29,8 @@ use pg_raw_parse::nodes::{
 
 use self::change::Change;
 use self::from::Join;
-use self::scope::{Columnar, Cte, Env, Item, Part, QueryId, Scope, ScopeId};
+use self::restrict::Condition;
+use self::scope::{Columnar, Cte, Env, Item, Part, QueryId, Reads, Scope, ScopeId};
 use self::setting::{Stay, is_off};
 use crate::catalog::{Catalog, FunctionId, Path};
 use crate::facts::{
@@ -80,6 +82,9 @@ pub(crate) fn walked<'w>(
         making: None,
         change: Change::default(),
         notes: disguises.map(|disguises| Box::new(Notes::new(disguises))),
+        conditions: Vec::new(),
+        reference: None,
+        references: Vec::new(),
     };
     walk.statement(statement)?;
     while let Some(task) = walk.tasks.pop() {
@@ -104,9 +109,9 @@ pub(crate) fn walked<'w>(
             || walk.names_follow_a_setting();
         walk.facts.change = walk.steps();
     }
-    if let Kind::Command(_) = walk.facts.kind {
-        // Of what a rule or a function will do, some time.
-        walk.facts.restricted = None;
+    // Not of what a rule or a function will do, some time.
+    if !matches!(walk.facts.kind, Kind::Command(_)) {
+        walk.facts.restricted = walk.all_restrict();
     }
     walk.check_that_all_was_seen(statement, nodes_max)?;
     Ok((walk.facts, walk.notes.map(|notes| *notes)))
@@ -141,6 +146,11 @@ struct Walk<'w> {
     change: Change,
     /// Taken only where something is disguised.
     notes: Option<Box<Notes<'w>>>,
+    /// What is written, and under which conditions.
+    conditions: Vec<Condition<'w>>,
+    /// The reference that is looked at, by its address, and what those so far have read.
+    reference: Option<usize>,
+    references: Vec<(usize, Reads)>,
 }
 
 enum Task<'w> {

@@ -1,16 +1,14 @@
 //! Expressions: what they read and call.
 
 use pg_raw_parse::Node;
-use pg_raw_parse::nodes::{
-    A_Expr, A_Expr_Kind, BoolExprType, FuncCall, SetOperation, SubLinkType, TypeName,
-};
+use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, FuncCall, SetOperation, SubLinkType, TypeName};
 
-use super::scope::{Env, QueryId, ScopeId};
+use super::scope::{Env, QueryId, Reads, ScopeId};
 use super::{Mode, Task, Walk, Walked};
 use crate::catalog::{FunctionId, RelationId};
 use crate::facts::NotUnderstood;
 use crate::lex::{Kind, token};
-use crate::nodes::children;
+use crate::nodes::{address, children};
 
 impl<'w> Walk<'w> {
     pub(super) fn expression(&mut self, node: Node<'w>, scope: ScopeId, mode: Mode) -> Walked {
@@ -21,9 +19,14 @@ impl<'w> Walk<'w> {
                 if let Some(name) = bare_name(node)
                     && self.is_output(name, scope, mode)?
                 {
+                    self.reference = address(node);
+                    self.resolved(&Reads::Nothing);
                     return self.see_all(node);
                 }
-                self.column_ref(column, scope)
+                self.reference = address(node);
+                let found = self.column_ref(column, scope);
+                self.reference = None;
+                found
             }
             Node::FuncCall(call) => self.call(call, scope),
             Node::A_Expr(operation) => self.operation(operation, scope),
@@ -428,13 +431,6 @@ impl<'w> Walk<'w> {
             self.catalog.add_domain_calls(oid, &mut self.facts.functions);
         }
     }
-
-    /// Notes whether a WHERE can leave out any row.
-    pub(super) fn restricts(&mut self, condition: Node<'w>) {
-        // Of several in one statement, the one that doesn't.
-        let others = self.facts.restricted.unwrap_or(true);
-        self.facts.restricted = Some(others && can_restrict(condition));
-    }
 }
 
 /// The type of a text that names a relation.
@@ -484,87 +480,6 @@ fn names_in(text: &str) -> Option<Vec<String>> {
 fn cut(mut name: String) -> String {
     name.truncate(name.floor_char_boundary(63));
     name
-}
-
-/// Whether a condition may be anything but true for some row: constants, `a = a` and what is
-/// joined with them restrict nothing. It looks at a bounded number of terms; what lies beyond is
-/// taken for no restriction.
-fn can_restrict(condition: Node<'_>) -> bool {
-    // A condition restricts if one term of an AND does, or every term of an OR. NOT and deeper
-    // nesting are cut short: what isn't AND is one term.
-    let mut open = vec![condition];
-    let mut budget = 10_000;
-    while let Some(term) = open.pop() {
-        budget -= 1;
-        if budget == 0 {
-            return false;
-        }
-        match term {
-            Node::BoolExpr(terms) if terms.boolop == BoolExprType::AND_EXPR => {
-                open.extend(terms.args());
-            }
-            Node::BoolExpr(terms) if terms.boolop == BoolExprType::OR_EXPR => {
-                let mut all = true;
-                for term in terms.args() {
-                    all &= matters(term, &mut budget);
-                    if budget <= 1 {
-                        return false;
-                    }
-                }
-                if all {
-                    return true;
-                }
-            }
-            term => {
-                if matters(term, &mut budget) {
-                    return true;
-                }
-                if budget <= 1 {
-                    return false;
-                }
-            }
-        }
-    }
-    false
-}
-
-/// Whether a term depends on the row: it has a column reference, a subquery, a parameter or a
-/// call, and isn't a comparison of a column with itself.
-fn matters(term: Node<'_>, budget: &mut i32) -> bool {
-    if let Node::A_Expr(comparison) = term
-        && let (Some(left), Some(right)) =
-            (column_name(comparison.lexpr()), column_name(comparison.rexpr()))
-        && left == right
-    {
-        return false;
-    }
-    let mut open = vec![term];
-    while let Some(node) = open.pop() {
-        *budget -= 1;
-        if *budget <= 1 {
-            return false;
-        }
-        match node {
-            // An OR inside, with a term that is always true.
-            Node::BoolExpr(terms)
-                if terms.boolop == BoolExprType::OR_EXPR
-                    && terms.args().iter().any(|term| matches!(term, Node::A_Const(_))) => {}
-            Node::ColumnRef(_) | Node::CurrentOfExpr(_) | Node::SubLink(_) => return true,
-            node => {
-                if children(node, &mut open).is_err() {
-                    return false;
-                }
-            }
-        }
-    }
-    false
-}
-
-fn column_name(node: Node<'_>) -> Option<Vec<&str>> {
-    match node {
-        Node::ColumnRef(column) => column.fields().iter().map(Node::as_str).collect(),
-        _ => None,
-    }
 }
 
 /// The name in a reference that is nothing but a name.

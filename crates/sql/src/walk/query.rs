@@ -111,14 +111,14 @@ impl<'w> Walk<'w> {
                 let columns = self.assigned(update.target_list().iter(), relation, scope)?;
                 self.use_mut(relation)?.update = Some(columns);
                 self.tasks.push(Task::Expression(update.where_clause(), scope, Mode::Plain));
-                self.restricts(update.where_clause());
+                self.restricts(update.where_clause(), relation);
                 self.returning(update.returning_clause(), scope, relation, query)
             }
             Step::Delete { delete, target: Target { scope, relation, parts }, query } => {
                 self.parts.truncate(parts);
                 self.use_mut(relation)?.delete = true;
                 self.tasks.push(Task::Expression(delete.where_clause(), scope, Mode::Plain));
-                self.restricts(delete.where_clause());
+                self.restricts(delete.where_clause(), relation);
                 self.returning(delete.returning_clause(), scope, relation, query)
             }
             Step::Merge { merge, target, query } => {
@@ -502,9 +502,9 @@ impl<'w> Walk<'w> {
         let mut changes = merge.merge_when_clauses().iter().filter(|w| touches(w.command_type));
         if changes.clone().any(|when| when.match_kind == by_source) {
             // Rows that the condition leaves out are changed, too.
-            self.facts.restricted = Some(false);
+            self.restricts(Node::None, relation);
         } else if changes.next().is_some() {
-            self.restricts(merge.join_condition());
+            self.restricts(merge.join_condition(), relation);
         }
         // For rows that the target lacks only the source is in sight.
         let source = self.empty_scope(self.env(scope)?);

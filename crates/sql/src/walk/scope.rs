@@ -175,6 +175,7 @@ impl<'w> Walk<'w> {
     }
 
     pub(super) fn read(&mut self, reads: &Reads) {
+        self.resolved(reads);
         let mut open = vec![reads.clone()];
         while let Some(reads) = open.pop() {
             match reads {
@@ -209,6 +210,8 @@ impl<'w> Walk<'w> {
     /// Reads all columns of an item, as `item.*` or as the row itself.
     pub(super) fn read_row(&mut self, item: &Item<'w>, whole: bool) {
         self.note_all_of(item);
+        // A row is none of its columns.
+        self.reference = None;
         if let Some((_, number)) = item.relation
             && whole
             && let Some(columns) = self.computed_from(number)

@@ -17,6 +17,7 @@
 mod hostile;
 mod mutated;
 mod render;
+mod restricted;
 mod rewritten;
 mod snapshot;
 
