@@ -83,6 +83,7 @@ pub enum Event<'a> {
     LoginRefused(LoginRefused<'a>),
     Statement(Statement<'a>),
     Outcome(Outcome<'a>),
+    Hold(Hold<'a>),
     Cancel(Cancel<'a>),
     Request(Request<'a>),
     RequestDecided(RequestDecided<'a>),
@@ -138,6 +139,8 @@ pub struct Statement<'a> {
     pub policy: Option<&'a str>,
     pub rule: Option<&'a str>,
     pub touches: &'a [&'a str],
+    /// It runs because people have agreed to this hold.
+    pub hold: Option<&'a str>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -159,6 +162,33 @@ pub struct Outcome<'a> {
     pub sqlstate: Option<&'a str>,
     /// Why the reply is not whole, if it isn't.
     pub cut: Option<&'a str>,
+}
+
+/// What happens to a statement that waits for people, or has. The context is of who does it; nobody
+/// where it is time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hold<'a> {
+    pub hold: &'a str,
+    /// `asked`, `voted`, `approved`, `denied`, `withdrawn`, `orphaned`, `expired`; `claimed` and
+    /// `transaction` before it is sent; `done`, `failed` or `unknown` when its outcome is known.
+    pub step: &'a str,
+    /// When it is asked: what is to run.
+    pub text: Option<Text<'a>>,
+    pub parameters: &'a [Parameter<'a>],
+    /// When it is asked: what people are asked to agree to, in hexadecimal.
+    pub digest: Option<&'a str>,
+    /// When it is asked: the rules that hold it.
+    pub rules: &'a [&'a str],
+    /// Issuer and subject of whose it is, where somebody else decides.
+    pub of: Option<(&'a str, &'a str)>,
+    /// Of who decided, or of what came of it.
+    pub words: Option<&'a str>,
+    /// PostgreSQL's number of the transaction that it runs in.
+    pub xid: Option<u64>,
+    /// When it is approved for other parameters: how often, or how often still.
+    pub uses: Option<u64>,
+    /// The hold whose approval for other parameters this one uses.
+    pub shape_of: Option<&'a str>,
 }
 
 /// A cancel request. It comes on a connection of its own, so the context is of who sent it.
@@ -294,6 +324,7 @@ impl Batch {
                 optional_string(out, "sqlstate", event.sqlstate);
                 optional_string(out, "cut", event.cut);
             }
+            Event::Hold(event) => write_hold(out, event),
             Event::Cancel(event) => {
                 optional_string(out, "target", event.target);
                 optional_number(out, "id", event.id);
@@ -358,6 +389,7 @@ fn event_name(event: &Event<'_>) -> &'static str {
         Event::LoginRefused(_) => "login_refused",
         Event::Statement(_) => "statement",
         Event::Outcome(_) => "outcome",
+        Event::Hold(_) => "hold",
         Event::Cancel(_) => "cancel",
         Event::Request(_) => "request",
         Event::RequestDecided(_) => "request_decided",
@@ -390,14 +422,7 @@ fn write_statement(out: &mut Vec<u8>, event: &Statement<'_>) {
     }
     optional_string(out, "name", event.name);
     optional_string(out, "portal", event.portal);
-    if !event.parameters.is_empty() {
-        name(out, "parameters");
-        for (index, parameter) in event.parameters.iter().enumerate() {
-            out.push(if index == 0 { b'[' } else { b',' });
-            parameter.write(out);
-        }
-        out.push(b']');
-    }
+    write_parameters(out, event.parameters);
     if event.parameters_cut {
         name(out, "parameters_cut");
         out.extend_from_slice(b"true");
@@ -406,6 +431,51 @@ fn write_statement(out: &mut Vec<u8>, event: &Statement<'_>) {
     optional_string(out, "policy", event.policy);
     optional_string(out, "rule", event.rule);
     strings_field(out, "touches", event.touches);
+    optional_string(out, "hold", event.hold);
+}
+
+fn write_parameters(out: &mut Vec<u8>, parameters: &[Parameter<'_>]) {
+    if parameters.is_empty() {
+        return;
+    }
+    name(out, "parameters");
+    write_list(out, parameters);
+}
+
+fn write_list(out: &mut Vec<u8>, parameters: &[Parameter<'_>]) {
+    out.push(b'[');
+    for (index, parameter) in parameters.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        parameter.write(out);
+    }
+    out.push(b']');
+}
+
+/// Parameters as a record has them, as an array of JSON.
+pub fn parameters_as_json(parameters: &[Parameter<'_>]) -> String {
+    let mut out = Vec::new();
+    write_list(&mut out, parameters);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn write_hold(out: &mut Vec<u8>, event: &Hold<'_>) {
+    string_field(out, "hold", event.hold);
+    string_field(out, "step", event.step);
+    if let Some(text) = &event.text {
+        write_text(out, "text", text);
+    }
+    write_parameters(out, event.parameters);
+    optional_string(out, "digest", event.digest);
+    if !event.rules.is_empty() {
+        strings_field(out, "rules", event.rules);
+    }
+    write_person(out, "of", event.of);
+    optional_string(out, "words", event.words);
+    optional_number(out, "xid", event.xid);
+    optional_number(out, "uses", event.uses);
+    optional_string(out, "shape_of", event.shape_of);
 }
 
 fn write_text(out: &mut Vec<u8>, field: &str, text: &Text<'_>) {

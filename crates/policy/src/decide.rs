@@ -283,6 +283,8 @@ impl<'j> Judgement<'j> {
                 rule: rule.name.clone(),
                 conditions: rule.asked.clone(),
                 then: if rule.effect == Effect::Hold { Then::Hold } else { Then::Refuse },
+                by: rule.by_spelled.clone(),
+                need: rule.need,
                 on: on.clone(),
             };
             let is_after = rule.asked.iter().any(|condition| condition.is_after());
@@ -292,7 +294,11 @@ impl<'j> Judgement<'j> {
             .holds
             .iter()
             .filter_map(|at| self.scope.rules().get(*at))
-            .map(|rule| Hold { rule: rule.name.clone(), need: rule.need })
+            .map(|rule| Hold {
+                rule: rule.name.clone(),
+                by: rule.by_spelled.clone(),
+                need: rule.need,
+            })
             .collect();
         if let Some(first) = all.first() {
             return Verdict::Hold { by: first.rule.clone(), all, before, after };

@@ -20,6 +20,8 @@ pub struct Limits {
     pub idle_in_transaction: Option<Limit<Duration>>,
     /// How long a client waits for a person before it gets an error.
     pub hold_wait: Option<Limit<Duration>>,
+    /// The same inside a transaction that has begun; without it nothing waits there.
+    pub hold_wait_in_transaction: Option<Limit<Duration>>,
 }
 
 /// `300 per minute`.
@@ -57,7 +59,7 @@ const SPANS: [(&str, Per); 6] = [
 ];
 
 /// The keys of `limits`.
-pub const LIMITS: [&str; 8] = [
+pub const LIMITS: [&str; 9] = [
     "rows",
     "bytes",
     "statements",
@@ -66,7 +68,11 @@ pub const LIMITS: [&str; 8] = [
     "statement_time",
     "idle_in_transaction",
     "hold_wait",
+    "hold_wait_in_transaction",
 ];
+
+/// Others wait for what a transaction has locked.
+const IN_TRANSACTION_MAX: Duration = Duration::from_secs(5);
 
 /// Ten years, as for every other time in the file.
 const DURATION_MAX: Duration = Duration::from_secs(3650 * 86_400);
@@ -135,6 +141,14 @@ impl Limits {
                 tighten(&mut self.idle_in_transaction, Limit { value: time(&value.text)?, by });
             }
             "hold_wait" => tighten(&mut self.hold_wait, Limit { value: time(&value.text)?, by }),
+            "hold_wait_in_transaction" => {
+                let value = time(&value.text)?;
+                if value > IN_TRANSACTION_MAX {
+                    let message = "a transaction waits for at most 5s: others wait for its locks";
+                    return Err(Problem::new(place, message));
+                }
+                tighten(&mut self.hold_wait_in_transaction, Limit { value, by });
+            }
             other => {
                 let message =
                     format!("unknown limit `{other}`; the limits are {}", LIMITS.join(", "));
@@ -166,6 +180,7 @@ impl Limits {
             (&mut self.statement_time, &other.statement_time),
             (&mut self.idle_in_transaction, &other.idle_in_transaction),
             (&mut self.hold_wait, &other.hold_wait),
+            (&mut self.hold_wait_in_transaction, &other.hold_wait_in_transaction),
         ] {
             if let Some(other) = other {
                 tighten(own, other.clone());
@@ -256,6 +271,7 @@ mod tests {
             ("rows", "50 per session"),
             ("running", "4"),
             ("statement_time", "30s"),
+            ("hold_wait_in_transaction", "5s"),
             ("bytes", "2 MB per hour"),
         ]);
         limits.join(&other.unwrap());
@@ -282,6 +298,7 @@ mod tests {
             ("running", "many"),
             ("statement_time", "30"),
             ("statement_time", "0s"),
+            ("hold_wait_in_transaction", "6s"),
             ("row", "1 per session"),
         ] {
             assert!(read(&[(key, value)]).is_err(), "{key}: {value}");

@@ -1,6 +1,8 @@
 //! A rule: verbs, what they are about, what is left out, and the conditions under which it
 //! applies. Read here once; whom it binds and what it comes to is for others.
 
+use std::sync::Arc;
+
 use sql::facts::{Copy, Facts, Kind};
 
 use crate::object::{CommandPattern, FunctionPattern, Prefix, RelationPattern};
@@ -36,6 +38,7 @@ pub(crate) struct Rule {
     pub(crate) asked: Vec<Condition>,
     /// Who can lift a hold.
     pub(crate) by: Who,
+    pub(crate) by_spelled: Arc<str>,
     pub(crate) need: u32,
 }
 
@@ -121,6 +124,7 @@ impl Rule {
             known: Vec::new(),
             asked: Vec::new(),
             by: Who::default(),
+            by_spelled: Arc::default(),
             need: 1,
         };
         let mut in_schemas = Vec::new();
@@ -305,6 +309,7 @@ impl Rule {
             self.by = Who::read(&written.by, problems);
             self.need = need.unwrap_or(1);
         }
+        self.by_spelled = self.by.to_string().into();
     }
 
     /// Whether its conditions that the facts answer hold.

@@ -46,7 +46,9 @@ impl RuleRef {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
     pub rule: RuleRef,
-    /// How many people have to agree. Who they are, the policy says.
+    /// Who may agree, as [`crate::by_means`] reads it.
+    pub by: Arc<str>,
+    /// How many of them have to.
     pub need: u32,
 }
 
@@ -57,6 +59,9 @@ pub struct Check {
     /// The rule applies where all of them hold.
     pub conditions: Vec<Condition>,
     pub then: Then,
+    /// Who may agree, where it holds; empty where it refuses.
+    pub by: Arc<str>,
+    pub need: u32,
     /// What the rule is about, of what the statement does: counts are of these.
     pub on: Vec<(RelationId, Verb)>,
 }

@@ -86,6 +86,35 @@ impl Who {
         unknown.map(ToString::to_string).collect()
     }
 
+    fn respelled(text: &str) -> Option<Self> {
+        let mut any = Vec::new();
+        let mut all: Vec<Vec<Term>> = vec![Vec::new()];
+        let mut rest = text;
+        loop {
+            let (name, after) = name(rest)?;
+            let read = match &*name {
+                "*" => Term::Anyone,
+                name => {
+                    let (key, value) = name.split_once(':')?;
+                    keyed(key, value)?
+                }
+            };
+            all.last_mut()?.push(read);
+            rest = if after.is_empty() {
+                any.push(all);
+                return Some(Self(any));
+            } else if let Some(rest) = after.strip_prefix(" or ") {
+                rest
+            } else if let Some(rest) = after.strip_prefix(" and ") {
+                all.push(Vec::new());
+                rest
+            } else {
+                any.push(std::mem::replace(&mut all, vec![Vec::new()]));
+                after.strip_prefix(", ")?
+            };
+        }
+    }
+
     pub(crate) fn means(&self, who: &Subject<'_>) -> bool {
         self.0.iter().any(|all| {
             !all.is_empty() && all.iter().all(|terms| terms.iter().any(|term| term.means(who)))
@@ -94,19 +123,22 @@ impl Who {
 }
 
 /// For people: `group:dba, or group:ops and claim.env:production`.
+/// As text that [`by_means`] reads again: `group:a or group:b and claim.env:c, identity:d`. What has
+/// more than plain letters in it is quoted.
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, all) in self.0.iter().enumerate() {
-            f.write_str(if at == 0 { "" } else { ", or " })?;
-            for (at, any) in all.iter().enumerate() {
-                f.write_str(if at == 0 { "" } else { " and " })?;
-                for (at, term) in any.iter().enumerate() {
-                    f.write_str(if at == 0 { "" } else { " or " })?;
-                    f.write_str(term.to_string().trim_matches('`'))?;
-                }
+        let term = |term: &Term| {
+            let quoted = term.to_string();
+            let bare = quoted.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
+            let bare = bare.unwrap_or(&quoted);
+            match bare.chars().all(is_plain) {
+                true => bare.to_owned(),
+                false => format!("\"{}\"", bare.replace('\\', "\\\\").replace('"', "\\\"")),
             }
-        }
-        Ok(())
+        };
+        let any = |terms: &Vec<Term>| terms.iter().map(term).collect::<Vec<_>>().join(" or ");
+        let all = |all: &Vec<Vec<Term>>| all.iter().map(any).collect::<Vec<_>>().join(" and ");
+        f.write_str(&self.0.iter().map(all).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -134,6 +166,35 @@ impl fmt::Display for Term {
             Self::Claim(name, value) => write!(f, "`claim.{name}:{value}`"),
         }
     }
+}
+
+/// Whether `who` is one of those that a `by` means, as [`crate::Hold::by`] spells it. What can't be
+/// read means nobody.
+pub fn by_means(by: &str, who: &Subject<'_>) -> bool {
+    Who::respelled(by).is_some_and(|by| by.means(who))
+}
+
+fn is_plain(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "_-.:|/@*+".contains(character)
+}
+
+/// The first name of a spelled `by`, and what follows it.
+fn name(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(|c| !is_plain(c)).unwrap_or(text.len());
+        let (name, rest) = text.split_at_checked(end)?;
+        return Some((name.to_owned(), rest));
+    };
+    let mut name = String::new();
+    let mut characters = quoted.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Some((name, quoted.get(at + 1..)?)),
+            '\\' => name.push(characters.next()?.1),
+            other => name.push(other),
+        }
+    }
+    None
 }
 
 fn term(text: &Text) -> Result<Term, Problem> {
@@ -236,6 +297,36 @@ mod tests {
         assert!(!means(&map, None, &["other"], "production"));
         let [map] = map;
         assert!(means(&[map, one("identity:anna")], Some("anna"), &[], "staging"));
+    }
+
+    /// What is spelled is read as the same again, whatever is in the names.
+    #[test]
+    fn a_by_that_is_spelled_means_the_same() {
+        let odd = "identity:https://idp|a, b\" or \\ and `*` 'ü`";
+        for any in [
+            vec![vec![vec![Term::Anyone]]],
+            vec![vec![vec![Term::Group("dba".into())]], vec![vec![Term::Identity("anna".into())]]],
+            vec![vec![
+                vec![Term::Group("ops team".into()), Term::Group("dba".into())],
+                vec![Term::Claim("env".into(), "production".into())],
+            ]],
+            vec![vec![vec![keyed("identity", odd).unwrap()]], vec![vec![Term::Issuer(odd.into())]]],
+        ] {
+            let who = Who(any);
+            let spelled = who.to_string();
+            assert_eq!(Who::respelled(&spelled), Some(who), "{spelled}");
+        }
+        let who = Who(vec![
+            vec![
+                vec![Term::Group("a".into()), Term::Group("b".into())],
+                vec![Term::Claim("env".into(), "c".into())],
+            ],
+            vec![vec![Term::Identity("d".into())]],
+        ]);
+        assert_eq!(who.to_string(), "group:a or group:b and claim.env:c, identity:d");
+        for nothing in ["", "dba", "group:a,group:b", "group:a or", "\"group:a", "group:a ", ", "] {
+            assert_eq!(Who::respelled(nothing), None, "{nothing}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::Command;
 use super::*;
 use crate::Parameter;
 use crate::event::{
-    Cancel, GrantEnds, GrantOpens, Identity, LoginRefused, Request, RequestDecided, own,
+    Cancel, GrantEnds, GrantOpens, Hold, Identity, LoginRefused, Request, RequestDecided, own,
 };
 use crate::read::{Filter, Tail};
 
@@ -61,6 +61,7 @@ fn one_of_each() -> Batch {
             policy: Some("agents read orders"),
             rule: Some("mask public.customers(ssn)"),
             touches: &["read public.customers(id, ssn)"],
+            hold: Some("h_1"),
         }),
         Event::Statement(Statement {
             id: 2,
@@ -85,6 +86,36 @@ fn one_of_each() -> Batch {
             duration_us: Some(210),
             sqlstate: Some("57014"),
             cut: Some("the client went away"),
+        }),
+        Event::Hold(Hold {
+            hold: "h_1",
+            step: "asked",
+            text: Some(Text::Sql { bytes: b"DELETE FROM t WHERE id = $1", redacted: 0 }),
+            parameters: &[Parameter {
+                oid: 23,
+                binary: false,
+                value: Some(b"7"),
+                bytes: 1,
+                secret: false,
+            }],
+            digest: Some("00ff"),
+            rules: &["`delete: public.t` of policy `p` (line 3)"],
+            ..Hold::default()
+        }),
+        Event::Hold(Hold {
+            hold: "h_1",
+            step: "approved",
+            of: Some(("gatepost", "agent-7")),
+            words: Some("once"),
+            uses: Some(3),
+            ..Hold::default()
+        }),
+        Event::Hold(Hold {
+            hold: "h_2",
+            step: "transaction",
+            xid: Some(731),
+            shape_of: Some("h_1"),
+            ..Hold::default()
         }),
         Event::Cancel(Cancel { target: Some("8f14e45fceea167a"), id: Some(1), served: true }),
         Event::LoginRefused(LoginRefused {
@@ -136,6 +167,7 @@ fn one_of_each() -> Batch {
         Event::SessionBegins(SessionBegins::default()),
         Event::Statement(Statement::default()),
         Event::Outcome(Outcome::default()),
+        Event::Hold(Hold::default()),
         Event::Cancel(Cancel::default()),
         Event::LoginRefused(LoginRefused::default()),
         Event::SessionEnds(SessionEnds::default()),

@@ -47,7 +47,8 @@ pub(crate) struct PolicyFile {
 
     /// How much: `rows`, `bytes` and `statements` as `N per statement`, `session`, `grant`,
     /// `minute`, `hour` or `day`; `sessions` and `running` as numbers; `statement_time`,
-    /// `idle_in_transaction` and `hold_wait` as times. Of several policies the stricter holds.
+    /// `idle_in_transaction`, `hold_wait` and `hold_wait_in_transaction` as times. Of several
+    /// policies the stricter holds.
     #[serde(default)]
     pub(crate) limits: Named<Texts>,
 

@@ -301,7 +301,14 @@ mod tests {
         ) -> Result<u64, Verdict> {
             let on = vec![(self.relation(on).await, policy::Verb::Update)];
             let rule = RuleRef { policy: "p".into(), rule: "r".into(), line: 1 };
-            let check = Check { rule, conditions: conditions.to_vec(), then: Then::Refuse, on };
+            let check = Check {
+                rule,
+                conditions: conditions.to_vec(),
+                then: Then::Refuse,
+                by: "".into(),
+                need: 1,
+                on,
+            };
             let texts = Guard::new(&[check], &self.catalog).unwrap();
             let baseline = texts.baseline("gatepost.b123");
             let guard = texts.guard("gatepost.b123", "nonce-7", 0);
