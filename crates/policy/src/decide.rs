@@ -265,12 +265,14 @@ impl<'j> Judgement<'j> {
         }
         if !self.missing.is_empty() {
             let ask = self.others();
+            let gone = self.gone_columns();
             let setting = self.setting.take();
             let missing: Vec<Missing> = self.missing.into_iter().map(|(it, _)| it).collect();
             let list = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Verdict::Refuse(Refused {
                 code: if setting.is_some() { Code::Pinned } else { Code::NotAllowed },
-                sentence: setting.unwrap_or_else(|| format!("No policy in force allows {list}.")),
+                sentence: setting
+                    .unwrap_or_else(|| format!("No policy in force allows {list}.{gone}")),
                 rule: None,
                 missing,
                 ask,
@@ -317,6 +319,24 @@ impl<'j> Judgement<'j> {
             }
         }
         names
+    }
+
+    /// Why a rule that would give what is missing doesn't, where a name in it is gone.
+    fn gone_columns(&self) -> String {
+        for (_, want) in &self.missing {
+            let Want::Relation(id, verb) = want else { continue };
+            for rule in self.scope.rules() {
+                let would = rule.effect != Effect::Refuse && rule.verbs.has(*verb);
+                if let Some(column) = self.scope.gone_column(rule, *id).filter(|_| would) {
+                    return format!(
+                        " {} leaves out {column}, which is not there: until that is put right it \
+                         gives nothing of the table.",
+                        rule.name
+                    );
+                }
+            }
+        }
+        String::new()
     }
 
     fn would_give(&self, rule: &Rule, want: &Want) -> bool {

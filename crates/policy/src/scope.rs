@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use sql::catalog::{Catalog, FunctionId, Relation, RelationId, RelationKind, ViewRead};
 
 use crate::builtin;
+use crate::object::{quoted, spelled};
 use crate::policies::InForce;
 use crate::rule::{Effect, Rule};
 use crate::verb::Verb;
@@ -250,6 +251,10 @@ impl Scope {
         by_name: Option<bool>,
     ) -> Option<Match> {
         let catalog = &self.0.catalog;
+        // What was to be left out is there under a name that nobody knows.
+        if rule.effect != Effect::Refuse && self.gone_exception(rule, kin).is_some() {
+            return None;
+        }
         let (mut all, mut these, mut named) = (false, BTreeSet::new(), false);
         let mut whole = false;
         for one in kin {
@@ -269,6 +274,15 @@ impl Scope {
                             .iter()
                             .all(|column| one.column(&column.name).is_some());
                         these.extend(numbers(relation, |name| one.column(name).is_some()));
+                    }
+                    // What a refusal was about is there under a name that nobody knows.
+                    Some(names)
+                        if rule.effect == Effect::Refuse
+                            && own_name
+                            && gone(names, one).is_some() =>
+                    {
+                        whole = true;
+                        all = true;
                     }
                     Some(names) => these.extend(numbers(relation, |name| {
                         one.column(name).is_some() && names.iter().any(|own| **own == *name)
@@ -302,6 +316,36 @@ impl Scope {
         }
         let columns = if all { Covered::All } else { Covered::These(these) };
         Some(Match { rule: at, columns, whole, named })
+    }
+
+    /// A column that the rule leaves out of a relation by the relation's own name, and that it does
+    /// not have.
+    pub(crate) fn gone_column(&self, rule: &Rule, id: RelationId) -> Option<String> {
+        let (relation, column) = self.gone_exception(rule, &self.kin(id))?;
+        Some(format!(
+            "{}({})",
+            spelled(&self.0.catalog, relation.schema, &relation.name),
+            quoted(column)
+        ))
+    }
+
+    fn gone_exception<'r, 'k>(
+        &self,
+        rule: &'r Rule,
+        kin: &[&'k Relation],
+    ) -> Option<(&'k Relation, &'r str)> {
+        let named = rule.relations.except.iter().filter(|pattern| !pattern.name.is_any());
+        for pattern in named {
+            for one in kin {
+                let schema = self.0.catalog.schema_name(one.schema);
+                if pattern.covers(schema, &one.name)
+                    && let Some(column) = gone(pattern.columns.as_deref().unwrap_or_default(), one)
+                {
+                    return Some((one, column));
+                }
+            }
+        }
+        None
     }
 
     /// The relation and those that it inherits from.
@@ -584,6 +628,11 @@ impl Covered {
 /// Whether it shows what others hold.
 pub(crate) fn is_view(relation: &Relation) -> bool {
     matches!(relation.kind, RelationKind::View | RelationKind::Materialized)
+}
+
+/// The first of the columns that the relation does not have.
+fn gone<'n>(names: &'n [Box<str>], relation: &Relation) -> Option<&'n str> {
+    names.iter().map(|name| &**name).find(|name| relation.column(name).is_none())
 }
 
 fn numbers(relation: &Relation, meant: impl Fn(&str) -> bool) -> BTreeSet<u16> {
