@@ -214,6 +214,32 @@ pub fn edited(text: &str, edits: &[Edit]) -> String {
     out
 }
 
+/// Where in `text` that is, which the server calls `position` in the text with the edits made.
+/// Both count characters from 1, as PostgreSQL does; what stands in something put in is where that
+/// was put.
+pub fn position_before(text: &str, edits: &[Edit], position: usize) -> usize {
+    let characters = |text: Option<&str>| text.map_or(0, |text| text.chars().count());
+    let target = position.saturating_sub(1);
+    // Characters behind which both texts are the same again.
+    let (mut before, mut after, mut from) = (0, 0, 0);
+    for edit in edits {
+        let kept = characters(text.get(from..edit.place.start));
+        if target < after + kept {
+            break;
+        }
+        before += kept;
+        after += kept;
+        let put = edit.text.chars().count();
+        if target < after + put {
+            return before + 1;
+        }
+        after += put;
+        before += characters(text.get(edit.place.clone()));
+        from = edit.place.end;
+    }
+    before + (target - after.min(target)) + 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +250,15 @@ mod tests {
         let text = "SELECT ü FROM t";
         assert_eq!(edited(text, &[]), text);
         assert_eq!(edited(text, &[put(7..9, "a"), put(16..16, " AS u")]), "SELECT a FROM t AS u");
+        let edits = [put(7..9, "abc"), put(16..16, " AS u")];
+        let (before, after) = ("SELECT ü FROM t WHERE x", "SELECT abc FROM t AS u WHERE x");
+        assert_eq!(edited(before, &edits), after);
+        for (place, own) in [("SELECT", 1), ("abc", 8), ("bc", 8), ("FROM", 10), ("t AS", 15)] {
+            let position = after.find(place).unwrap() + 1;
+            assert_eq!(position_before(before, &edits, position), own, "{place}");
+        }
+        assert_eq!(position_before(before, &edits, after.find('x').unwrap() + 1), 23);
+        assert_eq!(position_before(before, &edits, after.find("AS").unwrap() + 1), 16);
         let mask = Expression(vec![
             Piece::Text("pg_catalog.upper(".into()),
             Piece::Column(3),

@@ -106,10 +106,11 @@ impl<'m, 'w> Making<'m, 'w> {
             return no(Why::FilteredWrite);
         }
         if let Some(noted) = self.notes.uses.get(&number) {
-            if noted.system && !disguise.masks.is_empty() {
+            let reads = masked || (hides && (used.read.is_some() || noted.is_target));
+            // Where a row lies follows how long its values are, also where none is read.
+            if noted.system && (!disguise.masks.is_empty() || (reads && !noted.is_target)) {
                 return no(Why::SystemColumn);
             }
-            let reads = masked || (hides && (used.read.is_some() || noted.is_target));
             if !reads {
                 return Ok(());
             }

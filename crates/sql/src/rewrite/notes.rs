@@ -36,6 +36,8 @@ pub(crate) struct Use<'w> {
     pub(crate) outer_join: bool,
     /// `*`, the row as one value, or a join that takes names as it finds them.
     pub(crate) all: bool,
+    /// Its alias, or that of a join, gives its columns other names, in their order.
+    pub(crate) renamed: bool,
     pub(crate) tableoid: bool,
     /// System columns other than that one.
     pub(crate) system: bool,

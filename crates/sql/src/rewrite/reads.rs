@@ -48,14 +48,13 @@ impl Making<'_, '_> {
             self.edit(table, "SELECT * FROM".to_owned());
         }
         let alias = noted.range.alias();
-        let renamed = alias.is_some_and(|alias| !alias.colnames().is_empty());
         let read = used.read.as_ref().map(|read| &read.numbers);
         let wanted = relation.columns.iter().map(|column| column.number);
-        let wanted = wanted.filter(|n| renamed || read.is_some_and(|read| read.contains(n)));
+        let wanted = wanted.filter(|n| noted.renamed || read.is_some_and(|read| read.contains(n)));
         let mut text = "(SELECT ".to_owned();
         columns(relation, disguise, wanted, &mut text);
         if noted.tableoid {
-            if noted.all || renamed {
+            if noted.all || noted.renamed {
                 return Err(self.no(Why::TableoidBesideAll, number));
             }
             text.push_str(if text.ends_with("SELECT ") { "" } else { ", " });

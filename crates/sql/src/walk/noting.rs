@@ -24,6 +24,7 @@ impl<'w> Walk<'w> {
             is_target,
             outer_join: false,
             all: false,
+            renamed: range.alias().is_some_and(|alias| !alias.colnames().is_empty()),
             tableoid: false,
             system: false,
         };
@@ -117,6 +118,7 @@ impl<'w> Walk<'w> {
             if let Some(used) = used {
                 used.outer_join |= outer;
                 used.all |= all;
+                used.renamed |= join.alias().is_some_and(|alias| !alias.colnames().is_empty());
             }
         }
         Ok(())

@@ -64,13 +64,18 @@ impl Cluster {
 
     /// What psql prints for the script; errors come between the results.
     pub(crate) fn psql(&self, script: &str) -> String {
+        self.psql_on("postgres", script).0
+    }
+
+    /// What psql prints for the script in a database, and the errors.
+    pub(crate) fn psql_on(&self, database: &str, script: &str) -> (String, String) {
         let mut psql = Command::new("psql")
             .args(["-X", "-q", "-A", "-t", "-v", "VERBOSITY=terse"])
             .arg(format!("-F{VALUE_END}"))
             .arg(format!("-R{ROW_END}"))
             .arg(format!("-Pnull={NULL}"))
             .arg("-d")
-            .arg(&self.connection)
+            .arg(self.connection.replace("dbname=postgres", &format!("dbname={database}")))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -85,7 +90,9 @@ impl Cluster {
         let output = psql.wait_with_output().unwrap();
         writer.join().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        let [out, err] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (out, err)
     }
 
     pub(crate) fn must(&self, script: &str) -> String {

@@ -34,6 +34,7 @@ mod carried;
 mod classes;
 mod cluster;
 mod commands;
+mod disguised;
 mod draft;
 mod oracle;
 mod programs;
