@@ -528,8 +528,7 @@ impl Denied {
         match self {
             Denied::ByPolicy(refused) => {
                 let hint = match refused.ask.as_slice() {
-                    [] => "Whoever keeps Gatepost's policies can allow it; repeating it will not help."
-                        .into(),
+                    [] => not_repeated(refused),
                     ask => format!("It would pass under these policies: {}.", ask.join(", ")),
                 };
                 ("42501", refused.sentence.clone(), Some(hint.into()))
@@ -768,6 +767,22 @@ pub(crate) fn write_window_notice(seconds: u64, out: &mut Vec<u8>) {
 }
 
 /// `30 s`, `1.5 s`.
+/// The step to take where nobody can be asked: the lines that would allow it.
+fn not_repeated(refused: &policy::Refused) -> String {
+    const LINES_MAX: usize = 5;
+    let lines: Vec<String> = refused.missing.iter().map(policy::Missing::rule).collect();
+    let is_short = (1..=LINES_MAX).contains(&lines.len());
+    match refused.code == policy::Code::NotAllowed && is_short {
+        true => format!(
+            "Whoever keeps Gatepost's policies can allow it: `{}`. Repeating it will not help.",
+            lines.join("`, `")
+        ),
+        false => {
+            "Whoever keeps Gatepost's policies can allow it; repeating it will not help.".to_owned()
+        }
+    }
+}
+
 fn seconds(time: Duration) -> String {
     format!("{} s", time.as_secs_f64())
 }

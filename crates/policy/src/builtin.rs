@@ -8,13 +8,16 @@ use sql::functions::Class;
 /// Of the functions that read the server's state, or change what is the session's alone, those that
 /// programs can't do without: sizes and places of tablespaces (psql's `\dt+`, `\l+` and `\db+`), how
 /// often an index was used, where the session is (what shows a database shows these), giving up
-/// locks that the session has (drivers do it when they give a session back), the size of a value
+/// locks that the session has (drivers do it when they give a session back; taking one could keep
+/// others waiting, so a policy names that), the size of a value
 /// that was read, and the number that a sequence gave the session last (PHP's `lastInsertId`).
-const FUNCTIONS: [&str; 15] = [
+const FUNCTIONS: [&str; 17] = [
     "inet_server_addr",
     "inet_server_port",
     "lastval",
+    "pg_advisory_unlock",
     "pg_advisory_unlock_all",
+    "pg_advisory_unlock_shared",
     "pg_column_size",
     "pg_current_xact_id_if_assigned",
     "pg_database_size",

@@ -118,7 +118,7 @@ struct Judgement<'j> {
     refused: Option<(usize, Missing)>,
     missing: Vec<(Missing, Want)>,
     /// Why a setting may not be, if that is what is missing.
-    setting: Option<String>,
+    setting: Option<(Code, String)>,
     holds: Vec<usize>,
     asked: Vec<(usize, Vec<(RelationId, Verb)>)>,
     /// The rule that gives the first part, or the first one that changes something.
@@ -270,9 +270,11 @@ impl<'j> Judgement<'j> {
             let missing: Vec<Missing> = self.missing.into_iter().map(|(it, _)| it).collect();
             let list = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Verdict::Refuse(Refused {
-                code: if setting.is_some() { Code::Pinned } else { Code::NotAllowed },
-                sentence: setting
-                    .unwrap_or_else(|| format!("No policy in force allows {list}.{gone}")),
+                code: setting.as_ref().map_or(Code::NotAllowed, |(code, _)| *code),
+                sentence: setting.map_or_else(
+                    || format!("No policy in force allows {list}.{gone}"),
+                    |(_, sentence)| sentence,
+                ),
                 rule: None,
                 missing,
                 ask,

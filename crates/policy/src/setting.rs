@@ -18,6 +18,8 @@ pub(crate) enum Built {
     Reading(&'static str),
     /// It would be looser than the limits in force.
     Looser(Duration),
+    /// More than PostgreSQL comes with: others pay for it. A rule has to name it, a wildcard will do.
+    More(&'static str),
 }
 
 /// What a setting is to become.
@@ -108,6 +110,27 @@ const PINNED: &[(&str, &str)] = &[
 const READING: &[(&str, &str)] =
     &[("backslash_quote", "safe_encoding"), ("standard_conforming_strings", "on")];
 
+/// What costs memory, processes or planning, with the most that anyone may take: what PostgreSQL comes
+/// with. Memory is in kB.
+const BOUNDED: &[(&str, Unit, f64, &str)] = &[
+    ("from_collapse_limit", Unit::Number, 8.0, "8"),
+    ("geqo_threshold", Unit::Number, 12.0, "12"),
+    ("hash_mem_multiplier", Unit::Number, 2.0, "2"),
+    ("join_collapse_limit", Unit::Number, 8.0, "8"),
+    ("logical_decoding_work_mem", Unit::Memory, 65_536.0, "64MB"),
+    ("maintenance_work_mem", Unit::Memory, 65_536.0, "64MB"),
+    ("max_parallel_maintenance_workers", Unit::Number, 2.0, "2"),
+    ("max_parallel_workers", Unit::Number, 8.0, "8"),
+    ("max_parallel_workers_per_gather", Unit::Number, 2.0, "2"),
+    ("work_mem", Unit::Memory, 4_096.0, "4MB"),
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Number,
+    Memory,
+}
+
 /// Encodings in which a byte of ASCII is that letter and never a part of another.
 const ENCODINGS: &[&str] = &[
     "abc",
@@ -190,6 +213,16 @@ pub(crate) fn built(name: &str, value: Value<'_>, limits: &Limits) -> Built {
             capped(value, limits.idle_in_transaction.as_ref().map(|it| it.value))
         }
         name if HARMLESS.contains(&name) => Built::In,
+        "parallel_leader_participation" => Built::In,
+        name if let Some((_, unit, most, said)) = BOUNDED.iter().find(|it| it.0 == name) => {
+            match value {
+                Value::Default => Built::In,
+                Value::These([value]) if amount(value, *unit).is_some_and(|it| it <= *most) => {
+                    Built::In
+                }
+                Value::These(_) | Value::Computed => Built::More(said),
+            }
+        }
         name if HARMLESS_FAMILIES.iter().any(|family| name.starts_with(family)) => Built::In,
         _ => Built::Asked,
     }
@@ -255,6 +288,24 @@ fn milliseconds(text: &str) -> Option<f64> {
     Some(number * factor).filter(|millis| millis.is_finite())
 }
 
+/// As PostgreSQL reads it. Negative numbers are none of these settings'.
+fn amount(text: &str, unit: Unit) -> Option<f64> {
+    let text = text.trim();
+    let end = text.find(|c: char| !matches!(c, '0'..='9' | '.')).unwrap_or(text.len());
+    let (number, suffix) = text.split_at_checked(end)?;
+    let factor = match (unit, suffix.trim()) {
+        (_, "") => 1.0,
+        (Unit::Memory, "B") => 1.0 / 1_024.0,
+        (Unit::Memory, "kB") => 1.0,
+        (Unit::Memory, "MB") => 1_024.0,
+        (Unit::Memory, "GB") => 1_048_576.0,
+        (Unit::Memory, "TB") => 1_073_741_824.0,
+        _ => return None,
+    };
+    let number: f64 = number.parse().ok()?;
+    Some(number * factor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +334,14 @@ mod tests {
             ("statement_timeout", "0", "30001"),
             ("statement_timeout", "30000", "0.6min"),
             ("statement_timeout", "-1", "soon"),
+            ("work_mem", "4MB", "4097kB"),
+            ("work_mem", "4096", "4097"),
+            ("work_mem", "64kB", "1GB"),
+            ("work_mem", "2.5 MB", "0x7fffffff"),
+            ("work_mem", "1024 kB", "soon"),
+            ("hash_mem_multiplier", "1.5", "2.1"),
+            ("max_parallel_workers_per_gather", "0", "3"),
+            ("max_parallel_workers_per_gather", "2", "-1"),
         ] {
             assert_eq!(set(name, good), Built::In, "{name} = {good}");
             assert_ne!(set(name, bad), Built::In, "{name} = {bad}");

@@ -138,6 +138,23 @@ impl Refused {
     }
 }
 
+impl Missing {
+    /// The line under `allow` that would give it.
+    pub fn rule(&self) -> String {
+        // What stands behind in words is for people.
+        let plain = |text: &str| text.split(" (").next().unwrap_or_default().to_owned();
+        let verb = if self.verb.starts_with("update or delete") { "update" } else { &self.verb };
+        let object = plain(&self.object);
+        match &*object {
+            "" => format!("- {verb}"),
+            object if object.starts_with('"') => {
+                format!("- {verb}: '{}'", object.replace('\'', "''"))
+            }
+            object => format!("- {verb}: {object}"),
+        }
+    }
+}
+
 impl Code {
     pub fn as_str(self) -> &'static str {
         match self {

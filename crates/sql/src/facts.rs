@@ -26,6 +26,8 @@ pub struct Facts {
     pub named_computed: bool,
     pub settings: Vec<SettingUse>,
     pub channels: Vec<ChannelUse>,
+    /// `pg_notify` is called with a channel that no constant says.
+    pub channel_computed: bool,
     /// For UPDATE, DELETE and MERGE that does either: whether a condition can leave any row out, in
     /// each of them.
     pub restricted: Option<bool>,
@@ -398,6 +400,7 @@ impl Facts {
             named_computed: false,
             settings: Vec::new(),
             channels: Vec::new(),
+            channel_computed: false,
             restricted: None,
             opaque: None,
             writes: false,

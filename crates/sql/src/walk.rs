@@ -240,6 +240,8 @@ impl<'w> Walk<'w> {
             self.facts.functions.insert(id);
             let Some(function) = self.catalog.function(id) else { continue };
             self.facts.named_computed |= function.arguments.contains(&expression::REGCLASS);
+            self.facts.channel_computed |=
+                &*function.name == "pg_notify" && self.catalog.is_system(function.schema);
             for oid in function.arguments.iter().chain([&function.returns]) {
                 self.note_type(*oid);
             }

@@ -60,6 +60,7 @@ impl<'j> Judgement<'j> {
         }
         match &*function.name {
             "set_config" => self.facts.settings.iter().any(|used| used.change),
+            "pg_notify" => !self.facts.channel_computed,
             name => {
                 verb_on_sequence(name).is_some()
                     && !self.facts.named_computed

@@ -8,7 +8,7 @@ use crate::object::quoted;
 use crate::rule::Effect;
 use crate::setting::{self, Built, Value};
 use crate::verb::Verb;
-use crate::verdict::Missing;
+use crate::verdict::{Code, Missing};
 
 impl<'j> Judgement<'j> {
     pub(super) fn setting(&mut self, used: &SettingUse) {
@@ -62,7 +62,11 @@ impl<'j> Judgement<'j> {
             answer.grant_by_hold(self.scope.rules());
         }
         if answer.refused.is_none() && !answer.is_granted() {
-            self.setting = match built {
+            let code = match built {
+                Built::More(_) => Code::NotAllowed,
+                _ => Code::Pinned,
+            };
+            let sentence = match built {
                 Built::In | Built::Asked => None,
                 _ if used.name == SettingName::Computed => {
                     Some("Which setting changes here can't be told before it runs.".to_owned())
@@ -73,11 +77,15 @@ impl<'j> Judgement<'j> {
                 Built::Pinned(value) | Built::Reading(value) => {
                     Some(format!("The setting {name} stays at {value} here."))
                 }
+                Built::More(most) => {
+                    Some(format!("{name} can be set to {most} at most, unless a rule names it."))
+                }
                 Built::Looser(cap) => Some(format!(
                     "The limits in force let {name} be at most {} ms.",
                     cap.as_millis()
                 )),
             };
+            self.setting = sentence.map(|sentence| (code, sentence));
         }
         self.take(answer, &[], |_| {
             (Missing { verb: "set".to_owned(), object: name.clone() }, Want::Setting(name))

@@ -250,9 +250,14 @@ impl<'w> Walk<'w> {
             call.args().iter().for_each(|argument| self.note_plain_row(argument));
         }
         // Of the arguments of a call it is known which are constants.
-        let computed = self.facts.named_computed;
+        let computed = (self.facts.named_computed, self.facts.channel_computed);
+        let notifies =
+            names.last() == Some(&"pg_notify") && candidates.iter().any(|id| self.is_system(*id));
         self.one_of(candidates);
-        self.facts.named_computed = computed;
+        (self.facts.named_computed, self.facts.channel_computed) = computed;
+        if notifies {
+            self.call_of_notify(call.args().get(0));
+        }
         self.expressions(call.args().iter(), scope);
         self.expressions(call.agg_order().iter(), scope);
         self.expressions([call.agg_filter()], scope);

@@ -5,7 +5,7 @@ use pg_raw_parse::{ConstValue, Node};
 
 use super::expression::bare_name;
 use super::{Walk, Walked};
-use crate::facts::{NotUnderstood, RelationUse, SettingName, SettingUse};
+use crate::facts::{ChannelUse, NotUnderstood, RelationUse, SettingName, SettingUse};
 
 /// Whether a change is for this session, or kept for others.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,6 +125,14 @@ impl<'w> Walk<'w> {
             change: true,
             stored: false,
         });
+    }
+
+    /// `pg_notify('channel', …)` of the server's own.
+    pub(super) fn call_of_notify(&mut self, channel: Option<Node<'w>>) {
+        match channel.and_then(|channel| self.constant_text(channel)) {
+            Some(channel) => self.facts.channels.push(ChannelUse::Notify(channel.to_owned())),
+            None => self.facts.channel_computed = true,
+        }
     }
 
     /// `SELECT set_config(name, 'value', false) FROM pg_settings WHERE name = 'one'`, the whole
