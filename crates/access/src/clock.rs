@@ -89,6 +89,11 @@ impl StoreClock {
         matches!(self.clock, Clock::Manual(_))
     }
 
+    /// Whether it is later here than the clock says.
+    pub(crate) fn is_ahead(&mut self) -> bool {
+        self.now() > self.clock.read().wall
+    }
+
     pub(crate) fn now(&mut self) -> i64 {
         let Reading { wall, steady } = self.clock.read();
         let passed = steady.saturating_sub(self.then).max(0);

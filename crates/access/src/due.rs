@@ -13,6 +13,9 @@ use crate::{State, StateError, holds, requests};
 /// Old rows are looked for this often.
 const PRUNE_EVERY_MILLIS: i64 = 600_000;
 
+/// A clock that was set back is written down this often.
+const KEEP_TIME_EVERY_MILLIS: i64 = 1_000;
+
 /// What has come to its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Due {
@@ -33,6 +36,7 @@ impl State {
 
 fn expire(engine: &mut Engine) -> Result<Due, StateError> {
     let now = engine.now()?;
+    engine.keep_time(KEEP_TIME_EVERY_MILLIS)?;
     let find_requests = "SELECT id FROM requests WHERE state = 'pending' AND expires_at <= ?1
                          ORDER BY id LIMIT ?2";
     let find_grants = "SELECT id FROM grants WHERE state = 'open' AND ends_at <= ?1

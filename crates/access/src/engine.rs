@@ -51,8 +51,13 @@ pub(crate) struct Tx<'e> {
 }
 
 impl Engine {
-    pub(crate) fn sqlite(database: Sqlite, clock: StoreClock, changes: Changes) -> Self {
-        Self { database: Database::Sqlite(database), clock, changes, pruned_at: 0 }
+    pub(crate) fn sqlite(
+        database: Sqlite,
+        mut clock: StoreClock,
+        changes: Changes,
+    ) -> Result<Self, StateError> {
+        clock.raise(database.last_written()?);
+        Ok(Self { database: Database::Sqlite(database), clock, changes, pruned_at: 0 })
     }
 
     pub(crate) fn postgres(database: Postgres, clock: StoreClock, changes: Changes) -> Self {
@@ -131,6 +136,16 @@ impl Engine {
             Database::Sqlite(_) => false,
             Database::Postgres(_) => true,
         }
+    }
+
+    /// After the clock was set back, how late it is stands in the file alone: it is written down while
+    /// time passes, for a process that crashes to lose no more of it than `every`.
+    pub(crate) fn keep_time(&mut self, every: i64) -> Result<(), StateError> {
+        let Database::Sqlite(sqlite) = &self.database else { return Ok(()) };
+        if self.clock.is_ahead() && self.clock.now() - sqlite.last_written()? >= every {
+            self.write(|_| Ok(()))?;
+        }
+        Ok(())
     }
 
     /// Whether it is time again to look for old rows; then it is now.

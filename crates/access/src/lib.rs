@@ -79,7 +79,7 @@ impl State {
         let (path, tell) = (path.to_owned(), changes.clone());
         let (writer, salt_key) = Writer::start(move || {
             let (sqlite, salt_key) = Sqlite::open(&path)?;
-            Ok((Engine::sqlite(sqlite, StoreClock::new(clock), tell), salt_key))
+            Ok((Engine::sqlite(sqlite, StoreClock::new(clock), tell)?, salt_key))
         })?;
         Ok(State { writer, changes, salt_key })
     }

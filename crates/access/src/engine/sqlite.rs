@@ -43,6 +43,12 @@ impl Sqlite {
         Ok((Self { connection, version_seen }, salt_key))
     }
 
+    /// How late it was when anybody last wrote.
+    pub(super) fn last_written(&self) -> Result<i64, StateError> {
+        let mut select = self.connection.prepare_cached("SELECT now FROM clock")?;
+        Ok(select.query_row([], |row| row.get(0))?)
+    }
+
     pub(super) fn rows(&self, sql: &'static str, given: &[Value]) -> Result<Vec<Row>, StateError> {
         let mut statement = self.connection.prepare_cached(&without_locks(sql))?;
         let columns = statement.column_count();
@@ -71,14 +77,11 @@ impl Sqlite {
     /// Locks the file before anything is read, and says how late it was when anybody last wrote.
     pub(super) fn begin(&self) -> Result<i64, StateError> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
-        let seen = self
-            .connection
-            .prepare_cached("SELECT now FROM clock")
-            .and_then(|mut select| select.query_row([], |row| row.get(0)));
+        let seen = self.last_written();
         if seen.is_err() {
             self.roll_back();
         }
-        Ok(seen?)
+        seen
     }
 
     pub(super) fn commit(&self, now: i64) -> Result<(), StateError> {

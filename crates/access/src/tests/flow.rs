@@ -465,3 +465,32 @@ async fn the_last_who_takes_a_lease_has_it(room: Room) {
     assert!(matches!(refused(lost), Refused::LeaseTaken { .. }));
     room.state.renew_lease("gate-1", "two").await.unwrap();
 }
+
+/// The bound here is for a busy machine; what it takes is printed.
+#[tokio::test]
+async fn a_decision_wakes_who_waits_for_it_and_none_of_a_thousand_others() {
+    let room = Room::in_a_file();
+    let request = room.wait(asks("agent", 1)).await;
+    let mut others = tokio::task::JoinSet::new();
+    for _ in 0..1000 {
+        let mut watch = room.state.watch(HoldId::random().unwrap());
+        others.spawn(async move { watch.changed().await });
+    }
+    let mut watch = room.state.watch(&request.id);
+    let waiter = tokio::spawn(async move {
+        watch.changed().await;
+        std::time::Instant::now()
+    });
+    tokio::task::yield_now().await;
+    let said = std::time::Instant::now();
+    room.agree(&request.id, "anna").await.unwrap();
+    let heard = waiter.await.unwrap();
+    println!("from the vote to who waits: {:?}", heard.duration_since(said));
+    assert!(heard.duration_since(said) < std::time::Duration::from_secs(1));
+    assert!(others.try_join_next().is_none(), "somebody else was woken");
+
+    let again = std::time::Instant::now();
+    let found = room.state.admit(asks("agent", 1)).await.unwrap();
+    println!("a grant that lives is found in: {:?}", again.elapsed());
+    assert!(matches!(found.admission, Admission::Open { new: false, .. }));
+}

@@ -3,7 +3,9 @@
 mod cluster;
 mod file;
 mod flow;
+mod model;
 mod room;
+mod trouble;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
