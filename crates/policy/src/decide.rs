@@ -4,6 +4,7 @@
 
 mod commands;
 mod functions;
+mod hidden;
 mod narrowed;
 mod relations;
 mod settings;
@@ -279,6 +280,9 @@ impl<'j> Judgement<'j> {
                 missing,
                 ask,
             });
+        }
+        if let Some(refused) = self.hidden() {
+            return Verdict::Refuse(refused);
         }
         let (mut before, mut after) = (Vec::new(), Vec::new());
         for (at, on) in &self.asked {

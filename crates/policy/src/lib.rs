@@ -11,6 +11,7 @@ pub mod written;
 
 mod builtin;
 mod decide;
+mod disguise;
 mod limits;
 mod lint;
 mod mask;
@@ -28,6 +29,7 @@ mod who;
 
 pub use limits::{LIMITS, Limit, Limits, Per, PerLimit};
 pub use lint::Lint;
+pub use mask::unenforced;
 pub use narrow::{Narrow, Narrowed};
 pub use offer::{Approval, NotOffered, Offer, Wanted};
 pub use policies::{InForce, InForceId, Opened, Policies};

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use sql::catalog::Catalog;
 
+use crate::disguise::Hides;
 use crate::limits::{self, Limits};
-use crate::mask;
+use crate::mask::Sight;
 use crate::narrow::Narrow;
 use crate::rule::{Approvers, Effect, Rule, read_need};
 use crate::scope::Scope;
@@ -31,6 +32,7 @@ pub(crate) struct Policy {
     pub(crate) access: Option<Access>,
     pub(crate) rules: Vec<Arc<Rule>>,
     limits: Limits,
+    pub(crate) sight: Sight,
 }
 
 #[derive(Debug)]
@@ -69,14 +71,24 @@ struct Force {
     window: Option<Duration>,
     /// Every part has to be allowed by this, too.
     narrow: Option<Arc<Narrow>>,
+    hides: Arc<Hides>,
 }
 
-/// Two that are equal have the same policies in force, of the same file as it was read once.
+/// Two that are equal have the same policies in force, of the same file as it was read once, and the
+/// same claims as far as row filters ask for them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InForceId {
     generation: u64,
     policies: Arc<[u32]>,
     narrow: Option<Arc<str>>,
+    claims: Arc<[Option<Box<str>>]>,
+}
+
+impl InForceId {
+    fn of(generation: u64) -> Self {
+        let (policies, claims) = (Arc::new([]), Arc::new([]));
+        Self { generation, policies, narrow: None, claims }
+    }
 }
 
 impl Policies {
@@ -130,13 +142,14 @@ impl Policies {
     /// These rules and nothing else. For looking at them: nobody's session goes by it.
     pub(crate) fn only(&self, rules: &[Arc<Rule>]) -> InForce {
         InForce(Arc::new(Force {
-            id: InForceId { generation: self.generation, policies: Arc::new([]), narrow: None },
+            id: InForceId::of(self.generation),
             names: Vec::new(),
             rules: rules.to_vec(),
             askable: Vec::new(),
             limits: Limits::default(),
             window: None,
             narrow: None,
+            hides: Arc::default(),
         }))
     }
 
@@ -164,14 +177,16 @@ impl Policies {
         opens: impl Fn(&Policy) -> bool,
     ) -> InForce {
         let mut force = Force {
-            id: InForceId { generation: self.generation, policies: Arc::new([]), narrow: None },
+            id: InForceId::of(self.generation),
             names: Vec::new(),
             rules: Vec::new(),
             askable: Vec::new(),
             limits: Limits::default(),
             window: None,
             narrow: None,
+            hides: Arc::default(),
         };
+        let mut hides = Hides::default();
         let mut numbers = Vec::new();
         let all = self.policies.iter().enumerate();
         for (number, policy) in all.filter(|(_, policy)| policy.means(who, connection)) {
@@ -185,7 +200,19 @@ impl Policies {
             force.rules.extend(policy.rules.iter().cloned());
             force.limits.join(&policy.limits);
             force.window = [force.window, window].into_iter().flatten().min();
+            let liftable = policy.access.is_none();
+            let masks = policy.sight.masks.iter().map(|mask| (mask.clone(), liftable));
+            hides.masks.extend(masks);
+            hides.unmask.extend(policy.sight.unmask.iter().cloned());
+            for rule in &policy.sight.rows {
+                let claims = rule.claims.iter();
+                let claims = claims.map(|name| who.claims.get(&**name).map(|it| (&**it).into()));
+                hides.rows.push((rule.clone(), claims.collect()));
+            }
         }
+        let claims = hides.rows.iter().flat_map(|(_, claims)| claims);
+        force.id.claims = claims.cloned().collect();
+        force.hides = Arc::new(hides);
         force.id.policies = numbers.into();
         InForce(Arc::new(force))
     }
@@ -210,7 +237,7 @@ impl InForce {
         &self.0.limits
     }
 
-    /// A policy grants everything, and nothing refuses, holds or has conditions: what a statement
+    /// A policy grants everything, and nothing refuses, holds, hides or has conditions: what a statement
     /// is doesn't matter then, and text that can't be read passes.
     pub fn grants_everything(&self) -> Option<&RuleRef> {
         if self.0.narrow.is_some() {
@@ -222,7 +249,7 @@ impl InForce {
     /// The same, whatever narrows them.
     pub(crate) fn policies_grant_everything(&self) -> Option<&RuleRef> {
         let rules = || self.0.rules.iter();
-        if rules().any(|rule| rule.effect != Effect::Allow) {
+        if rules().any(|rule| rule.effect != Effect::Allow) || self.hides_something() {
             return None;
         }
         rules().find(|rule| rule.everything && !rule.has_conditions()).map(|rule| &rule.name)
@@ -235,7 +262,7 @@ impl InForce {
 
     /// The same policies, and nothing that `narrow` leaves out.
     pub fn narrowed(&self, narrow: Arc<Narrow>) -> InForce {
-        let Force { id, names, rules, askable, limits, window, narrow: _ } = &*self.0;
+        let Force { id, names, rules, askable, limits, window, narrow: _, hides } = &*self.0;
         InForce(Arc::new(Force {
             id: InForceId { narrow: Some(narrow.text().clone()), ..id.clone() },
             names: names.clone(),
@@ -244,6 +271,7 @@ impl InForce {
             limits: limits.clone(),
             window: *window,
             narrow: Some(narrow),
+            hides: hides.clone(),
         }))
     }
 
@@ -262,7 +290,17 @@ impl InForce {
             limits: Limits::default(),
             window: None,
             narrow: None,
+            hides: Arc::default(),
         })))
+    }
+
+    /// Whether there are masks or row filters.
+    pub fn hides_something(&self) -> bool {
+        !self.0.hides.is_empty()
+    }
+
+    pub(crate) fn hides(&self) -> &Hides {
+        &self.0.hides
     }
 
     pub(crate) fn rules(&self) -> &[Arc<Rule>] {
@@ -308,7 +346,7 @@ impl Policy {
                 rules.extend(read.map(Arc::new));
             }
         }
-        mask::read(written, problems);
+        let sight = Sight::read(written, problems);
         let limits = Limits::read(
             &written.limits,
             |key, value| RuleRef {
@@ -319,7 +357,7 @@ impl Policy {
             problems,
         );
         let who = Who::read(&written.who, problems);
-        Self { name, place: written.name.place, who, to, access, rules, limits }
+        Self { name, place: written.name.place, who, to, access, rules, limits, sight }
     }
 
     /// Whether both can be in force together, as far as connections say.

@@ -5,8 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use sql::catalog::{Catalog, FunctionId, Relation, RelationId, RelationKind, ViewRead};
+use sql::rewrite::Disguises;
 
 use crate::builtin;
+use crate::disguise::Seen;
 use crate::object::{quoted, spelled};
 use crate::policies::InForce;
 use crate::rule::{Effect, Rule};
@@ -26,9 +28,10 @@ struct Inner {
     functions: Box<[OnceLock<Box<[FunctionMatch]>>]>,
     /// Some rule that isn't an `allow` is about functions.
     restricts_functions: bool,
-    /// Some rule that isn't an `allow` is about what is in tables.
+    /// Something is hidden, or some rule that isn't an `allow` is about what is in tables.
     restricts_data: bool,
     dependents: OnceLock<HashMap<RelationId, Vec<Dependent>>>,
+    seen: OnceLock<Seen>,
 }
 
 /// What a relation takes with it when it goes.
@@ -89,8 +92,9 @@ impl Scope {
                 && (rule.everything || rule.verbs.has(Verb::Use) || rule.verbs.has(Verb::Call))
         });
         let dependents = OnceLock::new();
-        let restricts_data = force.rules().iter().any(|rule| restricts(rule, &DATA));
         let narrow = force.narrow_alone().map(|narrow| Self::new(narrow, catalog.clone()));
+        let hides = !force.hides().is_empty();
+        let restricts_data = hides || force.rules().iter().any(|rule| restricts(rule, &DATA));
         Self(Arc::new(Inner {
             force,
             narrow,
@@ -100,6 +104,7 @@ impl Scope {
             restricts_functions,
             dependents,
             restricts_data,
+            seen: OnceLock::new(),
         }))
     }
 
@@ -117,6 +122,23 @@ impl Scope {
 
     pub(crate) fn narrow(&self) -> Option<&Scope> {
         self.0.narrow.as_ref()
+    }
+
+    /// What is to be seen of relations with masks or filters; all others are seen as they are.
+    pub fn disguises(&self) -> &Disguises {
+        &self.seen().disguises
+    }
+
+    pub(crate) fn seen(&self) -> &Seen {
+        self.0.seen.get_or_init(|| {
+            let is_named = |function: &sql::catalog::Function| {
+                self.rules().iter().any(|rule| {
+                    let allows = rule.effect == Effect::Allow && !rule.everything;
+                    allows && self.function_match(rule, function) == Some(true)
+                })
+            };
+            self.0.force.hides().seen(&self.0.catalog, &is_named)
+        })
     }
 
     pub(crate) fn restricts_functions(&self) -> bool {
@@ -207,7 +229,7 @@ impl Scope {
     }
 
     fn matches(&self, id: RelationId, relation: &Relation) -> Vec<Match> {
-        let kin = self.kin(id);
+        let kin = self.0.catalog.kin(id);
         let mut matches = Vec::new();
         for (at, rule) in self.rules().iter().enumerate() {
             matches.extend(self.matches_of(at, rule, relation, &kin));
@@ -218,7 +240,7 @@ impl Scope {
     /// What one rule, wherever it stands, means of a relation.
     pub(crate) fn match_one(&self, rule: &Rule, id: RelationId) -> Vec<Match> {
         let Some(relation) = self.0.catalog.relation(id) else { return Vec::new() };
-        self.matches_of(0, rule, relation, &self.kin(id)).collect()
+        self.matches_of(0, rule, relation, &self.0.catalog.kin(id)).collect()
     }
 
     /// Of a view, what it means by its own name and what by wildcards are two things.
@@ -321,7 +343,7 @@ impl Scope {
     /// A column that the rule leaves out of a relation by the relation's own name, and that it does
     /// not have.
     pub(crate) fn gone_column(&self, rule: &Rule, id: RelationId) -> Option<String> {
-        let (relation, column) = self.gone_exception(rule, &self.kin(id))?;
+        let (relation, column) = self.gone_exception(rule, &self.0.catalog.kin(id))?;
         Some(format!(
             "{}({})",
             spelled(&self.0.catalog, relation.schema, &relation.name),
@@ -348,19 +370,7 @@ impl Scope {
         None
     }
 
-    /// The relation and those that it inherits from.
-    fn kin(&self, id: RelationId) -> Vec<&Relation> {
-        let mut seen = BTreeSet::from([id]);
-        let mut open = vec![id];
-        let mut kin = Vec::new();
-        while let Some(relation) = open.pop().and_then(|id| self.0.catalog.relation(id)) {
-            kin.push(relation);
-            open.extend(relation.parents.iter().filter(|parent| seen.insert(**parent)));
-        }
-        kin
-    }
-
-    fn descendants(&self, relation: &Relation) -> Vec<RelationId> {
+    pub(crate) fn descendants(&self, relation: &Relation) -> Vec<RelationId> {
         let mut seen: BTreeSet<RelationId> = relation.children.iter().copied().collect();
         let mut open = relation.children.clone();
         let mut all = Vec::new();

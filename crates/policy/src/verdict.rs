@@ -119,6 +119,8 @@ pub enum Code {
     Pinned,
     /// The policies allow it, and the scope that was asked for leaves it out.
     OutOfScope,
+    /// It would show what a mask or a row filter hides, or could.
+    Hidden,
 }
 
 impl Refused {
@@ -163,6 +165,7 @@ impl Code {
             Self::NotUnderstood => "not_understood",
             Self::Pinned => "pinned_setting",
             Self::OutOfScope => "out_of_scope",
+            Self::Hidden => "hidden",
         }
     }
 }

@@ -90,6 +90,8 @@ pub struct Relation {
     pub security_invoker: bool,
     pub columns: Vec<Column>,
     pub constraints: Vec<Constraint>,
+    /// Columns that are made of others, with those.
+    pub generated: Vec<(u16, Vec<u16>)>,
     /// What runs because of it; see [`Catalog::carried`]. The query of a view is in `reads`.
     pub code: Vec<Code>,
     /// Foreign keys of others that mean this one, with what they do when their row goes.
@@ -173,11 +175,22 @@ pub enum ViewRead {
 /// What a view makes of what it reads.
 #[derive(Clone, Debug, Default)]
 pub struct Shows {
-    /// The column that each of its own is, first to last, where it is one and nothing else.
-    pub columns: Box<[Option<(RelationId, u16)>]>,
+    /// What each of its columns is, first to last.
+    pub columns: Box<[Made]>,
     /// What it reads in any other way: in conditions, joins, orders and expressions. 0 is the row
     /// as a whole.
     pub elsewhere: Box<[(RelationId, u16)]>,
+}
+
+/// What a column of a view is made of. 0 is a row as a whole.
+#[derive(Clone, Debug)]
+pub enum Made {
+    /// A column of what it reads, and nothing else.
+    Plain(RelationId, u16),
+    /// An expression over these.
+    Of(Box<[(RelationId, u16)]>),
+    /// It can't be told.
+    Unknown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -495,6 +508,18 @@ impl Catalog {
             }
         }
         found
+    }
+
+    /// The relation and those that it inherits from.
+    pub fn kin(&self, id: RelationId) -> Vec<&Relation> {
+        let mut seen = BTreeSet::from([id]);
+        let mut open = vec![id];
+        let mut kin = Vec::new();
+        while let Some(relation) = open.pop().and_then(|id| self.relation(id)) {
+            kin.push(relation);
+            open.extend(relation.parents.iter().filter(|parent| seen.insert(**parent)));
+        }
+        kin
     }
 
     /// The functions of enabled event triggers, by the event: DDL runs them.

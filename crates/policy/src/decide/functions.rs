@@ -8,6 +8,7 @@ use sql::facts::Columns;
 use super::relations::Need;
 use super::{Answer, Judgement, Want};
 use crate::builtin;
+use crate::disguise::is_opaque;
 use crate::object::{FunctionPattern, spelled};
 use crate::rule::Effect;
 use crate::verb::Verb;
@@ -25,7 +26,9 @@ impl<'j> Judgement<'j> {
             return;
         }
         let verb = if function.kind == FunctionKind::Procedure { Verb::Call } else { Verb::Use };
-        let needs_name = builtin::needs_its_name(function, catalog);
+        // Its body could read what is hidden.
+        let unseen = self.scope.in_force().hides_something() && is_opaque(function, catalog);
+        let needs_name = builtin::needs_its_name(function, catalog) || unseen;
         let mut answer = Answer { built_in: may_call, ..Answer::default() };
         let mut held = false;
         for of in self.scope.function(id) {

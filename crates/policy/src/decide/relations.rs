@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use sql::catalog::{Relation, RelationId};
 use sql::facts::{Columns, ObjectKind, RelationUse};
 
+use super::hidden::SAMPLES;
 use super::{Answer, Judgement, Want};
 use crate::builtin;
 use crate::object::{quoted, spelled};
@@ -269,10 +270,6 @@ impl<'j> Judgement<'j> {
         Missing { verb: verb_name, object }
     }
 }
-
-/// Relations of `pg_catalog` with values out of tables.
-const SAMPLES: [&str; 5] =
-    ["pg_statistic", "pg_statistic_ext_data", "pg_stats", "pg_stats_ext", "pg_stats_ext_exprs"];
 
 pub(super) fn need(columns: &Columns) -> Need<'_> {
     let none = columns.numbers.is_empty() && !columns.system && !columns.whole_row;

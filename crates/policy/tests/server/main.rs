@@ -10,6 +10,7 @@
 )]
 
 mod database;
+mod masks;
 mod oracle;
 mod programs;
 mod random;
@@ -23,6 +24,14 @@ fn schemas() -> u64 {
 }
 
 e2e::on_each_version! {
+    fn masks_close_over_what_carries_the_values_on(server: Server) {
+        masks::what_masks_close_over(&server);
+    }
+
+    fn every_mask_has_its_columns_type_and_never_raises(server: Server) {
+        masks::every_mask_on_every_type(&server);
+    }
+
     fn a_read_only_policy_lets_programs_look_around(server: Server) {
         programs::judge(&server);
     }

@@ -8,8 +8,9 @@ use super::reads::{Malformed, Read};
 use super::shown;
 use super::tree::{self, Tree};
 use super::{
-    Catalog, Column, Constraint, ConstraintKind, Function, FunctionId, FunctionKind, Referenced,
-    Relation, RelationId, RelationKind, Schema, SchemaId, Shows, Type, TypeKind, ViewRead,
+    Catalog, Column, Constraint, ConstraintKind, Function, FunctionId, FunctionKind, Made,
+    Referenced, Relation, RelationId, RelationKind, Schema, SchemaId, Shows, Type, TypeKind,
+    ViewRead,
 };
 use crate::functions::class;
 
@@ -176,6 +177,7 @@ impl Builder {
             security_invoker: row.flag()?,
             columns,
             constraints: Vec::new(),
+            generated: Vec::new(),
             code: Vec::new(),
             referenced: Vec::new(),
             index_of: None,
@@ -380,6 +382,8 @@ impl Builder {
                 let number: u16 = number.parse().ok()?;
                 let column = relation.columns.iter().find(|column| column.number == number)?;
                 if column.generated {
+                    let from = each_once(tree.columns.iter().copied());
+                    relation.generated.push((number, from));
                     // A virtual one is made when it is read.
                     (Source::Generated, Events::of([Read, Insert, Update]), PG_ATTRDEF)
                 } else {
@@ -447,10 +451,22 @@ impl Builder {
             return None;
         }
         // Its condition comes first, and is none.
-        let shown = shown::read(text)?;
+        let shown = shown::read(text).filter(|shown| !shown.columns.is_empty())?;
         let of = |(oid, number): (u32, u16)| Some((self.catalog.relation_by_oid(oid)?, number));
         Some(Shows {
-            columns: shown.columns.into_iter().map(|column| column.and_then(of)).collect(),
+            columns: shown
+                .columns
+                .into_iter()
+                .map(|column| match column {
+                    shown::Made::Plain(oid, number) => of((oid, number))
+                        .map_or(Made::Unknown, |(id, number)| Made::Plain(id, number)),
+                    shown::Made::Of(all) => {
+                        let all: Option<Box<[_]>> = all.into_iter().map(of).collect();
+                        all.map_or(Made::Unknown, Made::Of)
+                    }
+                    shown::Made::Unknown => Made::Unknown,
+                })
+                .collect(),
             elsewhere: shown.elsewhere.into_iter().filter_map(of).collect(),
         })
     }

@@ -277,6 +277,7 @@ impl Catalog {
             security_invoker: false,
             columns: Vec::new(),
             constraints: Vec::new(),
+            generated: Vec::new(),
             code: Vec::new(),
             referenced: Vec::new(),
             parents: Vec::new(),

@@ -4,14 +4,25 @@
 //! query counts as read elsewhere, so too much is said to be, never too little.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// By the numbers of the server.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Shown {
-    /// What each column of the view shows, first to last: a relation and a column of it.
-    pub(super) columns: Vec<Option<(u32, u16)>>,
+    /// What each column of the view is, first to last.
+    pub(super) columns: Vec<Made>,
     /// Columns that the view reads in any other way; 0 is the row as a whole.
     pub(super) elsewhere: BTreeSet<(u32, u16)>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    /// A column of a relation, and nothing else.
+    Plain(u32, u16),
+    /// An expression over these.
+    Of(BTreeSet<(u32, u16)>),
+    /// Of what a subquery gives, or the like.
+    Unknown,
 }
 
 /// Joins of joins name their columns by one another; the server nests them no deeper than this.
@@ -55,7 +66,7 @@ struct From {
 struct Reading<'t> {
     open: Vec<Frame<'t>>,
     queries: Vec<Query>,
-    shows: Vec<(u32, Option<Var>)>,
+    shows: Vec<(u32, Option<Var>, Range<usize>)>,
     elsewhere: Vec<Var>,
 }
 
@@ -72,6 +83,8 @@ struct Frame<'t> {
     junk: bool,
     var: Option<Var>,
     aliases: Vec<Option<Var>>,
+    /// How many were read elsewhere before it.
+    before: usize,
 }
 
 /// Fields with a number, of whatever node.
@@ -102,6 +115,7 @@ impl<'t> Reading<'t> {
     }
 
     fn open(&mut self, mut frame: Frame<'t>) {
+        frame.before = self.elsewhere.len();
         if let Some(parent) = self.open.last_mut() {
             parent.wants_value = false;
             frame.query = parent.query;
@@ -184,12 +198,10 @@ impl<'t> Reading<'t> {
                 return;
             }
             "TARGETENTRY" if outermost && !frame.junk => {
-                if frame.numbers.sorted == 0 {
-                    self.shows.push((frame.numbers.result, frame.var));
-                } else {
-                    self.shows.push((frame.numbers.result, None));
-                    self.elsewhere.extend(frame.var);
-                }
+                let made_of = frame.before..self.elsewhere.len();
+                self.shows.push((frame.numbers.result, frame.var, made_of));
+                // By what it is sorted or grouped by, it does more than to show it.
+                self.elsewhere.extend(frame.var.filter(|_| frame.numbers.sorted != 0));
             }
             "TARGETENTRY" => self.elsewhere.extend(frame.var),
             "RTE" | "RANGETBLENTRY" => {
@@ -221,10 +233,22 @@ impl<'t> Reading<'t> {
     fn shown(self) -> Shown {
         let mut shown = Shown::default();
         let mut shows = self.shows;
-        shows.sort_by_key(|(result, _)| *result);
-        for (_, var) in shows {
-            let of = var.and_then(|var| plain(&self.queries, var, &mut shown.elsewhere));
-            shown.columns.push(of);
+        shows.sort_by_key(|(result, ..)| *result);
+        for (_, var, made_of) in shows {
+            let made = match var {
+                Some(var) => match plain(&self.queries, var, &mut shown.elsewhere) {
+                    Some((relation, column)) => Made::Plain(relation, column),
+                    None => Made::Unknown,
+                },
+                None => {
+                    let of = self.elsewhere.get(made_of).unwrap_or_default().iter();
+                    let mut rows = BTreeSet::new();
+                    let all: Option<BTreeSet<_>> =
+                        of.map(|var| plain(&self.queries, *var, &mut rows)).collect();
+                    all.map_or(Made::Unknown, Made::Of)
+                }
+            };
+            shown.columns.push(made);
         }
         for var in self.elsewhere {
             let of = plain(&self.queries, var, &mut shown.elsewhere);
@@ -318,7 +342,8 @@ mod tests {
     #[test]
     fn plain_columns_and_what_is_read_elsewhere() {
         let shown = read(&ONE.replace("WHERE", "<>")).unwrap();
-        assert_eq!(shown.columns, [Some((500, 2)), None]);
+        let made = || Made::Of(BTreeSet::from([(500, 3)]));
+        assert_eq!(shown.columns, [Made::Plain(500, 2), made()]);
         assert_eq!(shown.elsewhere, BTreeSet::from([(500, 3)]));
         let quals = "{OPEXPR :opno 1 :args ({VAR :varno 1 :varattno 2 :varlevelsup 0} {CONST \
                      :constvalue 4 [ 1 0 0 0 ]})}";
@@ -328,7 +353,7 @@ mod tests {
             .replace("WHERE", "<>")
             .replace("ressortgroupref 0 :resorigtbl", "ressortgroupref 1 :resorigtbl");
         let shown = read(&sorted).unwrap();
-        assert_eq!(shown.columns, [None, None]);
+        assert_eq!(shown.columns, [Made::Plain(500, 2), made()]);
         assert_eq!(shown.elsewhere, BTreeSet::from([(500, 2), (500, 3)]));
     }
 
@@ -339,7 +364,7 @@ mod tests {
                      :resno 1 :resjunk false}) :quals {OPEXPR :args ({VAR :varno 1 :varattno 4 \
                      :varlevelsup 1} {VAR :varno 1 :varattno 0 :varlevelsup 0})}}}";
         let shown = read(&ONE.replace("WHERE", below)).unwrap();
-        assert_eq!(shown.columns, [Some((500, 2)), None]);
+        assert_eq!(shown.columns.first(), Some(&Made::Plain(500, 2)));
         let read = [(500, 3), (500, 4), (600, 0), (600, 1)];
         assert_eq!(shown.elsewhere, BTreeSet::from(read));
     }
@@ -356,9 +381,9 @@ mod tests {
             )
             .replace("{VAR :varno 1 :varattno 2 ", "{VAR :varno 2 :varattno @ ");
         let shows = |number: &str| read(&join.replace('@', number)).unwrap();
-        assert_eq!(shows("1").columns, [Some((500, 7)), None]);
-        assert_eq!(shows("2").columns, [None, None]);
-        assert_eq!(shows("3").columns, [None, None]);
+        assert_eq!(shows("1").columns.first(), Some(&Made::Plain(500, 7)));
+        assert_eq!(shows("2").columns.first(), Some(&Made::Unknown));
+        assert_eq!(shows("3").columns.first(), Some(&Made::Unknown));
         assert!(shows("1").elsewhere.contains(&(500, 8)));
         assert!(shows("0").elsewhere.contains(&(500, 0)));
     }
