@@ -2,6 +2,7 @@
 //! carries the same values on: children and parents, generated columns, views, rows within rows.
 //! Where it can't be known what a relation shows, it is closed until a policy says it.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use sql::expression::{Expression, Part, constant};
 use sql::functions::Class;
 use sql::rewrite::{self, Disguise, Disguises, Piece};
 
-use crate::mask::{Kind, MaskRule, RowRule, form};
+use crate::mask::{Kind, MaskRule, RowRule, form, means};
 use crate::object::{Name, RelationPattern, Schemas, spelled};
 use crate::scope::is_view;
 use crate::verdict::RuleRef;
@@ -24,8 +25,11 @@ pub(crate) struct Hides {
     pub(crate) masks: Vec<(Arc<MaskRule>, bool)>,
     pub(crate) unmask: Vec<RelationPattern>,
     /// Each with the values of its claims, as far as whoever asks has them.
-    pub(crate) rows: Vec<(Arc<RowRule>, Vec<Option<Box<str>>>)>,
+    pub(crate) rows: Vec<(Arc<RowRule>, Claims)>,
 }
+
+/// Values of claims, as far as there are any.
+pub(crate) type Claims = Vec<Option<Box<str>>>;
 
 /// What it all comes to.
 #[derive(Debug, Default)]
@@ -141,15 +145,6 @@ impl<'c> Closing<'c> {
         pattern.covers(self.catalog.schema_name(relation.schema), &relation.name)
     }
 
-    /// Whether one of the patterns means the column, of the relation itself or of one above it.
-    fn means(&self, of: &[RelationPattern], kin: &[&Relation], column: &str) -> bool {
-        of.iter().any(|pattern| {
-            let names = pattern.columns.as_ref();
-            names.is_none_or(|names| names.iter().any(|name| **name == *column))
-                && kin.iter().any(|one| one.column(column).is_some() && self.covers(pattern, one))
-        })
-    }
-
     /// What the policies say themselves.
     fn directly(&mut self) {
         let hides = self.hides;
@@ -157,8 +152,9 @@ impl<'c> Closing<'c> {
             let kin = self.catalog.kin(id);
             for (rule, liftable) in &hides.masks {
                 for column in &relation.columns {
-                    let lifted = || *liftable && self.means(&hides.unmask, &kin, &column.name);
-                    if self.means(&rule.of, &kin, &column.name) && !lifted() {
+                    let lifted =
+                        || *liftable && means(&hides.unmask, &kin, &column.name, self.catalog);
+                    if rule.means(&kin, &column.name, self.catalog) && !lifted() {
                         self.mask(id, column.number, &rule.kind, &rule.name);
                     }
                 }
@@ -514,8 +510,8 @@ impl<'c> Closing<'c> {
     }
 
     fn shut(&mut self, id: RelationId, rule: &RuleRef, rows: bool, why: String) {
-        if !self.seen.closed.contains_key(&id) {
-            self.seen.closed.insert(id, Closed { rule: rule.clone(), rows, why });
+        if let Entry::Vacant(place) = self.seen.closed.entry(id) {
+            place.insert(Closed { rule: rule.clone(), rows, why });
             self.open.insert(id);
         }
     }

@@ -23,6 +23,7 @@ mod review;
 mod rule;
 mod scope;
 mod setting;
+mod unmasked;
 mod verb;
 mod verdict;
 mod who;

@@ -6,6 +6,7 @@ pub(crate) mod form;
 
 use std::sync::Arc;
 
+use sql::catalog::{Catalog, Relation};
 use sql::expression::{Expression, Wrong};
 
 use crate::object::RelationPattern;
@@ -21,7 +22,6 @@ const MASKS: [&str; 6] = ["redact", "empty", "last4", "first1", "email", "year"]
 #[derive(Debug)]
 pub(crate) struct MaskRule {
     pub(crate) name: RuleRef,
-    pub(crate) place: Place,
     pub(crate) of: Vec<RelationPattern>,
     pub(crate) kind: Kind,
 }
@@ -46,7 +46,6 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct RowRule {
     pub(crate) name: RuleRef,
-    pub(crate) place: Place,
     pub(crate) of: Vec<RelationPattern>,
     pub(crate) condition: Expression,
     /// What its parameters are, first to last.
@@ -116,6 +115,30 @@ impl Kind {
     }
 }
 
+impl MaskRule {
+    /// Whether it means the column, of the relation itself or of one that it inherits from.
+    pub(crate) fn means(&self, kin: &[&Relation], column: &str, catalog: &Catalog) -> bool {
+        means(&self.of, kin, column, catalog)
+    }
+}
+
+/// Whether one of the patterns means the column of the first of `kin`, by itself or by those above.
+pub(crate) fn means(
+    of: &[RelationPattern],
+    kin: &[&Relation],
+    column: &str,
+    catalog: &Catalog,
+) -> bool {
+    of.iter().any(|pattern| {
+        let names = pattern.columns.as_ref();
+        names.is_none_or(|names| names.iter().any(|name| **name == *column))
+            && kin.iter().any(|one| {
+                let schema = catalog.schema_name(one.schema);
+                one.column(column).is_some() && pattern.covers(schema, &one.name)
+            })
+    })
+}
+
 impl Sight {
     /// What the policy says, and everything that is wrong with it.
     pub(crate) fn read(policy: &Policy, problems: &mut Vec<Problem>) -> Self {
@@ -128,12 +151,9 @@ impl Sight {
         for (objects, mask) in &policy.mask {
             let of = relations(objects, true, problems);
             match Kind::read(mask) {
-                Ok(kind) => sight.masks.push(Arc::new(MaskRule {
-                    name: name("mask", objects),
-                    place: objects.place,
-                    of,
-                    kind,
-                })),
+                Ok(kind) => {
+                    sight.masks.push(Arc::new(MaskRule { name: name("mask", objects), of, kind }))
+                }
                 Err(problem) => problems.push(problem),
             }
         }
@@ -145,7 +165,6 @@ impl Sight {
             match filter(condition) {
                 Ok((condition, claims)) => sight.rows.push(Arc::new(RowRule {
                     name: name("rows", objects),
-                    place: objects.place,
                     of,
                     condition,
                     claims,

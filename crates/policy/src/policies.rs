@@ -139,6 +139,15 @@ impl Policies {
         })
     }
 
+    /// Of each policy about a connection: its masks and filters, and its rules.
+    pub(crate) fn sights<'p>(
+        &'p self,
+        connection: &'p str,
+    ) -> impl Iterator<Item = (&'p Sight, &'p [Arc<Rule>])> {
+        let about = self.policies.iter().filter(move |policy| policy.is_about(connection));
+        about.map(|policy| (&policy.sight, &*policy.rules))
+    }
+
     /// These rules and nothing else. For looking at them: nobody's session goes by it.
     pub(crate) fn only(&self, rules: &[Arc<Rule>]) -> InForce {
         InForce(Arc::new(Force {

@@ -33,6 +33,12 @@ pub enum Remark {
     View { rule: RuleRef, view: String, shows: Vec<String> },
     /// It names a function that runs with the rights of its owner.
     Definer { rule: RuleRef, function: String },
+    /// A relation can't be used where the mask or the filter is in force.
+    Closed { rule: RuleRef, relation: String, why: String },
+    /// The column's type can't have the mask: it is redacted.
+    Misfit { rule: RuleRef, column: String },
+    /// Columns that are read, look personal by their names and have no mask.
+    Personal { columns: Vec<String> },
 }
 
 /// What the policies of a connection give, whoever it is that gets it.
@@ -59,6 +65,19 @@ impl Policies {
             views(&scope, &mut remarks);
             definers(rules, &scope, &mut remarks);
         }
+        for (sight, _) in self.sights(connection) {
+            for mask in &sight.masks {
+                let names = mask.of.iter().flat_map(|of| unknown_relation(of, false, catalog));
+                let rule = mask.name.clone();
+                remarks.extend(names.map(|what| Remark::NoSuch { rule: rule.clone(), what }));
+            }
+            for rows in &sight.rows {
+                let names = rows.of.iter().flat_map(|of| unknown_relation(of, false, catalog));
+                let rule = rows.name.clone();
+                remarks.extend(names.map(|what| Remark::NoSuch { rule: rule.clone(), what }));
+            }
+        }
+        self.review_sight(connection, catalog, &mut remarks);
         remarks
     }
 

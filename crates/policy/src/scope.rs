@@ -129,14 +129,17 @@ impl Scope {
         &self.seen().disguises
     }
 
+    /// Whether somebody has looked at the function: a rule allows it by its own name.
+    pub(crate) fn is_named(&self, function: &sql::catalog::Function) -> bool {
+        self.rules().iter().any(|rule| {
+            let allows = rule.effect == Effect::Allow && !rule.everything;
+            allows && self.function_match(rule, function) == Some(true)
+        })
+    }
+
     pub(crate) fn seen(&self) -> &Seen {
         self.0.seen.get_or_init(|| {
-            let is_named = |function: &sql::catalog::Function| {
-                self.rules().iter().any(|rule| {
-                    let allows = rule.effect == Effect::Allow && !rule.everything;
-                    allows && self.function_match(rule, function) == Some(true)
-                })
-            };
+            let is_named = |function: &sql::catalog::Function| self.is_named(function);
             self.0.force.hides().seen(&self.0.catalog, &is_named)
         })
     }

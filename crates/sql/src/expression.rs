@@ -272,7 +272,7 @@ impl Writing {
                 }
                 self.text.push_str("(CASE");
                 for when in case.args().iter() {
-                    let Node::CaseWhen(when) = Node::from(when) else {
+                    let Node::CaseWhen(when) = when else {
                         return Err(Wrong::Construct("CASE"));
                     };
                     self.text.push_str(" WHEN ");
@@ -326,8 +326,7 @@ impl Writing {
     }
 
     fn column(&mut self, column: &ColumnRef) -> Result<(), Wrong> {
-        let names: Option<Vec<&str>> =
-            column.fields().iter().map(|f| Node::from(f).as_str()).collect();
+        let names: Option<Vec<&str>> = column.fields().iter().map(Node::as_str).collect();
         let piece = match names.as_deref() {
             Some([name]) => Named::Column(None, (*name).into()),
             Some([of, name]) => Named::Column(Some((*of).into()), (*name).into()),
@@ -360,8 +359,7 @@ impl Writing {
     }
 
     fn operation(&mut self, operation: &A_Expr, depth: usize) -> Result<(), Wrong> {
-        let names: Option<Vec<&str>> =
-            operation.name().iter().map(|n| Node::from(n).as_str()).collect();
+        let names: Option<Vec<&str>> = operation.name().iter().map(Node::as_str).collect();
         let name = match names.as_deref() {
             Some([name] | ["pg_catalog", name]) => *name,
             _ => return Err(Wrong::Operator(names.unwrap_or_default().join(".").into())),
@@ -390,14 +388,14 @@ impl Writing {
                     if at > 0 {
                         self.text.push_str(between);
                     }
-                    self.infix(left, name, Node::from(value), depth)?;
+                    self.infix(left, name, value, depth)?;
                 }
                 self.text.push(')');
                 Ok(())
             }
             A_Expr_Kind::AEXPR_BETWEEN | A_Expr_Kind::AEXPR_NOT_BETWEEN => {
                 let Node::NodeList(ends) = right else { return Err(Wrong::Construct("BETWEEN")) };
-                let mut ends = ends.iter().map(Node::from);
+                let mut ends = ends.iter();
                 let (Some(least), Some(most)) = (ends.next(), ends.next()) else {
                     return Err(Wrong::Construct("BETWEEN"));
                 };
@@ -438,8 +436,7 @@ impl Writing {
     }
 
     fn call(&mut self, call: &FuncCall, depth: usize) -> Result<(), Wrong> {
-        let names: Option<Vec<&str>> =
-            call.funcname().iter().map(|n| Node::from(n).as_str()).collect();
+        let names: Option<Vec<&str>> = call.funcname().iter().map(Node::as_str).collect();
         let name = match names.as_deref() {
             Some([name] | ["pg_catalog", name]) => *name,
             _ => return Err(Wrong::Function(names.unwrap_or_default().join(".").into())),
@@ -456,14 +453,13 @@ impl Writing {
         }
         self.read.functions.push((name.into(), call.args().len()));
         let _infallible = write!(self.text, "pg_catalog.{}(", quoted(name));
-        self.list(call.args().iter().map(Node::from), ", ", depth)?;
+        self.list(call.args().iter(), ", ", depth)?;
         self.text.push(')');
         Ok(())
     }
 
     fn type_name(&mut self, name: &TypeName) -> Result<(), Wrong> {
-        let names: Option<Vec<&str>> =
-            name.names().iter().map(|n| Node::from(n).as_str()).collect();
+        let names: Option<Vec<&str>> = name.names().iter().map(|name| name.sval()).collect();
         let own = match names.as_deref() {
             Some([own] | ["pg_catalog", own]) => *own,
             _ => return Err(Wrong::Type(names.unwrap_or_default().join(".").into())),
@@ -479,7 +475,7 @@ impl Writing {
                 if at > 0 {
                     self.text.push_str(", ");
                 }
-                self.constant(Node::from(modifier))?;
+                self.constant(modifier)?;
             }
             self.text.push(')');
         }

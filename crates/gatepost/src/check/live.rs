@@ -147,6 +147,18 @@ impl Findings {
                 ),
                 "leave it out, unless what it reads and writes is meant",
             ),
+            Remark::Closed { rule, relation, why } => self.add(
+                format!("nobody can use {relation} where {rule} is in force: {why}"),
+                "say what of it may be seen, or take it out of what is allowed",
+            ),
+            Remark::Misfit { rule, column } => self.add(
+                format!("{column} is of a type that {rule} can't be made of: it is redacted"),
+                "`redact` says so; `{ sql: \"…\" }` makes a mask of your own",
+            ),
+            Remark::Personal { columns } => self.add(
+                format!("what looks like personal data has no mask: {}", listed(&columns)),
+                "mask it, or leave it out of what may be read",
+            ),
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use e2e::{Login, Server};
+use e2e::Server;
 use policy::{Context, Opened, Policies, Scope, Subject, Verdict, written};
 use sql::catalog::{Catalog, Names};
 use sql::parse::Limits;
