@@ -88,6 +88,9 @@ policies:
                 format!("{}: {view} shows {}", rule.line, shows.join(" and "))
             }
             Remark::Definer { rule, function } => format!("{}: {function} as owner", rule.line),
+            Remark::Closed { rule, relation, why } => format!("{}: {relation}: {why}", rule.line),
+            Remark::Misfit { rule, column } => format!("{}: {column} redacted", rule.line),
+            Remark::Personal { columns } => format!("no mask: {}", columns.join(", ")),
         })
         .collect();
     assert_eq!(
