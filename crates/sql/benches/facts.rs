@@ -6,6 +6,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use sql::catalog::{Builder, Catalog, Names, Read};
 use sql::parse::Limits;
+use sql::rewrite::{Disguises, Expression, Look, Mask, Piece, edited};
 
 const SHORT: &str = "SELECT abalance FROM pgbench_accounts WHERE aid = 4711;";
 
@@ -136,6 +137,57 @@ fn facts(c: &mut Criterion) {
     }
 }
 
+/// What rewriting a new statement adds to understanding it: masks on every table but one, and a
+/// statement that reads none of them.
+fn rewriting(c: &mut Criterion) {
+    let catalog = catalog();
+    let names = Names {
+        search_path: &["$user", "public"],
+        user: "anna",
+        temporary: None,
+        database: "postgres",
+    };
+    let mut disguises = Disguises::new();
+    for relation in catalog.relations().filter(|relation| &*relation.name != "items") {
+        let Some(id) = catalog.relation_by_oid(relation.oid) else { continue };
+        for column in relation.columns.iter().filter(|column| column.number > 1) {
+            let expression = Expression(vec![
+                Piece::Text("CASE WHEN pg_catalog.length(".into()),
+                Piece::Column(column.number),
+                Piece::Text(") OPERATOR(pg_catalog.>) 8 THEN pg_catalog.right(".into()),
+                Piece::Column(column.number),
+                Piece::Text(", 4) END::pg_catalog.varchar(20)".into()),
+            ]);
+            let mask = Mask { expression, look: Look::Any };
+            disguises.entry(id).or_default().masks.insert(column.number, mask);
+        }
+    }
+    let none = Disguises::new();
+    let texts = [
+        ("pgbench SELECT", SHORT),
+        ("30 lines", ANALYTICAL),
+        ("a SELECT of what has no mask", "SELECT product FROM items WHERE order_id = 4711"),
+    ];
+    for (name, text) in texts {
+        for (how, disguises) in [("rewritten", &disguises), ("beside no masks", &none)] {
+            c.bench_function(&format!("{name}, {how}"), |b| {
+                b.iter(|| {
+                    let all = sql::disguised(
+                        black_box(text),
+                        &catalog,
+                        &names,
+                        &Limits::default(),
+                        disguises,
+                    );
+                    let all = all.into_iter().flatten().filter_map(|one| one.understood.ok());
+                    let rewritten = all.filter_map(|(_, rewritten)| rewritten.ok());
+                    rewritten.map(|one| edited(text, &one.edits)).collect::<Vec<_>>()
+                });
+            });
+        }
+    }
+}
+
 /// From rows to a snapshot; the server's part of loading it comes on top.
 fn snapshot(c: &mut Criterion) {
     let mut rows = Vec::new();
@@ -173,6 +225,6 @@ fn snapshot(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20);
-    targets = facts, snapshot
+    targets = facts, rewriting, snapshot
 }
 criterion_main!(benches);

@@ -191,16 +191,19 @@ impl Making<'_, '_> {
 
     /// A subquery has no key, so that what depends on one has to be grouped by as well.
     fn group(&mut self, group: &Group<'_>) -> Made {
-        let grouped = grouped(group);
         let items: Vec<&GroupItem<'_>> =
             group.items.iter().filter(|item| self.spliced.contains(&item.number)).collect();
         if items.is_empty() {
             return Ok(());
         }
+        let grouped = grouped(group);
         let selected = Selected::of(group.select);
         let mut text = String::new();
         for item in items {
             let (_, relation, _, _) = self.used(item.number)?;
+            let no = self.no(Why::GroupedByKey, item.number);
+            // Of a place in a list whose width is not known it can't be told what it means.
+            let grouped = grouped.as_ref().ok_or(no)?;
             let has = |column: &u16| grouped.contains(&(item.number, *column));
             let key = relation.constraints.iter().any(|constraint| {
                 constraint.kind == ConstraintKind::Primary && constraint.columns.iter().all(has)
@@ -214,7 +217,6 @@ impl Making<'_, '_> {
                 .filter(|(name, column)| !has(column) && selected.wants(item.name, name))
                 .copied()
                 .collect();
-            let no = self.no(Why::GroupedByKey, item.number);
             let is_column = item.columns.iter().any(|(name, _)| *name == item.name);
             if selected.rows.contains(item.name) && !is_column {
                 return Err(no);
@@ -357,8 +359,8 @@ impl Group<'_> {
     }
 }
 
-/// The columns that are grouped by as they are.
-fn grouped(group: &Group<'_>) -> BTreeSet<(usize, u16)> {
+/// The columns that are grouped by as they are. `None` if that can't be told.
+fn grouped(group: &Group<'_>) -> Option<BTreeSet<(usize, u16)>> {
     let mut found = BTreeSet::new();
     let mut open: Vec<Node<'_>> = group.select.group_clause().iter().collect();
     while let Some(node) = open.pop() {
@@ -367,11 +369,13 @@ fn grouped(group: &Group<'_>) -> BTreeSet<(usize, u16)> {
             // Its place in the list of what is selected.
             Node::A_Const(constant) => {
                 let Some(ConstValue::Integer(place)) = constant.val() else { continue };
-                let target = usize::try_from(place).ok().and_then(|place| place.checked_sub(1));
-                let target = target.and_then(|at| group.select.target_list().get(at));
-                match target.map(|target| target.val()) {
-                    Some(Node::ColumnRef(column)) => column,
-                    _ => continue,
+                match selected_at(group, usize::try_from(place).ok()?.checked_sub(1)?)? {
+                    At::Reference(column) => column,
+                    At::Column(number, column) => {
+                        found.insert((number, column));
+                        continue;
+                    }
+                    At::Other => continue,
                 }
             }
             Node::RowExpr(row) => {
@@ -396,7 +400,44 @@ fn grouped(group: &Group<'_>) -> BTreeSet<(usize, u16)> {
             }
         }
     }
-    found
+    Some(found)
+}
+
+/// What stands at a place in the list of what is selected.
+enum At<'s> {
+    Reference(&'s ColumnRef),
+    /// One of the columns that a star stands for.
+    Column(usize, u16),
+    Other,
+}
+
+/// `None` where a star before it stands for columns that aren't known.
+fn selected_at<'s>(group: &Group<'s>, place: usize) -> Option<At<'s>> {
+    let mut left = place;
+    for target in group.select.target_list().iter() {
+        let Node::ColumnRef(column) = target.val() else {
+            if left == 0 {
+                return Some(At::Other);
+            }
+            left -= 1;
+            continue;
+        };
+        if !matches!(column.fields().iter().next_back(), Some(Node::A_Star(_))) {
+            if left == 0 {
+                return Some(At::Reference(column));
+            }
+            left -= 1;
+            continue;
+        }
+        let name = *names(column).last()?;
+        let item = group.items.iter().find(|item| item.name == name)?;
+        match item.columns.get(left) {
+            Some((_, column)) => return Some(At::Column(item.number, *column)),
+            None => left -= item.columns.len(),
+        }
+    }
+    // The server says that there is no such place.
+    Some(At::Other)
 }
 
 fn of_items(column: &ColumnRef, group: &Group<'_>) -> Vec<(usize, u16)> {

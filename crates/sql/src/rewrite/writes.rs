@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use pg_raw_parse::nodes::{
-    CmdType, ColumnRef, InsertStmt, MergeStmt, ResTarget, ReturningClause, SelectStmt,
+    CmdType, ColumnRef, InsertStmt, MergeStmt, OnConflictClause, ResTarget, ReturningClause,
+    SelectStmt,
 };
 use pg_raw_parse::{ConstValue, Node};
 
@@ -190,27 +191,62 @@ impl Making<'_, '_> {
         }
         match write.node {
             Node::UpdateStmt(update) => {
-                self.assigned(write.number, update.target_list().iter(), kept)
+                self.assigned(write.number, update.target_list().iter(), None)
             }
             Node::InsertStmt(insert) => {
                 self.inserted(write.number, insert)?;
                 match insert.on_conflict_clause() {
                     Some(conflict) => {
-                        self.assigned(write.number, conflict.target_list().iter(), kept)
+                        self.arbiter(write.number, conflict)?;
+                        self.assigned(write.number, conflict.target_list().iter(), Some(kept))
                     }
                     None => Ok(()),
                 }
             }
-            Node::MergeStmt(merge) => self.merged(write.number, merge, kept),
+            Node::MergeStmt(merge) => self.merged(write.number, merge),
             _ => Ok(()),
         }
     }
 
+    /// ON CONFLICT may not name what is masked: it would answer whether a value is there.
+    fn arbiter(&self, number: usize, conflict: &OnConflictClause) -> Made {
+        let Some(infer) = conflict.infer() else { return Ok(()) };
+        let (_, relation, disguise, _) = self.used(number)?;
+        let no = self.no(Why::ConflictTarget, number);
+        let is_masked = |name: &str| {
+            relation.column(name).is_none_or(|column| disguise.masks.contains_key(&column.number))
+        };
+        if let Some(name) = infer.conname() {
+            let found = relation.constraints.iter().find(|constraint| &*constraint.name == name);
+            let known = found.filter(|constraint| !constraint.columns.is_empty()).ok_or(no)?;
+            if known.columns.iter().any(|column| disguise.masks.contains_key(column)) {
+                return Err(no);
+            }
+        }
+        let mut open = vec![infer.where_clause()];
+        open.extend(infer.index_elems());
+        while let Some(node) = open.pop() {
+            let name = match node {
+                Node::IndexElem(element) => element.name(),
+                Node::ColumnRef(column) => {
+                    Some(column.fields().iter().next_back().and_then(Node::as_str).ok_or(no)?)
+                }
+                _ => None,
+            };
+            if name.is_some_and(is_masked) {
+                return Err(no);
+            }
+            children(node, &mut open).map_err(|_| no)?;
+        }
+        Ok(())
+    }
+
+    /// `kept` is for ON CONFLICT: a value that the client itself proposes stays.
     fn assigned<'a>(
         &mut self,
         number: usize,
         targets: impl Iterator<Item = impl Into<Node<'a>>>,
-        kept: &mut BTreeSet<usize>,
+        mut kept: Option<&mut BTreeSet<usize>>,
     ) -> Made {
         for target in targets {
             let Node::ResTarget(target) = target.into() else { return Err(self.lost(number)) };
@@ -225,10 +261,13 @@ impl Making<'_, '_> {
                 },
                 value => value,
             };
-            // The client's own value, which it proposed for the same column.
             if let Node::ColumnRef(proposed) = value
+                && let Some(kept) = &mut kept
                 && is_proposed(proposed, target.name().unwrap_or_default())
             {
+                if self.spliced.iter().any(|spliced| self.is_read_masked(*spliced)) {
+                    return Err(self.no(Why::WritesMask, number));
+                }
                 kept.extend(address(value));
                 continue;
             }
@@ -257,11 +296,11 @@ impl Making<'_, '_> {
         Ok(())
     }
 
-    fn merged(&mut self, number: usize, merge: &MergeStmt, kept: &mut BTreeSet<usize>) -> Made {
+    fn merged(&mut self, number: usize, merge: &MergeStmt) -> Made {
         let (_, relation, _, _) = self.used(number)?;
         for when in merge.merge_when_clauses().iter() {
             if when.command_type == CmdType::CMD_UPDATE {
-                self.assigned(number, when.target_list().iter(), kept)?;
+                self.assigned(number, when.target_list().iter(), None)?;
             }
             if when.command_type != CmdType::CMD_INSERT {
                 continue;
@@ -326,9 +365,11 @@ impl Making<'_, '_> {
     }
 
     fn reads_any_masked(&self) -> bool {
-        self.notes.uses.keys().any(|number| {
-            self.used(*number).is_ok_and(|(used, _, disguise, _)| reads_masked(used, disguise))
-        })
+        self.notes.uses.keys().any(|number| self.is_read_masked(*number))
+    }
+
+    fn is_read_masked(&self, number: usize) -> bool {
+        self.used(number).is_ok_and(|(used, _, disguise, _)| reads_masked(used, disguise))
     }
 
     /// Whether columns are given values that a constraint would compare with what is masked.

@@ -56,6 +56,7 @@ impl<'w> Walk<'w> {
                 Ok(())
             }
             Node::A_Indirection(indirection) => {
+                self.note_plain_row(indirection.arg());
                 for part in indirection.indirection() {
                     match part {
                         Node::String(name) => {

@@ -21,6 +21,8 @@ on_15_and_18! {
     what_is_rewritten_sees_what_a_masked_database_holds
     masks_that_change_nothing_change_nothing
     filters_show_what_is_left_when_the_rest_is_gone
+    random_queries_tell_no_twins_apart
+    mutated_statements_see_what_a_masked_database_holds
 }
 
 const SCHEMA: &str = include_str!("schema.sql");
@@ -159,6 +161,14 @@ fn replaced(with: impl Fn(&(&str, &str, &str, &str)) -> String) -> String {
     script
 }
 
+/// Other values that have the same masks.
+fn twisted() -> String {
+    replaced(|(_, _, _, other)| match *other {
+        "" => String::new(),
+        other => format!("CASE WHEN @ IS NOT NULL THEN {other} END"),
+    })
+}
+
 fn all(text: &'static str) -> impl Iterator<Item = &'static str> {
     text.split(";\n").map(str::trim).filter(|text| !text.is_empty())
 }
@@ -241,6 +251,26 @@ fn is_opaque(facts: &Facts, catalog: &Catalog) -> bool {
         })
     };
     facts.relations.iter().any(view) || facts.functions.iter().any(function)
+}
+
+fn three_databases(cluster: &Cluster) {
+    cluster.must(SCHEMA);
+    cluster.must(ROWS);
+    cluster.must(&format!("CREATE DATABASE {MASKED} TEMPLATE {RAW};"));
+    cluster.must(&format!("CREATE DATABASE {TWIN} TEMPLATE {RAW};"));
+    let on = |database: &str, script: &str| {
+        let (_, errors) = cluster.psql_on(database, &format!("\\set ON_ERROR_STOP on\n{script}"));
+        assert_eq!(errors, "");
+    };
+    // What is computed from others has to be stored to be replaced.
+    on(
+        MASKED,
+        &format!(
+            "ALTER TABLE app.customers ALTER upper_name DROP EXPRESSION;\n{}VACUUM FULL ANALYZE;",
+            replaced(|(_, _, mask, _)| (*mask).to_owned())
+        ),
+    );
+    on(TWIN, &twisted());
 }
 
 fn what_is_rewritten_sees_what_a_masked_database_holds(cluster: &Cluster) {
@@ -395,6 +425,150 @@ fn masks_that_change_nothing_change_nothing(cluster: &Cluster) {
     assert!(texts.len() > 300, "{}", texts.len());
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n\n"));
 }
+
+/// Queries that nobody would write, over two databases that differ in masked values alone.
+fn random_queries_tell_no_twins_apart(cluster: &Cluster) {
+    let long = std::env::var_os("GATEPOST_LONG").is_some();
+    cluster.must(SCHEMA);
+    cluster.must(ROWS);
+    cluster.must(&format!("CREATE DATABASE {TWIN} TEMPLATE {RAW};"));
+    // Rows lie alike in both, and what is known of them is the same.
+    let (_, errors) = cluster.psql_on(TWIN, &format!("{}VACUUM FULL;", twisted()));
+    assert_eq!(errors, "");
+    cluster.must("VACUUM FULL;");
+    let catalog = cluster.catalog();
+    let disguises = disguises(&catalog);
+    let (seeds, queries) = if long { (1..=20, 2000) } else { (1..=1, 800) };
+    let (mut compared, mut rows, mut wrong) = (0, 0, Vec::new());
+    for seed in seeds {
+        let text = cluster.sqlsmith(seed, queries);
+        let mut ours = Vec::new();
+        for text in text.split(";\n").map(str::trim) {
+            let Some((facts, Ok(rewritten))) = rewritten(text, &catalog, &disguises) else {
+                continue;
+            };
+            let differs = |id: &sql::catalog::FunctionId| {
+                catalog.function(*id).is_none_or(|function| {
+                    function.volatile || READERS.iter().any(|name| function.name.contains(name))
+                })
+            };
+            let calls = facts.functions.iter().any(differs) || text.contains("sample");
+            if !rewritten.edits.is_empty() && !calls && !is_opaque(&facts, &catalog) {
+                ours.push(edited(text, &rewritten.edits));
+            }
+        }
+        // Twice, since some things are others each time: the date, the numbers of processes.
+        let once = answers(cluster, RAW, &ours, true);
+        let twin = answers(cluster, TWIN, &ours, true);
+        let raw = answers(cluster, RAW, &ours, true);
+        for (((text, raw), twin), once) in ours.iter().zip(raw).zip(twin).zip(once) {
+            let slow = |answer: &Answer| answer.errors.iter().any(|e| e.contains("timeout"));
+            if raw == once && !slow(&raw) && !slow(&twin) {
+                compared += 1;
+                rows += usize::from(raw.rows.len() > 4);
+                if raw != twin {
+                    wrong.push(format!("{text}\n{raw:?}\n{twin:?}"));
+                }
+            }
+        }
+    }
+    println!("{compared} compared, {rows} of them with rows");
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n\n"));
+    assert!(compared > 20, "{compared}");
+}
+
+/// Parts of the names of functions that read what is stored by its name, or how it is stored:
+/// beside masks they are for others to refuse.
+const READERS: [&str; 8] =
+    ["_to_xml", "query", "size", "snapshot", "stat", "table_to", "xid", "visible"];
+
+/// Names and joins of the corpora put in each other's places.
+fn mutated_statements_see_what_a_masked_database_holds(cluster: &Cluster) {
+    three_databases(cluster);
+    let catalog = cluster.catalog();
+    let disguises = disguises(&catalog);
+    let corpus: Vec<&str> = CORPORA.into_iter().flat_map(all).collect();
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |end: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        usize::try_from(seed % u64::try_from(end).unwrap()).unwrap()
+    };
+    let wanted = if std::env::var_os("GATEPOST_LONG").is_some() { 20_000 } else { 600 };
+    let (mut texts, mut tried) = (Vec::<(String, Vec<Edit>)>::new(), 0);
+    while texts.len() < wanted && tried < wanted * 100 {
+        tried += 1;
+        let mut words: Vec<&str> = corpus[below(corpus.len())].split_inclusive(' ').collect();
+        for _ in 0..1 + below(3) {
+            let at = below(words.len());
+            let kind = |word: &str| SWAPS.iter().position(|all| all.contains(&word.trim()));
+            if let Some(kind) = kind(words[at]) {
+                words[at] = SWAPS[kind][below(SWAPS[kind].len())];
+            }
+        }
+        let text = words.iter().map(|word| format!("{} ", word.trim())).collect::<String>();
+        let text = text.trim().to_owned();
+        let Some((facts, Ok(ours))) = rewritten(&text, &catalog, &disguises) else { continue };
+        // These show what is given, or don't end.
+        let differs = matches!(facts.kind, Kind::Explain { .. } | Kind::Copy(_))
+            || [
+                "INSERT",
+                "SET ssn",
+                "SET c.ssn",
+                "excluded",
+                "RECURSIVE",
+                "LOCALTIME",
+                "TABLESAMPLE",
+                "LIMIT",
+            ]
+            .iter()
+            .any(|word| text.contains(word));
+        if !ours.edits.is_empty() && !differs && !is_opaque(&facts, &catalog) {
+            texts.push((text, ours.edits));
+        }
+    }
+    texts.sort_by(|(one, _), (other, _)| one.cmp(other));
+    texts.dedup_by(|(one, _), (other, _)| one == other);
+    let natives: Vec<String> = texts.iter().map(|(text, _)| text.clone()).collect();
+    let ours: Vec<String> = texts.iter().map(|(text, edits)| edited(text, edits)).collect();
+    let native = answers(cluster, MASKED, &natives, true);
+    let raw = answers(cluster, RAW, &ours, true);
+    let twin = answers(cluster, TWIN, &ours, true);
+    let (mut wrong, mut without_error) = (Vec::new(), 0);
+    for ((((text, edits), mut native), raw), twin) in texts.iter().zip(native).zip(raw).zip(twin) {
+        let mut raw = mapped(raw, text, edits);
+        let mut twin = mapped(twin, text, edits);
+        for answer in [&mut native, &mut raw, &mut twin] {
+            answer.rows.sort();
+        }
+        if raw != twin {
+            wrong.push(format!("twins differ: {text}\n{raw:?}\n{twin:?}"));
+        }
+        without_error += usize::from(raw.errors.is_empty());
+        // The row of a subquery has another type's name in what is said about it, and is ungrouped
+        // column by column.
+        let said = ["cannot cast type record to", "must appear in the GROUP BY", "record"];
+        let other_words = !native.errors.is_empty()
+            && raw.errors.iter().any(|error| said.iter().any(|said| error.contains(said)));
+        if raw != native && !other_words {
+            wrong.push(format!("{text}\n{}\n{native:?}\n{raw:?}", edited(text, edits)));
+        }
+    }
+    println!("{} compared, {without_error} without error", texts.len());
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n\n"));
+    assert!(texts.len() > wanted / 3 && without_error > wanted / 5, "{without_error}");
+}
+
+/// Words that may stand where another one of them does.
+const SWAPS: [&[&str]; 6] = [
+    &["ssn", "name", "region", "id", "c.ssn", "c.name", "customers.ssn", "(c).ssn", "upper(ssn)"],
+    &["ssn,", "c.ssn,", "name,", "c.*,", "*,", "note,", "c,", "id,", "email,", "count(*),"],
+    &["*", "ssn", "c.*", "note", "c", "count(*)", "c.ssn", "row_to_json(c)", "to_jsonb(c)"],
+    &["JOIN", "LEFT JOIN", "FULL JOIN", "NATURAL JOIN", "RIGHT JOIN", "CROSS JOIN"],
+    &["customers", "orders", "typed", "ONLY parent", "app.customers", "(SELECT * FROM customers)"],
+    &["customers;", "customers c", "orders o", "customers AS c (a, b, c)", "typed t", "parent"],
+];
 
 /// Row filters: the database that is compared with has no other rows.
 const FILTERS: [(&str, &str); 4] = [

@@ -171,3 +171,5 @@ UPDATE customers AS c SET region = c.email RETURNING WITH (OLD AS o, NEW AS n) o
 DELETE FROM orders RETURNING old.*, new.note, note;
 MERGE INTO customers c USING orders o ON o.customer_id = c.id AND o.id < 2 WHEN MATCHED THEN UPDATE SET region = c.ssn RETURNING merge_action(), c.ssn, c.region, o.note, old.region, new.*;
 MERGE INTO only_public p USING customers c ON c.id = p.id WHEN NOT MATCHED BY SOURCE THEN DELETE WHEN MATCHED THEN UPDATE SET value = c.ssn RETURNING *;
+SELECT c.*, count(*) FROM customers c GROUP BY 1;
+SELECT count(*), c.*, o.customer_id FROM customers c JOIN orders o ON o.customer_id = c.id GROUP BY 2, 9;
