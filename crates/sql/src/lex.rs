@@ -100,8 +100,37 @@ fn run(bytes: &[u8], start: usize, takes: impl Fn(u8) -> bool) -> usize {
     start + rest.iter().position(|&b| !takes(b)).unwrap_or(rest.len())
 }
 
+/// What bytes can be, as bits: each text is lexed byte by byte, and this is one look at each.
+const SPACE: u8 = 1;
+const STARTS_NAME: u8 = 2;
+const CONTINUES_NAME: u8 = 4;
+
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut rest: &mut [u8] = &mut classes;
+    let mut byte = 0u8;
+    while let Some((class, more)) = rest.split_first_mut() {
+        if matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c) {
+            *class |= SPACE;
+        }
+        if byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80 {
+            *class |= STARTS_NAME | CONTINUES_NAME;
+        }
+        if byte.is_ascii_digit() || byte == b'$' {
+            *class |= CONTINUES_NAME;
+        }
+        byte = byte.wrapping_add(1);
+        rest = more;
+    }
+    classes
+};
+
+fn is(b: u8, class: u8) -> bool {
+    CLASSES.get(usize::from(b)).is_some_and(|of| of & class != 0)
+}
+
 fn is_space(b: u8) -> bool {
-    matches!(b, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
+    is(b, SPACE)
 }
 
 fn is_newline(b: u8) -> bool {
@@ -109,11 +138,11 @@ fn is_newline(b: u8) -> bool {
 }
 
 fn starts_name(b: u8) -> bool {
-    b.is_ascii_alphabetic() || b == b'_' || b >= 0x80
+    is(b, STARTS_NAME)
 }
 
 fn continues_name(b: u8) -> bool {
-    starts_name(b) || b.is_ascii_digit() || b == b'$'
+    is(b, CONTINUES_NAME)
 }
 
 /// Digits, underscores and dots; letters that follow (hexadecimal, exponent, or junk that the

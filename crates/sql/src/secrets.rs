@@ -93,7 +93,9 @@ impl Patterns {
         Self { names, gate }
     }
 
-    fn may_hold_secret(&self, text: &str) -> bool {
+    /// Whether `text` has to be looked at more closely. Where it hasn't, nothing is cut out of it, if
+    /// it can be lexed.
+    pub fn may_hold_secret(&self, text: &str) -> bool {
         self.gate.as_ref().is_none_or(|gate| gate.is_match(text))
     }
 

@@ -41,6 +41,10 @@ use crate::lex::{self, token};
 use crate::nodes::{address, children};
 use crate::rewrite::{Disguises, Notes};
 
+/// Room that a statement of ordinary length needs, so that lists don't grow from nothing each time.
+const TASKS_USUAL: usize = 16;
+const NODES_USUAL: usize = 64;
+
 type Walked<T = ()> = Result<T, NotUnderstood>;
 
 /// The facts of one statement of `text`.
@@ -68,13 +72,13 @@ pub(crate) fn walked<'w>(
         catalog,
         path,
         facts: Facts::new(Kind::Empty),
-        tasks: Vec::new(),
+        tasks: Vec::with_capacity(TASKS_USUAL),
         scopes: Vec::new(),
         queries: Vec::new(),
         ctes: Vec::new(),
         parts: Vec::new(),
-        seen: Vec::new(),
-        below: Vec::new(),
+        seen: Vec::with_capacity(NODES_USUAL),
+        below: Vec::with_capacity(TASKS_USUAL),
         maybe: BTreeSet::new(),
         casts: BTreeSet::new(),
         types: BTreeSet::new(),
@@ -211,7 +215,8 @@ impl<'w> Walk<'w> {
     fn check_that_all_was_seen(&mut self, root: Node<'w>, nodes_max: usize) -> Walked {
         self.seen.sort_unstable();
         self.seen.dedup();
-        let mut open = vec![root];
+        let mut open = Vec::with_capacity(TASKS_USUAL);
+        open.push(root);
         let mut count = 0;
         while let Some(node) = open.pop() {
             if let Some(address) = address(node)

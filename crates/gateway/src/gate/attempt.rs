@@ -16,7 +16,7 @@ use super::judging::{self, When};
 use super::memory::{Bound, Judged, Kept, Prepared};
 use super::needs::Need;
 use super::outcome::{Effects, Running};
-use super::reading::{Recorded, recorded, withheld};
+use super::reading::{Recorded, recorded, recorded_parsed, withheld};
 use super::rules::Rules;
 use super::splice::Splice;
 use super::understanding::Understood;
@@ -211,7 +211,14 @@ impl Gate {
         }
         self.record_lone(u64::MAX);
         let read = if is_whole { self.reading.text(text) } else { None };
-        let pieces = read.as_deref().and_then(|text| sql::split::statements(text).ok());
+        // What the grammar has read need not be lexed again.
+        let parsed = understood
+            .as_deref()
+            .filter(|_| refusal.is_none() && self.reading.is_judged_as_read(text));
+        let pieces = match (parsed, read.as_deref()) {
+            (Some(Understood { statements, .. }), _) if statements.len() == 1 => None,
+            (_, read) => read.and_then(|text| sql::split::statements(text).ok()),
+        };
         if refusal.is_none() {
             refusal = self.may_begin(pieces.as_ref().map_or(1, |pieces| pieces.len() as u64));
         }
@@ -243,7 +250,7 @@ impl Gate {
         let forwarded = splice
             .as_ref()
             .map(|splice| recorded(Some(splice.text()), &[], splice.text().len(), patterns).0);
-        let mut push = |id: u64, text: &Recorded| {
+        let mut push = |id: u64, text: &Recorded<'_>| {
             let at = usize::try_from(id - first).unwrap_or(0);
             let ruling = Ruling::of(understood.as_deref(), at, None, everything);
             let statement = Statement {
@@ -264,7 +271,10 @@ impl Gate {
                 pieces.len() as u64
             }
             (read, _) => {
-                let (text, _) = recorded(read.as_deref(), text, frame.body_bytes, patterns);
+                let text = match read.as_deref() {
+                    Some(read) if parsed.is_some() => recorded_parsed(read, patterns).0,
+                    read => recorded(read, text, frame.body_bytes, patterns).0,
+                };
                 push(first, &text);
                 1
             }
@@ -362,8 +372,18 @@ impl Gate {
             _ => {}
         }
         let read = if parse.text_is_cut { None } else { self.reading.text(parse.text) };
-        let (text, secrets) =
-            recorded(read.as_deref(), parse.text, frame.body_bytes, &self.installed.patterns);
+        let patterns = &self.installed.patterns;
+        let (text, secrets) = match read.as_deref() {
+            Some(read)
+                if judged.is_some()
+                    && refusal.is_none()
+                    && self.reading.is_judged_as_read(parse.text) =>
+            {
+                recorded_parsed(read, patterns)
+            }
+            read => recorded(read, parse.text, frame.body_bytes, patterns),
+        };
+        let text = text.into_owned();
         let splice = judged.as_ref().and_then(|judged| judged.understood.borrow().splice.clone());
         let types = RefCell::new(parse.types);
         let prepared = Rc::new(Prepared { text, secrets, types, judged });

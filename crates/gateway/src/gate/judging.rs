@@ -24,7 +24,7 @@ use super::reads::only_reads;
 use super::rules::Rules;
 use super::sight::Seeing;
 use super::splice::Splice;
-use super::understanding::{self, Effect, StandsOn, Told, Understood};
+use super::understanding::{Effect, Said, StandsOn, Told, Understood};
 use crate::conditions::Conditions;
 use crate::refusal::{Denied, Refusal};
 
@@ -66,6 +66,13 @@ const NAMELESS: [&str; 19] = [
     "show",
     "start",
 ];
+
+fn may_be_nameless(text: &str) -> bool {
+    let first = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';');
+    let word = first.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+    text.len() <= LONG_TEXT_BYTES
+        && (word.is_empty() || NAMELESS.iter().any(|known| known.eq_ignore_ascii_case(word)))
+}
 
 /// What a text is about to do when it is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +118,7 @@ impl Gate {
         let policies = rules.in_force().id().clone();
         let nowhere = StandsOn { policies, sight: None };
         // A change of the encoding may be on its way, and with it another reading of this text.
-        if !text.iter().all(|byte| byte.is_ascii() && *byte != b'\\') {
+        if !text.is_ascii() || text.contains(&b'\\') {
             self.sight.know_names()?;
         }
         let Some(read) = self.reading.judged(text) else {
@@ -119,37 +126,36 @@ impl Gate {
             return Ok(Rc::new(unread(nowhere, verdict)));
         };
         // In another encoding the same bytes are other names.
-        let may_be_seen = self.reading.utf8 || text.is_ascii();
-        let seen = |on: &StandsOn| may_be_seen.then(|| understanding::seen(text, on)).flatten();
-        let keep = |understood: &Rc<Understood>| {
-            if may_be_seen {
-                understanding::keep(text, understood);
+        let may_be_seen = self.reading.is_judged_as_read(text);
+        if may_be_nameless(&read) {
+            let said = if may_be_seen { Said::of(text, &nowhere) } else { None };
+            if let Some(understood) = said.as_ref().and_then(Said::seen) {
+                return Ok(understood);
             }
-        };
-        if let Some(understood) = seen(&nowhere) {
-            return Ok(understood);
-        }
-        if let Some(understood) = self.nameless(rules, &read, when, &nowhere)? {
-            let understood = Rc::new(understood);
-            keep(&understood);
-            return Ok(understood);
+            if let Some(understood) = self.nameless(rules, &read, when, &nowhere)? {
+                let understood = Rc::new(understood);
+                said.inspect(|said| said.keep(&understood));
+                return Ok(understood);
+            }
         }
         let seeing = self.see()?;
         let stands_on = StandsOn {
             policies: nowhere.policies,
             sight: Some((seeing.version, seeing.names.clone())),
         };
-        if let Some(understood) = seen(&stands_on) {
+        let said = if may_be_seen { Said::of(text, &stands_on) } else { None };
+        if let Some(understood) = said.as_ref().and_then(Said::seen) {
             return Ok(understood);
         }
         let read = Read { text: &read, is_as_sent: matches!(read, Cow::Borrowed(_)) };
-        let whole = match self.statements(rules, read, when, &seeing, stands_on.clone()) {
+        let on = stands_on.clone();
+        let whole = match self.statements(rules, read, when, &seeing, on.clone()) {
             Ok(understood) => understood,
             Err(Stop::Need(need)) => return Err(need),
-            Err(Stop::Refused(denied)) => Understood::refused(stands_on, Refusal::Denied(denied)),
+            Err(Stop::Refused(denied)) => Understood::refused(on, Refusal::Denied(denied)),
         };
         let understood = Rc::new(whole);
-        keep(&understood);
+        said.inspect(|said| said.keep(&understood));
         Ok(understood)
     }
 
@@ -194,13 +200,6 @@ impl Gate {
         when: When,
         on: &StandsOn,
     ) -> Result<Option<Understood>, Need> {
-        let first = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';');
-        let word = first.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
-        if text.len() > LONG_TEXT_BYTES
-            || !word.is_empty() && !NAMELESS.iter().any(|known| known.eq_ignore_ascii_case(word))
-        {
-            return Ok(None);
-        }
         let nothing = Catalog::default();
         let names = catalog::Names { search_path: &[], user: "", temporary: None, database: "" };
         let Ok(found) = sql::statements(text, &nothing, &names, &Limits::default()) else {
@@ -215,7 +214,9 @@ impl Gate {
         let context = Context { several_statements };
         for statement in found {
             let Ok(facts) = statement.facts else { return Ok(None) };
-            let judged = Statement { place: statement.place, facts: &facts, catalog: &nothing };
+            let moves = Moves::of(&facts, &nothing);
+            let judged =
+                Statement { place: statement.place, facts: &facts, catalog: &nothing, moves };
             match self.statement(rules, judged, &scope, context, &mut whole) {
                 Ok(()) => {}
                 Err(Stop::Need(need)) => return Err(need),
@@ -275,7 +276,9 @@ impl Gate {
                 let refusal = Denied::Alone.into();
                 return Ok(whole.refused(refusal));
             }
-            let judged = Statement { place: statement.place.clone(), facts, catalog: &catalog };
+            let moves = Moves::of(facts, &catalog);
+            let place = statement.place.clone();
+            let judged = Statement { place, facts, catalog: &catalog, moves };
             match self.statement(rules, judged, &scope, context, &mut whole) {
                 Ok(()) => {}
                 Err(Stop::Need(need)) => return Err(Stop::Need(need)),
@@ -284,7 +287,6 @@ impl Gate {
                 }
             }
             whole.qualify(facts, &catalog, text.text);
-            let moves = Moves::of(facts, &catalog);
             let takes_back = takes_back(facts.kind);
             // What has moved in this transaction may be taken back in this text. A COMMIT that is not
             // the text's end takes back what was set for the transaction, and nothing else.
@@ -352,9 +354,8 @@ impl Gate {
         context: Context,
         whole: &mut Whole,
     ) -> Result<(), Stop> {
-        let Statement { place, facts, catalog } = statement;
+        let Statement { place, facts, catalog, mut moves } = statement;
         let mut touches = touches(facts, catalog);
-        let mut moves = Moves::of(facts, catalog);
         let (mut by, mut conditions) = conditional(scope.decide(facts, context), facts, catalog)?;
         let handle = facts.handle.as_deref();
         let effect = match (facts.kind, handle) {
@@ -499,6 +500,7 @@ struct Statement<'s> {
     place: Range<usize>,
     facts: &'s Facts,
     catalog: &'s Catalog,
+    moves: Moves,
 }
 
 /// What a name stands for, as far as whoever runs it has to know.

@@ -20,7 +20,7 @@ pub(crate) const REMEMBERED_BYTES_MAX: usize = 16 << 20;
 
 /// A prepared statement.
 pub(crate) struct Prepared {
-    pub(crate) text: Recorded,
+    pub(crate) text: Recorded<'static>,
     pub(crate) secrets: Secrets,
     /// As the client declared them, or as the server described them.
     pub(crate) types: RefCell<Vec<u32>>,
@@ -313,7 +313,7 @@ mod tests {
 
     fn prepared(text: &str) -> Rc<Prepared> {
         Rc::new(Prepared {
-            text: Recorded::Sql { text: text.into(), redacted: 0 },
+            text: Recorded::Sql { text: text.to_owned().into(), redacted: 0 },
             secrets: Secrets::These(vec![]),
             types: RefCell::default(),
             judged: None,

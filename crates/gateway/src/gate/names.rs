@@ -1,6 +1,9 @@
 //! What a session's names mean to the server: its search_path, its user, its temporary schema. They
 //! are asked for, not computed; here stands how, and which statements may have moved them.
 
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::LazyLock;
+
 use sql::catalog::{self, Catalog, Event, FunctionId, RelationKind, ViewRead};
 use sql::facts::{Facts, Kind, RelationUse, SettingName, SettingUse, Transaction};
 use sql::functions::Class;
@@ -12,8 +15,10 @@ pub(super) const NAMES_SQL: &str = "SELECT pg_catalog.current_setting('search_pa
      WHERE n.oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), \
      pg_catalog.current_database()";
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Names {
+    /// Of all the rest: names are part of what every text is looked up by, and seldom others.
+    hash: u64,
     search_path: Vec<String>,
     user: String,
     temporary: Option<String>,
@@ -30,20 +35,29 @@ impl Names {
             let text = std::str::from_utf8(value).ok()?;
             (is_utf8 || text.is_ascii()).then(|| text.to_owned())
         };
-        Some(Names {
-            search_path: elements(&text((*path)?)?)?,
-            user: text((*user)?)?,
-            temporary: match temporary {
-                Some(name) => Some(text(name)?),
-                None => None,
-            },
-            database: text((*database)?)?,
-        })
+        let search_path = elements(&text((*path)?)?)?;
+        let temporary = match temporary {
+            Some(name) => Some(text(name)?),
+            None => None,
+        };
+        Some(Names::new(search_path, text((*user)?)?, temporary, text((*database)?)?))
+    }
+
+    fn new(
+        search_path: Vec<String>,
+        user: String,
+        temporary: Option<String>,
+        database: String,
+    ) -> Names {
+        static HASHING: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let hash = HASHING.hash_one((&search_path, &user, &temporary, &database));
+        Names { hash, search_path, user, temporary, database }
     }
 
     /// The same with another search_path.
     pub(super) fn with_path(&self, search_path: Vec<String>) -> Names {
-        Names { search_path, ..self.clone() }
+        let Names { user, temporary, database, .. } = self.clone();
+        Names::new(search_path, user, temporary, database)
     }
 
     /// The same once the session has a temporary schema, by the name that it is known by here.
@@ -72,6 +86,12 @@ impl Names {
 
     pub(super) fn bytes(&self) -> usize {
         self.search_path.iter().map(String::len).sum::<usize>() + self.user.len() + 128
+    }
+}
+
+impl Hash for Names {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
     }
 }
 
@@ -319,6 +339,17 @@ mod tests {
     }
 
     #[test]
+    fn equal_names_hash_alike() {
+        let of = |path: &[&str]| {
+            let path = path.iter().map(|&name| name.to_owned()).collect();
+            Names::new(path, "u".to_owned(), None, "d".to_owned())
+        };
+        assert_eq!(of(&["a", "b"]), of(&["a"]).with_path(of(&["a", "b"]).search_path));
+        assert_ne!(of(&["a", "b"]), of(&["b", "a"]));
+        assert_ne!(of(&["a", "b"]).hash, of(&["b", "a"]).hash);
+    }
+
+    #[test]
     fn where_the_servers_own_names_come_first() {
         for (path, first) in [
             ("public", true),
@@ -326,12 +357,8 @@ mod tests {
             ("pg_temp, pg_catalog", true),
             ("public, pg_catalog", false),
         ] {
-            let names = Names {
-                search_path: elements(path).unwrap(),
-                user: String::new(),
-                temporary: None,
-                database: String::new(),
-            };
+            let path_elements = elements(path).unwrap();
+            let names = Names::new(path_elements, String::new(), None, String::new());
             assert_eq!(names.system_first(), first, "{path}");
         }
     }

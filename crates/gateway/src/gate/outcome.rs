@@ -319,7 +319,7 @@ impl Gate {
             recorded(read.as_deref(), text, text.len(), &self.installed.patterns);
         let understood = RefCell::new(effects.understood.clone());
         Rc::new(Prepared {
-            text: recorded,
+            text: recorded.into_owned(),
             secrets,
             types: RefCell::default(),
             judged: Some(Judged { text: text.into(), is_sql: true, understood }),

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 
 use audit::event::Text;
 use aws_lc_rs::digest;
+use sql::secrets::Patterns;
 
 /// A text as it is recorded: read, and without its secrets.
-pub(crate) enum Recorded {
-    Sql { text: Box<str>, redacted: u32 },
+pub(crate) enum Recorded<'t> {
+    Sql { text: Cow<'t, str>, redacted: u32 },
     Withheld { bytes: u64, sha256: [u8; 32] },
 }
 
@@ -42,13 +43,18 @@ pub(super) struct Reading {
 impl Reading {
     /// The text as characters, if it is certain where its quotes are.
     pub(super) fn text<'t>(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
-        (self.standard_strings && self.ascii_safe).then(|| String::from_utf8_lossy(text))
+        (self.standard_strings && self.ascii_safe).then(|| characters(text))
+    }
+
+    /// What is judged of the text is what `text` gives.
+    pub(super) fn is_judged_as_read(&self, text: &[u8]) -> bool {
+        self.utf8 || text.is_ascii()
     }
 
     /// The text as it is judged. In other encodings than UTF-8 a byte that is not ASCII becomes one
     /// that no name can have: what is quoted stays quoted, and no name is taken for another.
     pub(super) fn judged<'t>(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
-        if self.utf8 || text.is_ascii() {
+        if self.is_judged_as_read(text) {
             return self.text(text);
         }
         let replaced = text.iter().map(|byte| if byte.is_ascii() { *byte } else { 0x7f });
@@ -57,7 +63,25 @@ impl Reading {
     }
 }
 
-impl Recorded {
+/// The text, or what can be read of it. Nearly all texts are what they should be, and that is seen
+/// sooner than what isn't.
+fn characters(text: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(text) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(text),
+    }
+}
+
+impl Recorded<'_> {
+    pub(super) fn into_owned(self) -> Recorded<'static> {
+        match self {
+            Recorded::Sql { text, redacted } => {
+                Recorded::Sql { text: text.into_owned().into(), redacted }
+            }
+            Recorded::Withheld { bytes, sha256 } => Recorded::Withheld { bytes, sha256 },
+        }
+    }
+
     pub(crate) fn as_text(&self) -> Text<'_> {
         match self {
             Recorded::Sql { text, redacted } => {
@@ -88,24 +112,34 @@ pub(super) fn is_ascii_safe(encoding: &[u8]) -> bool {
 
 /// A text as the journal may have it, and which of its parameters are secrets. `read` is the
 /// text where it could be read; `bytes` is how long the message was.
-pub(super) fn recorded(
-    read: Option<&str>,
+pub(super) fn recorded<'t>(
+    read: Option<&'t str>,
     text: &[u8],
     bytes: usize,
-    patterns: &sql::secrets::Patterns,
-) -> (Recorded, Secrets) {
+    patterns: &Patterns,
+) -> (Recorded<'t>, Secrets) {
     match read.map(|read| sql::secrets::redact(read, patterns)) {
         Some(Ok(redacted)) => {
             let count = u32::try_from(redacted.count).unwrap_or(u32::MAX);
-            let text = redacted.text.into_owned().into_boxed_str();
-            (Recorded::Sql { text, redacted: count }, Secrets::These(redacted.parameters))
+            (
+                Recorded::Sql { text: redacted.text, redacted: count },
+                Secrets::These(redacted.parameters),
+            )
         }
         // Where the quotes are not known, every parameter may be a secret.
         Some(Err(_)) | None => (withheld(text, bytes), Secrets::All),
     }
 }
 
-pub(super) fn withheld(text: &[u8], bytes: usize) -> Recorded {
+/// The same of a text that PostgreSQL's grammar has read: where its quotes are is known.
+pub(super) fn recorded_parsed<'t>(read: &'t str, patterns: &Patterns) -> (Recorded<'t>, Secrets) {
+    if patterns.may_hold_secret(read) {
+        return recorded(Some(read), read.as_bytes(), read.len(), patterns);
+    }
+    (Recorded::Sql { text: Cow::Borrowed(read), redacted: 0 }, Secrets::These(Vec::new()))
+}
+
+pub(super) fn withheld(text: &[u8], bytes: usize) -> Recorded<'static> {
     let mut sha256 = [0; 32];
     sha256.copy_from_slice(digest::digest(&digest::SHA256, text).as_ref());
     Recorded::Withheld { bytes: bytes as u64, sha256 }

@@ -3,10 +3,11 @@
 //! for each thread and shared by its sessions.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::rc::Rc;
 
+use hashbrown::HashTable;
 use policy::{InForceId, RuleRef};
 use sql::facts::{Copy, Kind, Transaction};
 
@@ -155,18 +156,25 @@ impl Understood {
     }
 }
 
-/// A text that was seen, and what it was understood under.
-#[derive(PartialEq, Eq, Hash)]
-struct Key {
-    stands_on: StandsOn,
+/// A text, to be looked up or to be kept: by itself and by what it stands on, whole.
+pub(super) struct Said<'t> {
+    hash: u64,
+    text: &'t [u8],
+    stands_on: &'t StandsOn,
+}
+
+struct Seen {
+    hash: u64,
     text: Box<[u8]>,
+    understood: Rc<Understood>,
 }
 
 /// Two generations: what was not asked for during one is gone after the next.
 #[derive(Default)]
 struct SeenTexts {
-    young: HashMap<Key, Rc<Understood>>,
-    old: HashMap<Key, Rc<Understood>>,
+    hashing: RandomState,
+    young: HashTable<Seen>,
+    old: HashTable<Seen>,
     bytes: usize,
 }
 
@@ -174,41 +182,58 @@ thread_local! {
     static SEEN: RefCell<SeenTexts> = RefCell::default();
 }
 
-/// What was found of this text under the same versions.
-pub(super) fn seen(text: &[u8], stands_on: &StandsOn) -> Option<Rc<Understood>> {
-    if text.len() > SEEN_TEXT_BYTES_MAX {
-        return None;
-    }
-    SEEN.with_borrow_mut(|seen| {
-        let key = Key { stands_on: stands_on.clone(), text: text.into() };
-        if let Some(found) = seen.young.get(&key) {
-            return Some(found.clone());
+impl<'t> Said<'t> {
+    /// `None` for a text that is too long to be kept.
+    pub(super) fn of(text: &'t [u8], stands_on: &'t StandsOn) -> Option<Said<'t>> {
+        if text.len() > SEEN_TEXT_BYTES_MAX {
+            return None;
         }
-        let (key, found) = seen.old.remove_entry(&key)?;
-        seen.keep(key, found.clone());
-        Some(found)
-    })
-}
-
-/// Keeps it for the next who says the same.
-pub(super) fn keep(text: &[u8], understood: &Rc<Understood>) {
-    if text.len() > SEEN_TEXT_BYTES_MAX || understood.is_momentary {
-        return;
+        let hash = SEEN.with_borrow(|seen| seen.hashing.hash_one((text, stands_on)));
+        Some(Said { hash, text, stands_on })
     }
-    let key = Key { stands_on: understood.stands_on.clone(), text: text.into() };
-    SEEN.with_borrow_mut(|seen| seen.keep(key, understood.clone()));
+
+    /// What was found of this text under the same versions.
+    pub(super) fn seen(&self) -> Option<Rc<Understood>> {
+        SEEN.with_borrow_mut(|seen| seen.find(self))
+    }
+
+    /// Keeps it for the next who says the same.
+    pub(super) fn keep(&self, understood: &Rc<Understood>) {
+        if understood.is_momentary {
+            return;
+        }
+        let (hash, text) = (self.hash, self.text.into());
+        let seen = Seen { hash, text, understood: understood.clone() };
+        SEEN.with_borrow_mut(|texts| texts.keep(seen));
+    }
+
+    fn is(&self, seen: &Seen) -> bool {
+        seen.hash == self.hash
+            && *seen.text == *self.text
+            && seen.understood.stands_on == *self.stands_on
+    }
 }
 
 impl SeenTexts {
-    fn keep(&mut self, key: Key, understood: Rc<Understood>) {
-        let names = key.stands_on.sight.as_ref().map_or(0, |(_, names)| names.bytes());
-        let bytes = size_of::<Key>() + key.text.len() + understood.bytes() + names;
+    fn find(&mut self, said: &Said<'_>) -> Option<Rc<Understood>> {
+        if let Some(found) = self.young.find(said.hash, |seen| said.is(seen)) {
+            return Some(found.understood.clone());
+        }
+        let found = self.old.find_entry(said.hash, |seen| said.is(seen)).ok()?.remove().0;
+        let understood = found.understood.clone();
+        self.keep(found);
+        Some(understood)
+    }
+
+    fn keep(&mut self, seen: Seen) {
+        let names = seen.understood.stands_on.sight.as_ref().map_or(0, |(_, names)| names.bytes());
+        let bytes = size_of::<Seen>() + seen.text.len() + seen.understood.bytes() + names;
         if self.young.len() >= SEEN_MAX / 2 || self.bytes + bytes > SEEN_BYTES_MAX / 2 {
             self.old = std::mem::take(&mut self.young);
             self.bytes = 0;
         }
         self.bytes += bytes;
-        self.young.insert(key, understood);
+        self.young.insert_unique(seen.hash, seen, |seen| seen.hash);
     }
 }
 
@@ -246,11 +271,27 @@ mod tests {
     fn what_was_seen_under_other_versions_is_not_known() {
         let one = under(1);
         let two = StandsOn { sight: Some((2, Rc::default())), ..one.clone() };
-        keep(b"SELECT 1", &refused(&one));
-        assert!(seen(b"SELECT 1", &one).is_some());
-        assert!(seen(b"SELECT 1", &two).is_none());
-        assert!(seen(b"SELECT 1", &under(1)).is_none(), "the file was read again");
-        assert!(seen(b"SELECT 2", &one).is_none());
+        let seen = |text: &str, on: &StandsOn| Said::of(text.as_bytes(), on).unwrap().seen();
+        Said::of(b"SELECT 1", &one).unwrap().keep(&refused(&one));
+        assert!(seen("SELECT 1", &one).is_some());
+        assert!(seen("SELECT 1", &one.clone()).is_some());
+        assert!(seen("SELECT 1", &two).is_none());
+        assert!(seen("SELECT 1", &under(1)).is_none(), "the file was read again");
+        assert!(seen("SELECT 2", &one).is_none());
+    }
+
+    #[test]
+    fn texts_of_one_hash_are_told_apart() {
+        let one = under(1);
+        let two = StandsOn { sight: Some((2, Rc::default())), ..one.clone() };
+        let said = |text: &'static [u8], stands_on| Said { hash: 7, text, stands_on };
+        let mut map = SeenTexts::default();
+        let understood = refused(&one);
+        map.keep(Seen { hash: 7, text: (*b"SELECT 1").into(), understood: understood.clone() });
+        let found = map.find(&said(b"SELECT 1", &one));
+        assert!(found.is_some_and(|found| Rc::ptr_eq(&found, &understood)));
+        assert!(map.find(&said(b"SELECT 2", &one)).is_none());
+        assert!(map.find(&said(b"SELECT 1", &two)).is_none());
     }
 
     #[test]
@@ -258,16 +299,17 @@ mod tests {
         let mut map = SeenTexts::default();
         let on = under(1);
         let understood = refused(&on);
-        let key = |number: usize, bytes: usize| Key {
-            stands_on: on.clone(),
+        let seen = |number: usize, bytes: usize| Seen {
+            hash: number as u64,
             text: format!("{number}{}", "x".repeat(bytes)).into_bytes().into(),
+            understood: understood.clone(),
         };
         for number in 0..SEEN_MAX * 2 {
-            map.keep(key(number, 0), understood.clone());
+            map.keep(seen(number, 0));
             assert!(map.young.len() + map.old.len() <= SEEN_MAX);
         }
         for number in 0..1_000 {
-            map.keep(key(number, SEEN_TEXT_BYTES_MAX), understood.clone());
+            map.keep(seen(number, SEEN_TEXT_BYTES_MAX));
             assert!(map.bytes <= SEEN_BYTES_MAX / 2);
         }
     }

@@ -176,8 +176,9 @@ impl<'w> Walk<'w> {
 
     pub(super) fn read(&mut self, reads: &Reads) {
         self.resolved(reads);
-        let mut open = vec![reads.clone()];
-        while let Some(reads) = open.pop() {
+        let mut next = Some(reads.clone());
+        let mut open: Vec<Reads> = Vec::new();
+        while let Some(reads) = next {
             match reads {
                 Reads::Nothing => {}
                 Reads::One(number, column) => {
@@ -193,6 +194,7 @@ impl<'w> Walk<'w> {
                 }
                 Reads::Many(all) => open.extend(all.iter().cloned()),
             }
+            next = open.pop();
         }
     }
 
@@ -303,7 +305,10 @@ impl<'w> Walk<'w> {
             level = scope.env.outer;
             if !found.is_empty() {
                 self.note_bare(column, name, (id, scope_here), doubt || open)?;
-                self.read(&Reads::Many(found.into()));
+                match found.as_slice() {
+                    [one] => self.read(one),
+                    _ => self.read(&Reads::Many(found.into())),
+                }
                 return Ok(());
             }
             doubt |= open;
