@@ -89,7 +89,8 @@ pub struct Rewritten {
     /// Parameters whose values are stored in masked columns: what a value looks like has to be
     /// asked of the mask ([`Look`]) once it is known.
     pub stored: Vec<Stored>,
-    /// Relations that are read as somebody disguised them; EXPLAIN would count their rows.
+    /// Disguised relations that it touches, also where nothing had to be edited: EXPLAIN says how
+    /// large they are.
     pub disguised: BTreeSet<RelationId>,
 }
 

@@ -91,19 +91,22 @@ impl<'m, 'w> Making<'m, 'w> {
         }
         let masked = reads_masked(used, disguise);
         let hides = disguise.filter.is_some();
-        if used.command {
-            let references = used.reference.iter().flat_map(|columns| &columns.numbers);
-            let refers = references.into_iter().any(|number| disguise.masks.contains_key(number));
-            if used.truncate && hides {
-                return no(Why::FilteredWrite);
-            }
-            if masked || used.tells || refers || (hides && used.read.is_some()) {
-                return no(Why::Command);
-            }
-            return Ok(());
-        }
         if used.truncate && hides {
             return no(Why::FilteredWrite);
+        }
+        // A foreign key to it asks whether values are there.
+        let referred = used.reference.as_ref();
+        let refers = referred.is_some_and(|columns| {
+            hides || columns.numbers.iter().any(|number| disguise.masks.contains_key(number))
+        });
+        // What lies in the order of an index is read in that order.
+        let sorts = used.maintain && self.facts.kind == Kind::Command("cluster");
+        let looks = masked || used.tells || sorts || (hides && used.read.is_some());
+        if refers || (used.command && looks) {
+            return no(Why::Command);
+        }
+        if used.command {
+            return Ok(());
         }
         if let Some(noted) = self.notes.uses.get(&number) {
             let reads = masked || (hides && (used.read.is_some() || noted.is_target));
@@ -198,18 +201,8 @@ impl<'m, 'w> Making<'m, 'w> {
                 _ => edits.push(edit),
             }
         }
-        let used = |number: &usize| self.notes.uses.get(number).map(|used| used.relation);
-        let mut disguised: BTreeSet<RelationId> = self.spliced.iter().filter_map(used).collect();
-        disguised.extend(
-            self.notes.uses.values().filter(|used| used.is_target).map(|used| used.relation),
-        );
-        disguised.extend(self.notes.copies.iter().filter_map(|(_, number)| {
-            let id = self.facts.relations.get(*number)?.relation?;
-            self.notes.disguises.contains_key(&id).then_some(id)
-        }));
-        if edits.is_empty() {
-            disguised.clear();
-        }
+        let touched = self.facts.relations.iter().filter_map(|used| used.relation);
+        let disguised = touched.filter(|id| self.notes.disguises.contains_key(id)).collect();
         Rewritten { edits, stored: self.stored.into_iter().collect(), disguised }
     }
 }

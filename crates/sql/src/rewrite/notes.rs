@@ -1,7 +1,7 @@
 //! What the walk notes of disguised relations on its way, for the rewriting that comes after it: by
 //! then it is known what each use reads. Without disguises nothing is noted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{ColumnRef, CopyStmt, RangeTableSample, RangeVar, SelectStmt};
@@ -18,6 +18,8 @@ pub(crate) struct Notes<'w> {
     pub(crate) groups: Vec<Group<'w>>,
     pub(crate) writes: Vec<Write<'w>>,
     pub(crate) copies: Vec<(&'w CopyStmt, usize)>,
+    /// The names in each FROM, by its scope, with the use that has it last.
+    pub(crate) names: HashMap<(usize, &'w str), Option<usize>>,
     /// Uses that share the name of another one in the same FROM.
     pub(crate) doubles: BTreeSet<usize>,
     /// Samples, by the address of the relation that they are taken of.
@@ -98,6 +100,7 @@ impl<'w> Notes<'w> {
             groups: Vec::new(),
             writes: Vec::new(),
             copies: Vec::new(),
+            names: HashMap::new(),
             doubles: BTreeSet::new(),
             samples: BTreeMap::new(),
             plain_rows: BTreeSet::new(),

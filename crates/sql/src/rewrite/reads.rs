@@ -161,6 +161,14 @@ impl Making<'_, '_> {
             let mut text = self.text.get(place.clone()).unwrap_or_default().to_owned();
             text.push_str("::");
             self.name(relation, &mut text);
+            // A quoted alias right behind would become part of the name.
+            text.push_str(
+                if self.text.get(place.end..).is_some_and(|rest| rest.starts_with('"')) {
+                    " "
+                } else {
+                    ""
+                },
+            );
             self.edit(place, text);
             return Ok(());
         }

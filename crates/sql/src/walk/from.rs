@@ -143,7 +143,7 @@ impl<'w> Walk<'w> {
     }
 
     pub(super) fn add_item(&mut self, item: Item<'w>, scope: ScopeId) -> Walked {
-        self.note_double(&item, scope)?;
+        self.note_double(&item, scope);
         let items = &mut self.scope_mut(scope)?.items;
         items.push(item);
         let at = items.len() - 1;

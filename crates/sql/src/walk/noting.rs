@@ -84,21 +84,13 @@ impl<'w> Walk<'w> {
 
     /// A name that is an item's of the same FROM already: the server takes that from two relations
     /// of different schemas, but not from what stands in their place.
-    pub(super) fn note_double(&mut self, item: &Item<'w>, scope: ScopeId) -> Walked {
-        if self.notes.is_none() || item.name.is_none() {
-            return Ok(());
+    pub(super) fn note_double(&mut self, item: &Item<'w>, scope: ScopeId) {
+        let number = self.noted(item);
+        if let (Some(notes), Some(name)) = (&mut self.notes, item.name)
+            && let Some(before) = notes.names.insert((scope.index(), name), number)
+        {
+            notes.doubles.extend([before, number].into_iter().flatten());
         }
-        let others = self.scope(scope)?.items.iter();
-        let others = others.filter(|other| other.name == item.name && !other.hidden);
-        let mut doubles: Vec<usize> =
-            others.clone().filter_map(|other| self.noted(other)).collect();
-        if others.count() > 0 {
-            doubles.extend(self.noted(item));
-        }
-        if let Some(notes) = &mut self.notes {
-            notes.doubles.extend(doubles);
-        }
-        Ok(())
     }
 
     pub(super) fn note_join(&mut self, join: &JoinExpr, scope: ScopeId, first: usize) -> Walked {

@@ -16,6 +16,12 @@ pub(super) struct ScopeId(usize);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct QueryId(usize);
 
+impl ScopeId {
+    pub(super) fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// What a query sees from outside itself.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Env {

@@ -7,6 +7,7 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Instant;
 
 use sql::catalog::Catalog;
 use sql::parse::Limits;
@@ -78,6 +79,59 @@ fn every_reason_is_in_the_documents() {
     let page = std::fs::read_to_string(page).unwrap();
     for why in Why::ALL {
         assert!(page.contains(why.words()), "{why:?}: {}", why.words());
+    }
+}
+
+/// However much of it there is: in a debug build on a busy machine.
+#[test]
+fn hostile_text_is_rewritten_or_refused_soon() {
+    let catalog = snapshot();
+    let mut disguises = Disguises::new();
+    for column in ["ssn", "mail"] {
+        masked(&catalog, &format!("app.people.{column}"), &mut disguises);
+    }
+    filtered(&catalog, "app.items {product} <> 'x'", &mut disguises);
+    let many = |piece: &dyn Fn(usize) -> String, count: usize| -> String {
+        (0..count).map(piece).collect()
+    };
+    for text in [
+        format!("SELECT a.ssn FROM people a{}", many(&|n| format!(", people a{n}"), 5_000)),
+        format!(
+            "SELECT 1 FROM people a{}",
+            many(&|n| format!(" JOIN people a{n} USING (ssn)"), 300)
+        ),
+        format!(
+            "UPDATE people SET region = '' WHERE {}true",
+            many(&|_| "ssn = '' OR ".into(), 20_000)
+        ),
+        format!("UPDATE people SET {}id = 1", many(&|_| "region = ssn, ".into(), 20_000)),
+        format!("INSERT INTO people (ssn) VALUES {}('')", many(&|n| format!("('{n}'), "), 50_000)),
+        format!("WITH {}z AS (SELECT 1) SELECT 1", {
+            many(&|n| format!("a{n} AS (DELETE FROM items WHERE id = {n} RETURNING *), "), 5_000)
+        }),
+        format!(
+            "SELECT {}1{} FROM people GROUP BY id",
+            "(SELECT ssn FROM people WHERE id = ".repeat(500),
+            ")".repeat(500)
+        ),
+        format!(
+            "SELECT {}1{}",
+            "(SELECT ssn || ".repeat(500),
+            " FROM people GROUP BY people.id)".repeat(500)
+        ),
+        format!("SELECT ssn FROM people GROUP BY id{}", many(&|_| ", id".into(), 20_000)),
+        format!("SELECT {}id FROM people p", many(&|_| "p.*, p, ".into(), 10_000)),
+        format!(
+            "SELECT ssn FROM {}people{}",
+            "(".repeat(0),
+            many(&|_| ", LATERAL (SELECT ssn) x".into(), 2_000)
+        ),
+    ] {
+        let start = Instant::now();
+        let all = sql::disguised(&text, &catalog, &NAMES, &Limits::default(), &disguises);
+        let text: String = text.chars().take(60).collect();
+        assert!(start.elapsed().as_secs() < 10, "{:?}: {text}", start.elapsed());
+        assert!(all.is_ok(), "{text}");
     }
 }
 
