@@ -19,3 +19,4 @@ mod recipes;
 mod startup;
 mod status;
 mod transcript;
+mod window;
