@@ -52,11 +52,14 @@ impl Read {
             Self::Schemas => "SELECT oid, nspname FROM pg_catalog.pg_namespace",
             Self::Roles => "SELECT oid, rolname FROM pg_catalog.pg_roles",
             Self::Relations => {
-                // TOAST tables and their indexes can be named, but hardly anybody does.
+                // TOAST tables and their indexes can be named, but hardly anybody does. Those that a
+                // view reads are there, so that it is known to read more than it shows.
                 "SELECT c.oid, c.relnamespace, c.relname, c.relkind, c.relowner, c.relrowsecurity, \
                  c.reloptions IS NOT NULL AND pg_catalog.array_to_string(c.reloptions, ',') \
                  ~ '(^|,)security_invoker=(true|on|1|yes)' \
-                 FROM pg_catalog.pg_class c WHERE c.relkind <> 't' AND c.relnamespace <> 99"
+                 FROM pg_catalog.pg_class c WHERE (c.relkind <> 't' AND c.relnamespace <> 99) \
+                 OR c.oid IN (SELECT d.refobjid FROM pg_catalog.pg_depend d \
+                 WHERE d.classid = 2618 AND d.refclassid = 1259)"
             }
             Self::Columns => {
                 // Every sequence has the same.
