@@ -249,6 +249,8 @@ pub(crate) struct Turned {
     pub(crate) refusal: Refusal,
     /// Of its record, if there is one.
     id: Option<u64>,
+    /// Where in the client's text stands what it is about, in characters from 1.
+    position: Option<u32>,
 }
 
 /// What becomes of a message.
@@ -268,8 +270,16 @@ pub(crate) struct Around {
 
 impl Looked {
     fn refused(refusal: Refusal, id: Option<u64>, instead: Vec<u8>) -> Looked {
-        let entry = Entry::Refused(Box::new(Turned { refusal, id }));
+        let entry = Entry::Refused(Box::new(Turned { refusal, id, position: None }));
         Looked { entry, instead: Some(instead), around: None }
+    }
+
+    /// The same with the place in the client's text that it is about.
+    fn at(mut self, position: Option<u32>) -> Looked {
+        if let Entry::Refused(turned) = &mut self.entry {
+            turned.position = position;
+        }
+        self
     }
 }
 

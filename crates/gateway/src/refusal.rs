@@ -94,7 +94,7 @@ pub(crate) enum Refusal {
 /// Why a statement is not sent as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Denied {
-    ByPolicy(Refused),
+    ByPolicy(Box<Refused>),
     /// A person would have to agree, and nobody can be asked yet.
     Held(RuleRef),
     /// The rule has a condition that is not built yet.
@@ -171,6 +171,11 @@ impl Refusal {
     }
 
     pub(crate) fn write_as(&self, severity: &str, out: &mut Vec<u8>) {
+        self.write_at(severity, None, out);
+    }
+
+    /// With the place in the client's text that it is about.
+    pub(crate) fn write_at(&self, severity: &str, position: Option<u32>, out: &mut Vec<u8>) {
         let words = self.words();
         Report {
             severity,
@@ -178,6 +183,7 @@ impl Refusal {
             message: &words.message,
             detail: words.detail.as_deref(),
             hint: words.hint.as_deref(),
+            position,
         }
         .write_error(out);
     }
@@ -762,11 +768,11 @@ pub(crate) fn write_window_notice(seconds: u64, out: &mut Vec<u8>) {
         message: &format!("this session ends in {seconds} s: the policies give it no longer"),
         detail: Some("{\"code\":\"window_ends\",\"ask\":true}"),
         hint: Some("Connect again then: a new session has a window of its own."),
+        position: None,
     }
     .write_notice(out);
 }
 
-/// `30 s`, `1.5 s`.
 /// The step to take where nobody can be asked: the lines that would allow it.
 fn not_repeated(refused: &policy::Refused) -> String {
     const LINES_MAX: usize = 5;
@@ -783,6 +789,7 @@ fn not_repeated(refused: &policy::Refused) -> String {
     }
 }
 
+/// `30 s`, `1.5 s`.
 fn seconds(time: Duration) -> String {
     format!("{} s", time.as_secs_f64())
 }

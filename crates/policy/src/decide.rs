@@ -55,6 +55,7 @@ impl Scope {
                     .to_owned(),
                 rule: None,
                 missing: vec![Missing { verb: "everything".to_owned(), object: String::new() }],
+                about: None,
                 ask: Vec::new(),
             }),
         }
@@ -72,6 +73,7 @@ impl Scope {
                 sentence: format!("What this statement does can't be told: {why}."),
                 rule: None,
                 missing: Vec::new(),
+                about: None,
                 ask: Vec::new(),
             }),
         }
@@ -116,7 +118,7 @@ struct Judgement<'j> {
     scope: &'j Scope,
     facts: &'j Facts,
     context: Context,
-    refused: Option<(usize, Missing)>,
+    refused: Option<(usize, Missing, Want)>,
     missing: Vec<(Missing, Want)>,
     /// Why a setting may not be, if that is what is missing.
     setting: Option<(Code, String)>,
@@ -211,7 +213,8 @@ impl<'j> Judgement<'j> {
     ) {
         if let Some(rule) = answer.refused {
             if self.refused.is_none() {
-                self.refused = Some((rule, missing(self).0));
+                let (missing, want) = missing(self);
+                self.refused = Some((rule, missing, want));
             }
             return;
         }
@@ -254,13 +257,19 @@ impl<'j> Judgement<'j> {
         let name = |at: usize| {
             self.scope.rules().get(at).map_or_else(RuleRef::built_in, |rule| rule.name.clone())
         };
-        if let Some((rule, missing)) = self.refused {
+        let relation = |want: &Want| match want {
+            Want::Relation(id, _) => Some(*id),
+            _ => None,
+        };
+        if let Some((rule, missing, want)) = self.refused {
+            let about = relation(&want);
             let rule = name(rule);
             return Verdict::Refuse(Refused {
                 code: Code::Refused,
                 sentence: format!("{missing} is refused by {rule}."),
                 rule: Some(rule),
                 missing: vec![missing],
+                about,
                 ask: Vec::new(),
             });
         }
@@ -268,6 +277,7 @@ impl<'j> Judgement<'j> {
             let ask = self.others();
             let gone = self.gone_columns();
             let setting = self.setting.take();
+            let about = self.missing.iter().find_map(|(_, want)| relation(want));
             let missing: Vec<Missing> = self.missing.into_iter().map(|(it, _)| it).collect();
             let list = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Verdict::Refuse(Refused {
@@ -278,6 +288,7 @@ impl<'j> Judgement<'j> {
                 ),
                 rule: None,
                 missing,
+                about,
                 ask,
             });
         }

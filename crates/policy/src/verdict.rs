@@ -94,6 +94,8 @@ pub struct Refused {
     pub rule: Option<RuleRef>,
     /// What nothing in force gives.
     pub missing: Vec<Missing>,
+    /// The relation that it is about, or the first of them.
+    pub about: Option<RelationId>,
     /// Policies that would give it, if they were asked for.
     pub ask: Vec<Arc<str>>,
 }
@@ -135,6 +137,7 @@ impl Refused {
             },
             rule: None,
             missing: self.missing,
+            about: self.about,
             ask: Vec::new(),
         }
     }

@@ -36,6 +36,7 @@ mod walk;
 
 pub use lex::Unlexed;
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -52,6 +53,8 @@ pub struct Statement {
     /// Where it stands in the text, without its semicolon.
     pub place: Range<usize>,
     pub facts: Result<Facts, NotUnderstood>,
+    /// Where the text names a relation or a column that isn't there, if that is why it has none.
+    pub failed_at: Option<usize>,
 }
 
 /// The statements of `text`, each with its facts under the names that the session sees now.
@@ -100,10 +103,13 @@ impl<'t> Script<'t> {
     ) -> Statement {
         // The bindings to the tree panic where a node is not of the kind that they expect. None is
         // known; should one be found, the statement is refused like any that is not understood.
+        let failed_at = Cell::new(None);
         let facts = catch_unwind(AssertUnwindSafe(|| {
-            walk::facts(raw.stmt(), self.text, catalog, path, self.nodes_max)
+            walk::facts(raw.stmt(), self.text, catalog, path, self.nodes_max, &failed_at)
         }));
-        Statement { place, facts: facts.unwrap_or(Err(NotUnderstood::Unvisited)) }
+        let facts = facts.unwrap_or(Err(NotUnderstood::Unvisited));
+        let failed_at = failed_at.get().filter(|_| facts.is_err());
+        Statement { place, facts, failed_at }
     }
 
     /// Likewise, with what has to be done with its text for a reader who is to see relations
@@ -130,8 +136,10 @@ impl<'t> Script<'t> {
         // As above.
         let understood = catch_unwind(AssertUnwindSafe(|| {
             let (text, node) = (self.text, raw.stmt());
+            let failed_at = Cell::new(None);
+            let disguises = Some(disguises);
             let (facts, notes) =
-                walk::walked(node, text, catalog, path, self.nodes_max, Some(disguises))?;
+                walk::walked(node, text, catalog, path, self.nodes_max, disguises, &failed_at)?;
             let notes = notes.ok_or(NotUnderstood::Unvisited)?;
             let rewritten = rewrite::rewritten(node, text, place.clone(), catalog, &facts, &notes);
             Ok((facts, rewritten))

@@ -19,6 +19,7 @@ mod scope;
 mod setting;
 mod table;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -54,11 +55,14 @@ pub(crate) fn facts(
     catalog: &Catalog,
     path: &Path,
     nodes_max: usize,
+    failed_at: &Cell<Option<usize>>,
 ) -> Walked<Facts> {
-    walked(statement, text, catalog, path, nodes_max, None).map(|(facts, _)| facts)
+    let walked = walked(statement, text, catalog, path, nodes_max, None, failed_at);
+    walked.map(|(facts, _)| facts)
 }
 
-/// Likewise, and what rewriting it needs to know, if there are disguises.
+/// Likewise, and what rewriting it needs to know, if there are disguises. Of a relation or a column
+/// that isn't there the place goes to `failed_at`.
 pub(crate) fn walked<'w>(
     statement: Node<'w>,
     text: &'w str,
@@ -66,6 +70,7 @@ pub(crate) fn walked<'w>(
     path: &'w Path,
     nodes_max: usize,
     disguises: Option<&'w Disguises>,
+    failed_at: &'w Cell<Option<usize>>,
 ) -> Walked<(Facts, Option<Notes<'w>>)> {
     let mut walk = Walk {
         text,
@@ -84,6 +89,7 @@ pub(crate) fn walked<'w>(
         types: BTreeSet::new(),
         any_type: false,
         making: None,
+        failed_at,
         change: Change::default(),
         notes: disguises.map(|disguises| Box::new(Notes::new(disguises))),
         conditions: Vec::new(),
@@ -148,6 +154,8 @@ struct Walk<'w> {
     /// The schema that CREATE SCHEMA makes, and the relations that it makes in it.
     making: Option<(String, Vec<&'w str>)>,
     change: Change,
+    /// Where the text names what isn't there.
+    failed_at: &'w Cell<Option<usize>>,
     /// Taken only where something is disguised.
     notes: Option<Box<Notes<'w>>>,
     /// What is written, and under which conditions.
@@ -593,10 +601,11 @@ impl<'w> Walk<'w> {
             // What it means would not be there before the statement runs.
             return Err(NotUnderstood::Construct("CREATE SCHEMA with uses of what is in it"));
         }
-        let resolved = self
-            .catalog
-            .find_relation(range.schemaname(), name, self.path)
-            .ok_or_else(|| NotUnderstood::NoSuchRelation(name.to_owned()))?;
+        let resolved =
+            self.catalog.find_relation(range.schemaname(), name, self.path).ok_or_else(|| {
+                self.failed_at.set(usize::try_from(range.location).ok());
+                NotUnderstood::NoSuchRelation(name.to_owned())
+            })?;
         let mut relation = RelationUse::new(Some(resolved.relation), self.name_at(range)?);
         relation.only = !range.inh;
         relation.aliased = range.alias().is_some();

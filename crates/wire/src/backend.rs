@@ -102,6 +102,8 @@ pub struct Report<'a> {
     pub message: &'a str,
     pub detail: Option<&'a str>,
     pub hint: Option<&'a str>,
+    /// Where in the text of the client, in characters from 1.
+    pub position: Option<u32>,
 }
 
 impl Report<'_> {
@@ -128,6 +130,10 @@ impl Report<'_> {
                     out.push(field);
                     frame::write_cstr(out, text.as_bytes());
                 }
+            }
+            if let Some(position) = self.position {
+                out.push(b'P');
+                frame::write_cstr(out, position.to_string().as_bytes());
             }
             out.push(0);
         });
@@ -272,8 +278,15 @@ mod tests {
     #[test]
     fn a_report_has_the_fields_that_clients_look_for() {
         let mut out = Vec::new();
-        Report { severity: "FATAL", code: "28P01", message: "no", detail: None, hint: Some("ask") }
-            .write_error(&mut out);
+        Report {
+            severity: "FATAL",
+            code: "28P01",
+            message: "no",
+            detail: None,
+            hint: Some("ask"),
+            position: None,
+        }
+        .write_error(&mut out);
         let frame = frame::whole(&out, 100).unwrap().unwrap();
         assert_eq!(frame.body, b"SFATAL\0VFATAL\0C28P01\0Mno\0Hask\0\0");
         let fields = ErrorFields::read(frame.body);

@@ -2,7 +2,7 @@
 
 use e2e::on_each_version;
 
-use super::stand::{Stand, assert_kept, error, extended, field, shape};
+use super::stand::{POLICIES, Stand, assert_kept, error, extended, field, shape};
 use crate::raw;
 
 on_each_version! {
@@ -90,6 +90,66 @@ on_each_version! {
         assert!(detail.contains("secrets"), "{detail}");
         assert_eq!(field(&replies, b'S'), "ERROR");
         assert!(field(&replies, b'H').contains("polic"), "{}", raw::show(&replies));
+    }
+
+    /// In characters of the client's own text, where its place in it is known.
+    fn a_refusal_points_at_what_it_is_about(server: Server) {
+        let stand = Stand::new(&server);
+        let mut agent = stand.agent();
+        for (sql, want) in [
+            ("SELECT name FROM secrets", "18"),
+            ("SELECT 1; SELECT 'é', name FROM public.secrets", "33"),
+            ("SELECT id FROM items WHERE name IN (SELECT name FROM secrets)", "54"),
+            ("INSERT INTO secrets VALUES (1)", "13"),
+            ("SELECT 1 FROM nope", "15"),
+            ("SELECT nope FROM items", "8"),
+            ("SELECT i.nope FROM items i", "8"),
+        ] {
+            assert_eq!(field(&agent.query(sql), b'P'), want, "{sql}");
+            if !sql.contains(';') {
+                agent.send(&extended(sql));
+                assert_eq!(field(&agent.until_ready(), b'P'), want, "{sql}");
+            }
+        }
+        // Of what was prepared before, and of a function, there is none.
+        let has_place = |replies: &[raw::Message]| {
+            let error = raw::error(replies);
+            error.field(b'P').is_some()
+        };
+        assert!(!has_place(&agent.query("SELECT pg_sleep(1)")));
+        assert_eq!(shape(&agent.query("PREPARE p AS SELECT id FROM items")), "C ZI");
+        stand.reload(&POLICIES.replace("read: public.items, side.items", "read: side.items"));
+        assert!(!has_place(&agent.query("EXECUTE p")));
+    }
+
+    /// A server takes it for an error, unless it reads a COPY.
+    fn a_flush_with_a_body(server: Server) {
+        let stand = Stand::new(&server);
+        let flush = raw::framed(b'H', b"x");
+        let one = |sql: &str| {
+            [raw::parse("", sql, &[]), raw::bind("", "", &[], &[], &[]), raw::execute("", 0)].concat()
+        };
+        let series = [
+            [flush.clone(), raw::sync()].concat(),
+            [one("SELECT 1"), flush.clone(), one("SELECT 2"), raw::sync()].concat(),
+        ];
+        let mut copy = one("COPY notes FROM STDIN");
+        copy.extend([flush.clone(), raw::copy_data(b"7\tx\n"), flush, raw::copy_done(), raw::sync()].concat());
+        let login = stand.database.login();
+        for (bytes, want) in
+            series.iter().map(|it| it.as_slice()).chain([copy.as_slice()]).zip([
+                "E:08P01 ZI",
+                "1 2 D C E:08P01 ZI",
+                "1 2 G C ZI",
+            ])
+        {
+            let mut agent = stand.agent();
+            agent.send(bytes);
+            let replies = agent.until_ready();
+            assert_eq!(shape(&replies), want, "{}", raw::show(&replies));
+            assert_eq!(shape(&agent.query("SELECT 1")), "T D C ZI");
+        }
+        assert_eq!(login.psql("SELECT count(*) FROM notes WHERE id = 7"), "1");
     }
 
     /// Where the session stands after a refusal, in each place where there can be one.

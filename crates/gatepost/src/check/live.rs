@@ -100,6 +100,14 @@ impl Findings {
     fn role(&mut self, role: &Role) {
         let name = &role.name;
         if role.superuser {
+            self.add(
+                format!(
+                    "SHOW and pg_settings, which anyone may read, show the superuser {name} what \
+                     they hide from others: primary_conninfo with its password, and commands with \
+                     theirs"
+                ),
+                "log in as a role that is no superuser and not in pg_read_all_settings",
+            );
             return self.add(
                 format!("the role {name} is a superuser, so nothing stands behind the policies"),
                 "log in as a role that has rights on what the policies name, and no others",
@@ -308,7 +316,8 @@ const ROLE: &str = "SELECT quote_ident(r.rolname), r.rolsuper, r.rolbypassrls, r
      WHERE o.oid <> r.oid AND pg_has_role(r.oid, o.oid, 'MEMBER') AND (o.rolsuper OR o.rolbypassrls \
      OR o.rolcreaterole OR o.rolreplication OR o.rolname IN ('pg_read_all_data', \
      'pg_write_all_data', 'pg_read_server_files', 'pg_write_server_files', \
-     'pg_execute_server_program', 'pg_signal_backend', 'pg_maintain', 'pg_create_subscription'))), '') \
+     'pg_execute_server_program', 'pg_signal_backend', 'pg_maintain', 'pg_create_subscription', \
+     'pg_read_all_settings', 'pg_monitor'))), '') \
      FROM pg_roles r WHERE r.rolname = current_user";
 
 /// Partitions stand under the table that they are of.

@@ -144,6 +144,7 @@ impl Gate {
                 failing.unwrap_or_else(|| Entry::Plain.into())
             }
             frontend::COPY_DONE => self.guarded_copy_done().unwrap_or_else(|| Entry::Plain.into()),
+            frontend::FLUSH if frame.body_bytes > 0 => self.flush_with_a_body(frame)?,
             frontend::FLUSH | frontend::COPY_FAIL | frontend::TERMINATE => Entry::Plain.into(),
             // Servers end the session over it. That it was tried is noted.
             _ => self.unreadable("unknown", frame, None),
@@ -236,13 +237,14 @@ impl Gate {
             };
             self.attempts.push(&self.who, statement, ruling.only_reads);
             let mut instead = Vec::new();
+            let position = understood.as_ref().and_then(|understood| understood.refused_at);
             let begin = understood.and_then(|understood| understood.begin.clone());
             self.substitute_query(begin.and_then(|begin| text.get(begin)), &mut instead);
             // Should it be skipped, the series has not ended.
             if self.doomed.is_none() {
                 self.series_ends();
             }
-            return Ok(Looked::refused(refusal, Some(id), instead));
+            return Ok(Looked::refused(refusal, Some(id), instead).at(position));
         }
         let first = self.next_id;
         let everything = self.everything.as_ref();
@@ -396,7 +398,9 @@ impl Gate {
             refusal: refusal.clone(),
         });
         if let Some(refusal) = refusal {
-            return Ok(self.refused(frame, refusal, id));
+            let position =
+                prepared.judged.as_ref().and_then(|it| it.understood.borrow().refused_at);
+            return Ok(self.refused(frame, refusal, id).at(position));
         }
         let instead = splice.as_ref().map(|splice| {
             let mut instead = Vec::new();
@@ -726,6 +730,20 @@ impl Gate {
             Some(refusal) => self.refused(frame, refusal, id),
             None => Entry::Unreadable { id }.into(),
         }
+    }
+
+    /// The server answers it with an error and skips to the next Sync; only where it reads a COPY or
+    /// skips already it takes no notice. Which of them it is shows once all is answered.
+    fn flush_with_a_body(&mut self, frame: &Frame<'_>) -> Result<Looked, Need> {
+        if self.unmet.is_some() {
+            let mut bare = Vec::new();
+            frontend::write_flush(&mut bare);
+            return Ok(Looked { entry: Entry::Plain, instead: Some(bare), around: None });
+        }
+        if !self.is_answered {
+            return Err(Need::Answers);
+        }
+        Ok(self.unreadable("flush", frame, None))
     }
 
     fn attempt_of_portal(

@@ -269,7 +269,7 @@ impl Gate {
                 Err(why) => {
                     self.look_again(why, seeing)?;
                     let denied = not_understood(why, &scope);
-                    return Ok(whole.refused(denied.into()));
+                    return Ok(whole.refused_at(denied.into(), text, statement.failed_at));
                 }
             };
             if !whole.can_carry && !is_nameless(facts) {
@@ -283,7 +283,8 @@ impl Gate {
                 Ok(()) => {}
                 Err(Stop::Need(need)) => return Err(Stop::Need(need)),
                 Err(Stop::Refused(denied)) => {
-                    return Ok(whole.refused(Refusal::Denied(denied)));
+                    let at = place_of(&denied, facts);
+                    return Ok(whole.refused_at(Refusal::Denied(denied), text, at));
                 }
             }
             whole.qualify(facts, &catalog, text.text);
@@ -551,6 +552,7 @@ impl Whole {
                 stands_on,
                 statements: Vec::new(),
                 refusal: None,
+                refused_at: None,
                 moves: Moves::default(),
                 takes_back: false,
                 is_momentary: false,
@@ -575,6 +577,12 @@ impl Whole {
         self.understood.moves = Moves::default();
         self.understood.begin = self.begin;
         self.understood
+    }
+
+    fn refused_at(self, refusal: Refusal, text: Read<'_>, at: Option<usize>) -> Understood {
+        let before = at.filter(|_| text.is_as_sent).and_then(|at| text.text.get(..at));
+        let position = before.and_then(|before| u32::try_from(before.chars().count() + 1).ok());
+        Understood { refused_at: position, ..self.refused(refusal) }
     }
 
     fn note(&mut self, effect: &Option<Effect>) {
@@ -700,6 +708,15 @@ fn carried<'f>(
     }
 }
 
+/// Where the text names what may not be.
+fn place_of(denied: &Denied, facts: &Facts) -> Option<usize> {
+    let Denied::ByPolicy(refused) = denied else { return None };
+    let about = refused.about?;
+    let mut uses = facts.relations.iter();
+    let found = uses.find(|used| used.relation == Some(about) && !used.place.is_empty());
+    found.map(|used| used.place.start)
+}
+
 fn allowed(verdict: Verdict) -> Result<Option<RuleRef>, Denied> {
     match verdict {
         Verdict::Allow { by, before, after } => match before.into_iter().chain(after).next() {
@@ -707,7 +724,7 @@ fn allowed(verdict: Verdict) -> Result<Option<RuleRef>, Denied> {
             Some(check) => Err(Denied::NotBuilt(check.rule)),
         },
         Verdict::Hold { by, .. } => Err(Denied::Held(by)),
-        Verdict::Refuse(refused) => Err(Denied::ByPolicy(refused)),
+        Verdict::Refuse(refused) => Err(Denied::ByPolicy(Box::new(refused))),
     }
 }
 

@@ -18,6 +18,8 @@ const NO_FUNCTION: u32 = u32::MAX;
 pub(crate) fn tag_sent(tag: u8, entry: &Entry) -> u8 {
     match (entry, tag) {
         (Entry::Refused(_), frontend::BIND | frontend::EXECUTE) => frontend::PARSE,
+        // One with a body is answered with an error, and what follows it skipped.
+        (Entry::Unreadable { .. }, frontend::FLUSH) => frontend::PARSE,
         _ => tag,
     }
 }
@@ -38,7 +40,7 @@ impl Gate {
         }
         let severity = std::str::from_utf8(fields.severity).unwrap_or("ERROR");
         let mut out = Vec::new();
-        turned.refusal.write_as(severity, &mut out);
+        turned.refusal.write_at(severity, turned.position, &mut out);
         Some(out)
     }
 
@@ -63,7 +65,8 @@ impl Gate {
             self.guards_are_kept(running, seen.around.as_deref());
         }
         // Nothing is recorded of it: that is why it is refused.
-        seen.entry = Entry::Refused(Box::new(Turned { refusal: refusal.clone(), id: None }));
+        seen.entry =
+            Entry::Refused(Box::new(Turned { refusal: refusal.clone(), id: None, position: None }));
         seen.instead = Some(instead);
         seen.around = None;
     }

@@ -30,6 +30,8 @@ pub(super) struct Understood {
     pub(super) statements: Vec<Told>,
     /// One refusal refuses all.
     pub(super) refusal: Option<Refusal>,
+    /// Where in the text stands what was refused, in characters from 1.
+    pub(super) refused_at: Option<u32>,
     /// What may be another once it has run.
     pub(super) moves: Moves,
     /// It ends a transaction or takes part of one back.
@@ -97,6 +99,7 @@ impl Understood {
             stands_on,
             statements: Vec::new(),
             refusal: Some(refusal),
+            refused_at: None,
             moves: Moves::default(),
             takes_back: false,
             is_momentary: false,

@@ -28,6 +28,7 @@ impl Judgement<'_> {
             sentence: format!("Masks and row filters are in force, and {why}."),
             rule: Some(rule),
             missing: Vec::new(),
+            about: None,
             ask: Vec::new(),
         })
     }

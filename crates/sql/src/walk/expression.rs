@@ -26,6 +26,9 @@ impl<'w> Walk<'w> {
                 self.reference = address(node);
                 let found = self.column_ref(column, scope);
                 self.reference = None;
+                if found.is_err() {
+                    self.failed_at.set(usize::try_from(column.location).ok());
+                }
                 found
             }
             Node::FuncCall(call) => self.call(call, scope),

@@ -116,6 +116,7 @@ impl<'w> Walk<'w> {
         let range = range.ok_or(NotUnderstood::Construct("name of a relation"))?;
         match self.relation_use(range) {
             Err(NotUnderstood::NoSuchRelation(name)) if missing_ok => {
+                self.failed_at.set(None);
                 let schema = range.schemaname().map(|schema| self.home_named(schema));
                 Ok((None, Object::new(kind, schema, &name)))
             }
