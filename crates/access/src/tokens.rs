@@ -115,6 +115,15 @@ impl State {
             .await
     }
 
+    /// Whether this name has a token, whatever became of it.
+    pub async fn has_tokens(&self, name: &str) -> Result<bool, StateError> {
+        let name = name.to_owned();
+        let query = "SELECT EXISTS (SELECT 1 FROM tokens WHERE name = ?1)";
+        self.writer
+            .run(move |c| Ok(c.prepare_cached(query)?.query_row([name], |row| row.get(0))?))
+            .await
+    }
+
     /// Every token, oldest first, whatever became of it.
     pub async fn tokens(&self) -> Result<Vec<TokenRow>, StateError> {
         let select = "SELECT id, name, created_at, expires_at, revoked_at, last_used_at, grant_id

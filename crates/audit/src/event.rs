@@ -36,6 +36,8 @@ pub struct Identity<'a> {
     pub issuer: &'a str,
     pub subject: &'a str,
     pub groups: &'a [&'a str],
+    /// What else its issuer says of it, by name.
+    pub claims: &'a [(&'a str, &'a str)],
     /// Who acts for the subject, the one nearest to us first: issuer and subject of each.
     pub actors: &'a [(&'a str, &'a str)],
 }
@@ -62,6 +64,16 @@ fn write_identity(out: &mut Vec<u8>, identity: &Identity<'_>) {
     string(out, identity.issuer);
     string_field(out, "subject", identity.subject);
     strings_field(out, "groups", identity.groups);
+    if !identity.claims.is_empty() {
+        name(out, "claims");
+        for (index, (claim, value)) in identity.claims.iter().enumerate() {
+            out.push(if index == 0 { b'{' } else { b',' });
+            string(out, claim);
+            out.push(b':');
+            string(out, value);
+        }
+        out.push(b'}');
+    }
     if !identity.actors.is_empty() {
         name(out, "actors");
         for (index, (issuer, subject)) in identity.actors.iter().enumerate() {

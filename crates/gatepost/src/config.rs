@@ -2,6 +2,7 @@
 //! what the binary needs beyond that. Called at start and at each reload; runs nothing.
 
 mod file;
+mod issuers;
 mod place;
 mod policies;
 mod problem;
@@ -62,6 +63,12 @@ pub(crate) fn review(path: &Path) -> Result<(Config, Vec<String>), ConfigError> 
     let config = parse(&text, base).map_err(|problems| ConfigError::new(path, problems))?;
     let names = config.settings.traits.keys().map(Identity::local).collect::<Vec<_>>();
     let known: Vec<_> = names.iter().map(|name| config.settings.subject(name)).collect();
+    let issuers = config.settings.issuers.iter().map(|issuer| &issuer.oidc);
+    let known = policy::Known {
+        subjects: &known,
+        issuers: &issuers.clone().map(|it| &*it.url).collect::<Vec<_>>(),
+        claims: &issuers.flat_map(|it| it.claims.keys().map(String::as_str)).collect::<Vec<_>>(),
+    };
     let lints = config.settings.policies.as_ref().map(|policies| policies.lints(&known));
     let place = problem::Text::new(&text);
     let shown = lints.into_iter().flatten().map(|lint| {

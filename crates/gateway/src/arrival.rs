@@ -7,11 +7,12 @@ use std::sync::Arc;
 use audit::Durability;
 use audit::event::{Batch, Cancel, Context, Event, LoginRefused, SessionBegins, Who};
 use identity::Identity;
+use tokio::time::Instant;
 use wire::backend::{self, Authentication, BackendKey};
 use wire::startup::{self, FirstPacket, Startup, Version};
 
 use crate::admission::{LoginPlace, SessionPlace};
-use crate::door;
+use crate::door::{self, Asked, Proof};
 use crate::gate::{self, Gate, Person, Rules};
 use crate::gateway::{Gateway, Installed};
 use crate::limits::{self, Meter};
@@ -134,6 +135,9 @@ struct Visit<'a> {
 /// A client that is who it says, and a backend for it.
 struct Admitted {
     identity: Identity,
+    /// How that was proven, as records have it.
+    method: &'static str,
+    token_ends: Option<Instant>,
     connection: Arc<Connection>,
     opened: Opened,
     /// The policies in force, if there are any.
@@ -239,16 +243,15 @@ impl Visit<'_> {
             (Stream::Accepted(_), Some(tls)) => identity::endpoint::certificate_hash(&tls.leaf),
             _ => None,
         };
-        let identity = door::prove(
-            line,
-            &user,
-            binding.as_deref(),
-            &self.installed.accounts,
-            &self.gateway.salts,
-            &self.gateway.state,
-            settings.bounds.login_message_bytes,
-        )
-        .await?;
+        let asked = Asked {
+            user: &user,
+            address: self.peer.map(|peer| peer.ip()),
+            binding: binding.as_deref(),
+            is_private: line.stream.is_encrypted()
+                || self.peer.is_none_or(|peer| is_loopback(&peer)),
+        };
+        let proof = door::prove(line, self.gateway, self.installed, &asked).await?;
+        let Proof { identity, method, token_ends } = proof;
         let mut out = Vec::new();
         Authentication::Ok.write(&mut out);
         line.say(&out).await?;
@@ -272,8 +275,17 @@ impl Visit<'_> {
                 tracing::warn!(connection = connection.name, identity = ?identity.to_string(), %error, "no backend");
                 error.refusal(connection)
             })?;
-        let role = user.clone();
-        Ok(Admitted { identity, connection: connection.clone(), opened, rules, meter, role, place })
+        Ok(Admitted {
+            identity,
+            method,
+            token_ends,
+            connection: connection.clone(),
+            opened,
+            rules,
+            meter,
+            role: user.clone(),
+            place,
+        })
     }
 
     async fn observe(
@@ -303,8 +315,17 @@ impl Visit<'_> {
         }
         let place = self.gateway.admission.session(&identity, &settings.bounds)?;
         let meter = self.meter(&identity, rules.as_ref())?;
-        let role = user.to_owned();
-        Ok(Admitted { identity, connection: connection.clone(), opened, rules, meter, role, place })
+        Ok(Admitted {
+            identity,
+            method: "database",
+            token_ends: None,
+            connection: connection.clone(),
+            opened,
+            rules,
+            meter,
+            role: user.to_owned(),
+            place,
+        })
     }
 
     /// Its limits, with its place among the sessions that they count.
@@ -317,7 +338,17 @@ impl Visit<'_> {
 
     /// The session itself, from the greeting to the end.
     async fn run(&self, mut line: Line, admitted: Admitted) {
-        let Admitted { identity, connection, opened, rules, meter, role, place } = admitted;
+        let Admitted {
+            identity,
+            method,
+            token_ends,
+            connection,
+            opened,
+            rules,
+            meter,
+            role,
+            place,
+        } = admitted;
         let window = rules.as_ref().and_then(|rules| rules.in_force().window());
         let policies: Vec<String> = rules.as_ref().map_or_else(Vec::new, |rules| {
             rules.in_force().policies().iter().map(ToString::to_string).collect()
@@ -334,15 +365,9 @@ impl Visit<'_> {
             role,
         };
         let tls = line.stream.tls();
-        let begins = SessionBegins {
-            login: match connection.login {
-                Login::Gateway { .. } => "scram",
-                Login::Database { .. } => "database",
-            },
-            tls: tls.as_deref(),
-            backend: u32::try_from(pid).ok(),
-        };
-        let who = person.context();
+        let begins =
+            SessionBegins { login: method, tls: tls.as_deref(), backend: u32::try_from(pid).ok() };
+        let who = person.whole_context();
         let installed = self.installed.clone();
         let gate = Gate::new(self.gateway, &connection, installed, rules, meter, person, &greeting);
         let (gate, enrolled) = match (gate, self.gateway.roster.enrol(opened.backend, &id)) {
@@ -374,6 +399,7 @@ impl Visit<'_> {
             attendee: enrolled.attendee.clone(),
             idle_timeout: self.installed.settings.bounds.idle_timeout,
             window,
+            token_ends,
             metrics,
         }
         .run()
@@ -391,12 +417,12 @@ impl Visit<'_> {
     async fn refuse(&self, mut line: Line, refusal: &Refusal) {
         let words = refusal.words();
         tracing::info!(
-            peer = %self.peer(), sqlstate = words.sqlstate, reason = ?words.message, "refused"
+            peer = %self.peer(), sqlstate = words.sqlstate, reason = ?refusal.for_the_record(), "refused"
         );
         self.gateway.metrics.refusals.get_or_create(&Refused { sqlstate: refusal.label() }).inc();
         let mut out = Vec::new();
         refusal.write(&mut out);
-        self.record_refusal(&words.message, &words.sqlstate).await;
+        self.record_refusal(&refusal.for_the_record(), &words.sqlstate).await;
         session::last_words(&mut line.stream, &out).await;
     }
 

@@ -1,18 +1,26 @@
 //! The one spot where a credential becomes an identity, and the one question that a session asks
 //! about it.
 
+mod token;
+
 use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use access::{LiveToken, State, TokenId};
 use identity::Identity;
 use identity::scram::{self, ITERATIONS, Salts, ScramError, Server, Verifier};
 use policy::Opened;
+use tokio::time::Instant;
 use wire::backend::Authentication;
 use wire::frontend::{self, SaslInitial};
 
 use crate::arrival::Departure;
+use crate::attempts::Visitor;
 use crate::gate::Rules;
+use crate::gateway::{Gateway, Installed};
+use crate::issuers::Provider;
 use crate::line::{Line, Message};
 use crate::refusal::Refusal;
 use crate::secret::SecretError;
@@ -54,17 +62,107 @@ impl Accounts {
     }
 }
 
-/// Asks for a proof of being `user`, by SCRAM. `binding` is the hash of the certificate that the
-/// client sees. Says nothing after the proof: AuthenticationOk is the caller's to say.
+/// What is known of a client before it has proven anything.
+pub(crate) struct Asked<'a> {
+    pub(crate) user: &'a str,
+    /// `None` over a Unix socket.
+    pub(crate) address: Option<IpAddr>,
+    /// The hash of the certificate that it sees.
+    pub(crate) binding: Option<&'a [u8]>,
+    /// What it sends can be read by nobody on the way: under TLS, or on this machine.
+    pub(crate) is_private: bool,
+}
+
+/// Who it is, and how that was proven.
+pub(crate) struct Proof {
+    pub(crate) identity: Identity,
+    pub(crate) method: &'static str,
+    /// When the token ends, where the session ends with it.
+    pub(crate) token_ends: Option<Instant>,
+}
+
+/// What a client is asked for. It is one request, and clients give up at one that they can't
+/// answer; so what is known of them, their name, has to pick.
+enum Method {
+    Scram,
+    /// A token of an identity provider, as a password.
+    Token,
+    Bearer(Arc<Provider>),
+}
+
+/// Asks for a proof of being somebody. Says nothing after it: AuthenticationOk is the caller's to
+/// say.
 pub(crate) async fn prove(
     line: &mut Line,
-    user: &str,
-    binding: Option<&[u8]>,
-    accounts: &Accounts,
-    salts: &Salts,
-    state: &State,
-    message_bytes_max: usize,
-) -> Result<Identity, Departure> {
+    gateway: &Gateway,
+    installed: &Installed,
+    asked: &Asked<'_>,
+) -> Result<Proof, Departure> {
+    let bound = installed.settings.bounds.failed_logins;
+    let visitor = Visitor { address: asked.address, name: asked.user };
+    if let Some(wait) = gateway.attempts.wait(visitor, bound, std::time::Instant::now()) {
+        return Err(Refusal::TooManyFailures { seconds: wait.as_secs() + 1 }.into());
+    }
+    let proof = match method(gateway, installed, asked).await? {
+        Method::Scram => scram(line, gateway, installed, asked).await,
+        Method::Token => token::password(line, asked.user, installed).await,
+        Method::Bearer(provider) => token::bearer(line, asked.user, &provider, installed).await,
+    };
+    let now = std::time::Instant::now();
+    match &proof {
+        Ok(_) => gateway.attempts.succeeded(visitor, bound, now),
+        Err(Departure::Refused(refusal)) if refusal.is_of_a_wrong_credential() => {
+            gateway.attempts.failed(visitor, bound, now);
+        }
+        Err(_) => {}
+    }
+    proof
+}
+
+/// That a name is a local account's may be learned here, and nothing else.
+async fn method(
+    gateway: &Gateway,
+    installed: &Installed,
+    asked: &Asked<'_>,
+) -> Result<Method, Refusal> {
+    let (user, settings) = (asked.user, &installed.settings);
+    if installed.providers.is_empty()
+        || installed.accounts.0.contains_key(user)
+        || settings.traits.contains_key(user)
+        || has_tokens(&gateway.state, user).await?
+    {
+        return Ok(Method::Scram);
+    }
+    if !asked.is_private {
+        return Err(Refusal::TokenInTheClear);
+    }
+    let bearer = |named: Option<&str>| {
+        let mut providers = installed.providers.iter();
+        providers.find(|it| it.issuer.bearer.as_ref().is_some_and(|it| it.user.as_deref() == named))
+    };
+    let provider = bearer(Some(user)).or_else(|| bearer(None));
+    Ok(provider.map_or(Method::Token, |provider| Method::Bearer(provider.clone())))
+}
+
+/// Whether it has one in the state file, or ever had: who comes with a token that has ended is not
+/// asked for it in the clear.
+async fn has_tokens(state: &State, user: &str) -> Result<bool, Refusal> {
+    state.has_tokens(user).await.map_err(|error| {
+        tracing::error!(%error, "the state file can't be read");
+        Refusal::CredentialsUnchecked
+    })
+}
+
+/// By SCRAM, which an unknown name fails like a wrong secret.
+async fn scram(
+    line: &mut Line,
+    gateway: &Gateway,
+    installed: &Installed,
+    asked: &Asked<'_>,
+) -> Result<Proof, Departure> {
+    let Asked { user, binding, .. } = *asked;
+    let (accounts, salts, state) = (&installed.accounts, &gateway.salts, &gateway.state);
+    let message_bytes_max = installed.settings.bounds.login_message_bytes;
     let mechanisms = scram::mechanisms(binding).iter().map(|name| name.as_bytes()).collect();
     say(line, &Authentication::Sasl { mechanisms }).await?;
     let message = response(line, message_bytes_max).await?;
@@ -104,7 +202,8 @@ pub(crate) async fn prove(
             }
         });
     }
-    Ok(Identity::local(user))
+    let identity = installed.settings.known(Identity::local(user));
+    Ok(Proof { identity, method: "scram", token_ends: None })
 }
 
 async fn live_tokens(

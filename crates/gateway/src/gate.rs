@@ -192,13 +192,27 @@ pub(crate) struct Person {
 }
 
 impl Person {
+    /// Groups and claims are many, and stand in the first record of a session alone.
+    pub(crate) fn whole_context(&self) -> Context {
+        let groups: Vec<&str> = self.identity.groups.iter().map(String::as_str).collect();
+        let claims = self.identity.claims.iter();
+        let claims: Vec<_> = claims.map(|(name, value)| (&**name, &**value)).collect();
+        self.context_with(&groups, &claims)
+    }
+
     pub(crate) fn context(&self) -> Context {
+        self.context_with(&[], &[])
+    }
+
+    fn context_with(&self, groups: &[&str], claims: &[(&str, &str)]) -> Context {
         Context::new(&Who {
             session: Some(&self.session),
             grant: None,
             identity: Some(event::Identity {
                 issuer: &self.identity.issuer,
                 subject: &self.identity.subject,
+                groups,
+                claims,
                 ..event::Identity::default()
             }),
             client: Some(&self.client),

@@ -20,8 +20,10 @@ use tokio::task::LocalSet;
 
 use crate::admission::Admission;
 use crate::arrival::{self, Accepted, Arrival};
+use crate::attempts::Attempts;
 use crate::catalogs::Catalogs;
 use crate::door::Accounts;
+use crate::issuers::Provider;
 use crate::limits::Ledgers;
 use crate::metrics::Metrics;
 use crate::roster::Roster;
@@ -43,6 +45,7 @@ pub struct Gateway {
     pub(crate) journal: Journal,
     pub(crate) salts: Salts,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) attempts: Attempts,
     pub(crate) roster: Arc<Roster>,
     pub(crate) keyring: Arc<Keyring>,
     catalogs: Catalogs,
@@ -54,6 +57,7 @@ pub struct Gateway {
 pub(crate) struct Installed {
     pub(crate) settings: Settings,
     pub(crate) accounts: Accounts,
+    pub(crate) providers: Vec<Arc<Provider>>,
     pub(crate) patterns: Patterns,
 }
 
@@ -104,7 +108,7 @@ impl Gateway {
         journal: Journal,
     ) -> Result<Arc<Gateway>, GatewayError> {
         let salts = Salts::new(state.salt_key());
-        let installed = install(settings, &salts).await?;
+        let installed = install(settings, &salts, &[]).await?;
         let (keyring, metrics) = (Arc::<Keyring>::default(), Metrics::default());
         let catalogs = Catalogs::start(keyring.clone(), metrics.catalogs.clone())
             .map_err(GatewayError::Thread)?;
@@ -115,6 +119,7 @@ impl Gateway {
             journal,
             salts,
             admission: Arc::default(),
+            attempts: Attempts::new(),
             roster: Arc::default(),
             keyring,
             catalogs,
@@ -125,7 +130,9 @@ impl Gateway {
 
     /// From now on new sessions go by `settings`. On an error nothing changes.
     pub async fn reload(&self, settings: Settings) -> Result<(), GatewayError> {
-        self.installed.store(Arc::new(install(settings, &self.salts).await?));
+        let before = self.installed();
+        let installed = install(settings, &self.salts, &before.providers).await?;
+        self.installed.store(Arc::new(installed));
         Ok(())
     }
 
@@ -261,12 +268,23 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn install(settings: Settings, salts: &Salts) -> Result<Installed, GatewayError> {
+/// `before` are the providers that there were: what is known of their keys stays known.
+async fn install(
+    settings: Settings,
+    salts: &Salts,
+    before: &[Arc<Provider>],
+) -> Result<Installed, GatewayError> {
     let accounts = Accounts::read(&settings, salts)
         .await
         .map_err(|(name, source)| GatewayError::Account { name, source })?;
     let patterns = Patterns::new(&settings.secret_names);
-    Ok(Installed { settings, accounts, patterns })
+    let providers = settings.issuers.iter().map(|issuer| {
+        let url = &issuer.oidc.url;
+        let before = before.iter().find(|before| before.issuer.oidc.url == *url);
+        Provider::new(issuer.clone(), before.map(|it| &**it))
+    });
+    let providers = providers.collect();
+    Ok(Installed { settings, accounts, providers, patterns })
 }
 
 /// Takes in whoever arrives, without waiting for a word of theirs.

@@ -6,15 +6,18 @@
 
 pub mod catalogs;
 pub mod inquiry;
+pub mod issuers;
 pub mod secret;
 pub mod settings;
 pub mod tls;
 
 mod admission;
 mod arrival;
+mod attempts;
 mod conditions;
 mod dial;
 mod door;
+mod fetch;
 mod gate;
 mod gateway;
 mod limits;

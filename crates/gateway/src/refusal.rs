@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use identity::bearer::BearerError;
+use identity::oidc::TokenError;
 use identity::scram::ScramError;
 use policy::{Check, Limit, Refused, RuleRef, Then};
 use wire::backend::Report;
@@ -32,6 +34,27 @@ pub(crate) enum Refusal {
     /// A wrong secret and an unknown name are one case, so that they can't be told apart.
     WrongCredential {
         user: String,
+    },
+    /// In the words of a wrong credential: why is for logs and records.
+    WrongToken {
+        user: String,
+        why: TokenError,
+    },
+    BearerToken {
+        user: String,
+        why: TokenError,
+    },
+    /// It came without a token and was told where to get one.
+    BearerDiscovery {
+        user: String,
+    },
+    Bearer(BearerError),
+    /// A token of an identity provider would cross the network for all to read.
+    TokenInTheClear,
+    /// The keys of a token's issuer can't be had, so nobody can say whether it is right.
+    IssuerUnreachable,
+    TooManyFailures {
+        seconds: u64,
     },
     MalformedCredential {
         what: &'static str,
@@ -83,6 +106,8 @@ pub(crate) enum Refusal {
     },
     /// The policies say how long a session may last.
     WindowOver,
+    /// The token that opened the session is over.
+    TokenOver,
     /// A policy's limit is reached.
     Limit(Box<Reached>),
     StatementTime(Limit<Duration>),
@@ -221,6 +246,15 @@ impl Refusal {
                 out.text("code", "window_over");
                 out.flag("ask", true);
             }
+            Refusal::TokenOver => {
+                out.text("code", "token_over");
+                out.flag("ask", false);
+            }
+            Refusal::TooManyFailures { seconds } => {
+                out.text("code", "failed_logins");
+                out.count("seconds", *seconds);
+                out.flag("ask", false);
+            }
             Refusal::Limit(reached) => {
                 out.text("code", "limit");
                 out.rule(&reached.by);
@@ -242,6 +276,30 @@ impl Refusal {
             _ => return None,
         }
         Some(out.done())
+    }
+
+    /// What logs and records say: more than the client reads, where that would help a stranger.
+    pub(crate) fn for_the_record(&self) -> String {
+        let message = self.words().message;
+        match self {
+            Refusal::WrongToken { why, .. } | Refusal::BearerToken { why, .. } => {
+                format!("{message}: the token opens nothing: {why}")
+            }
+            Refusal::BearerDiscovery { .. } => {
+                format!("{message}: it had no token and was told where to get one")
+            }
+            _ => message,
+        }
+    }
+
+    /// Somebody may have guessed.
+    pub(crate) fn is_of_a_wrong_credential(&self) -> bool {
+        matches!(
+            self,
+            Refusal::WrongCredential { .. }
+                | Refusal::WrongToken { .. }
+                | Refusal::BearerToken { .. }
+        )
     }
 
     /// The rule that refused it, if it was one.
@@ -271,6 +329,14 @@ impl Refusal {
                 let hint = reached.next_step(limits::now_ms());
                 return ("53400", reached.sentence(), Some(hint.into()));
             }
+            Refusal::TooManyFailures { seconds } => {
+                let message = "too many failed logins from this address or of this user".to_owned();
+                let hint = format!(
+                    "Try again in {seconds} s. The bound is `bounds.failed_logins` in Gatepost's \
+                     file."
+                );
+                return ("53400", message, Some(hint.into()));
+            }
             Refusal::StatementTime(limit) => {
                 let message =
                     format!("canceling statement: one may run for {}", seconds(limit.value));
@@ -295,9 +361,30 @@ impl Refusal {
     fn plain_words(&self) -> (&'static str, String, Option<&'static str>) {
         match self {
             Refusal::Denied(_) | Refusal::NothingOpen { .. } => ("42501", String::new(), None),
-            Refusal::Limit(_) | Refusal::StatementTime(_) | Refusal::IdleInTransaction(_) => {
-                ("53400", String::new(), None)
+            Refusal::Limit(_)
+            | Refusal::StatementTime(_)
+            | Refusal::IdleInTransaction(_)
+            | Refusal::TooManyFailures { .. } => ("53400", String::new(), None),
+            Refusal::TokenOver => (
+                "57P01",
+                "terminating connection: the token that opened the session is over".into(),
+                Some("Connect again with a new token."),
+            ),
+            Refusal::BearerToken { user, .. } | Refusal::BearerDiscovery { user } => {
+                ("28000", format!("OAuth bearer authentication failed for user \"{user}\""), None)
             }
+            Refusal::Bearer(error) => ("08P01", error.to_string(), None),
+            Refusal::TokenInTheClear => (
+                "28000",
+                "Gatepost takes tokens of identity providers only under TLS".into(),
+                Some("Connect with sslmode=require or better."),
+            ),
+            Refusal::IssuerUnreachable => (
+                "58000",
+                "Gatepost can't check the token now: the keys of its issuer are not to be had"
+                    .into(),
+                Some("Try again later; Gatepost's log says why. Sessions that are open go on."),
+            ),
             Refusal::WindowOver => (
                 "57P01",
                 "terminating connection: the time that the policies give a session is over".into(),
@@ -354,7 +441,7 @@ impl Refusal {
             Refusal::LoginTimeout => {
                 ("57014", "canceling authentication due to timeout".into(), None)
             }
-            Refusal::WrongCredential { user } => {
+            Refusal::WrongCredential { user } | Refusal::WrongToken { user, .. } => {
                 ("28P01", format!("password authentication failed for user \"{user}\""), None)
             }
             Refusal::Scram(error) => (
@@ -769,6 +856,17 @@ pub(crate) fn write_window_notice(seconds: u64, out: &mut Vec<u8>) {
         detail: Some("{\"code\":\"window_ends\",\"ask\":true}"),
         hint: Some("Connect again then: a new session has a window of its own."),
         position: None,
+    }
+    .write_notice(out);
+}
+
+pub(crate) fn write_token_notice(seconds: u64, out: &mut Vec<u8>) {
+    Report {
+        severity: "NOTICE",
+        code: "57P01",
+        message: &format!("this session ends in {seconds} s, with the token that opened it"),
+        detail: Some("{\"code\":\"token_ends\",\"ask\":false}"),
+        hint: Some("Connect again with a new token."),
     }
     .write_notice(out);
 }

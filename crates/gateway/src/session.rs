@@ -62,6 +62,8 @@ pub(crate) struct Session<'a> {
     pub(crate) idle_timeout: Option<Duration>,
     /// How long the policies let it last.
     pub(crate) window: Option<Duration>,
+    /// When the token ends that opened it, where it ends with that.
+    pub(crate) token_ends: Option<Instant>,
     pub(crate) metrics: &'a Metrics,
 }
 
@@ -83,6 +85,8 @@ pub(crate) enum End {
     /// Nothing is open for it any more.
     Closed(Refusal),
     WindowOver,
+    /// The token that opened it is over.
+    TokenOver,
     IdleInTransaction(policy::Limit<Duration>),
     Ordered,
     Idle(Duration),
@@ -167,6 +171,7 @@ impl Session<'_> {
                     biased;
                     end = overseer(&shared, &self.attendee, self.idle_timeout) => end,
                     end = window_over(&shared, self.window) => end,
+                    end = token_over(&shared, self.token_ends) => end,
                     end = timing::timekeeper(&shared) => end,
                     end = timing::canceller(&shared, &self.attendee) => end,
                 }
@@ -598,16 +603,26 @@ async fn overseer(shared: &Shared, attendee: &Attendee, idle_timeout: Option<Dur
 async fn window_over(shared: &Shared, window: Option<Duration>) -> End {
     let Some(window) = window else { return std::future::pending().await };
     // The session begins here.
-    let end = Instant::now() + window;
+    time_over(shared, Instant::now() + window, refusal::write_window_notice).await;
+    End::WindowOver
+}
+
+/// The same with its token.
+async fn token_over(shared: &Shared, ends: Option<Instant>) -> End {
+    let Some(end) = ends else { return std::future::pending().await };
+    time_over(shared, end, refusal::write_token_notice).await;
+    End::TokenOver
+}
+
+async fn time_over(shared: &Shared, end: Instant, notice: fn(u64, &mut Vec<u8>)) {
     if let Some(before) = end.checked_sub(WINDOW_NOTICE)
         && before > Instant::now()
     {
         sleep_until(before).await;
-        refusal::write_window_notice(WINDOW_NOTICE.as_secs(), &mut shared.words.borrow_mut());
+        notice(WINDOW_NOTICE.as_secs(), &mut shared.words.borrow_mut());
         shared.said.set();
     }
     sleep_until(end).await;
-    End::WindowOver
 }
 
 async fn say(words: &[u8], client: &mut Writer<'_>) -> io::Result<()> {
@@ -674,6 +689,7 @@ impl End {
             End::Unanswered(_) => Some(Refusal::QuestionFailed),
             End::Closed(refusal) => Some(refusal.clone()),
             End::WindowOver => Some(Refusal::WindowOver),
+            End::TokenOver => Some(Refusal::TokenOver),
             End::IdleInTransaction(limit) => Some(Refusal::IdleInTransaction(limit.clone())),
             End::Ordered => Some(Refusal::Stopping),
             End::Idle(time) => Some(Refusal::IdleTimeout { seconds: time.as_secs() }),
@@ -696,6 +712,7 @@ impl fmt::Display for End {
             End::Unanswered(failure) => write!(f, "the gate got no answer: {failure}"),
             End::Closed(refusal) => f.write_str(&refusal.words().message),
             End::WindowOver => f.write_str("its window is over"),
+            End::TokenOver => f.write_str("the token that opened it is over"),
             End::IdleInTransaction(limit) => {
                 write!(f, "a transaction was open and idle for {:?}", limit.value)
             }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::Identity;
+use identity::{Identity, oidc};
 use policy::{Policies, Subject};
 
 use crate::secret::Secret;
@@ -21,6 +21,8 @@ pub struct Settings {
     pub any_database: Option<Arc<Connection>>,
     /// Local identities whose secret is in the file; the others have tokens in the state file.
     pub accounts: HashMap<String, Secret>,
+    /// Identity providers whose tokens prove identities. No two have the same URL.
+    pub issuers: Vec<Arc<Issuer>>,
     /// TLS for clients. Without it `SSLRequest` is answered with `N`.
     pub tls: Option<ListenerTls>,
     pub plaintext: Plaintext,
@@ -35,6 +37,15 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// With what the file says of it now.
+    pub(crate) fn known(&self, identity: Identity) -> Identity {
+        let traits = identity.local_name().and_then(|name| self.traits.get(name)).cloned();
+        match traits {
+            Some(Traits { groups, claims }) => Identity { groups, claims, ..identity },
+            None => identity,
+        }
+    }
+
     /// All that policies are asked about. Of a local identity the file says more, and says it anew
     /// at each reload.
     pub fn subject<'s>(&'s self, identity: &'s Identity) -> Subject<'s> {
@@ -55,6 +66,28 @@ impl Settings {
 pub struct Traits {
     pub groups: Vec<String>,
     pub claims: BTreeMap<String, String>,
+}
+
+/// An identity provider: what its tokens have to be, and how its keys are fetched.
+pub struct Issuer {
+    pub oidc: oidc::Issuer,
+    /// To it and to where its keys are; not used where they are on this very machine.
+    pub tls: UpstreamTls,
+    /// Keys that were fetched longer ago prove nothing.
+    pub keys_age_max: Duration,
+    /// A session ends when the token does that opened it.
+    pub ends_with_token: bool,
+    /// Who logs in by OAUTHBEARER; all others give their tokens as passwords.
+    pub bearer: Option<Bearer>,
+}
+
+/// Logins by OAUTHBEARER.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bearer {
+    /// The user name that asks for it; `None` is every name that means nothing else.
+    pub user: Option<String>,
+    /// What a client asks the provider for.
+    pub scope: String,
 }
 
 /// From where a client may connect without TLS. Unix sockets always may.
@@ -106,6 +139,8 @@ pub struct Bounds {
     pub logins: usize,
     /// Bytes of one message before login; PostgreSQL's own bound on the startup packet.
     pub login_message_bytes: usize,
+    /// Failed logins a minute, of an address and of a name.
+    pub failed_logins: usize,
     /// Sessions at once, in all and for each identity.
     pub sessions: usize,
     pub sessions_per_identity: usize,
@@ -123,6 +158,7 @@ impl Default for Bounds {
             login_timeout: Duration::from_secs(30),
             logins: 500,
             login_message_bytes: 10_000,
+            failed_logins: 60,
             sessions: 1_000,
             sessions_per_identity: 100,
             idle_timeout: Some(Duration::from_secs(3600)),

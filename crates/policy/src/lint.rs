@@ -8,7 +8,7 @@ use crate::object::{FunctionPattern, Name, RelationPattern, Schemas, is_users};
 use crate::policies::{Policies, Policy};
 use crate::rule::{Effect, Rule};
 use crate::verb::{Verb, Verbs};
-use crate::who::Subject;
+use crate::who::Known;
 use crate::written::Place;
 
 /// Something to look at again.
@@ -36,9 +36,8 @@ const NAMED_EXTENSIONS: [&str; 8] = [
 ];
 
 impl Policies {
-    /// Everything that deserves a second look, in the order of the file. `known` is everybody who
-    /// is known to have groups or claims.
-    pub fn lints(&self, known: &[Subject<'_>]) -> Vec<Lint> {
+    /// Everything that deserves a second look, in the order of the file.
+    pub fn lints(&self, known: &Known<'_>) -> Vec<Lint> {
         let mut lints = Lints { policies: self.all(), found: Vec::new() };
         for policy in self.all() {
             lints.access(policy);
@@ -103,10 +102,14 @@ impl Lints<'_> {
         }
     }
 
-    fn people(&mut self, policy: &Policy, known: &[Subject<'_>]) {
+    fn people(&mut self, policy: &Policy, known: &Known<'_>) {
         for term in policy.who.unknown(known) {
             let message = format!("policy `{}` means {term}, and nobody is that", policy.name);
-            self.say(policy.place, message, "name it under `groups` or `claims` of an identity");
+            self.say(
+                policy.place,
+                message,
+                "name it under `groups` or `claims` of an identity, or among `issuers`",
+            );
         }
     }
 

@@ -16,6 +16,17 @@ pub struct Subject<'a> {
     pub claims: &'a BTreeMap<String, String>,
 }
 
+/// Everybody who may come, as far as the file tells.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// Those that have groups or claims in the file itself.
+    pub subjects: &'a [Subject<'a>],
+    /// Others come with these issuers' tokens, and have whatever groups these say.
+    pub issuers: &'a [&'a str],
+    /// And these claims.
+    pub claims: &'a [&'a str],
+}
+
 /// Any of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Who(Vec<Vec<Vec<Term>>>);
@@ -75,13 +86,17 @@ impl Who {
 
     /// Groups, claims and issuers that nobody has who is known. Who is only known by a name may
     /// have come by a token.
-    pub(crate) fn unknown(&self, known: &[Subject<'_>]) -> Vec<String> {
+    pub(crate) fn unknown(&self, known: &Known<'_>) -> Vec<String> {
         let terms = self.0.iter().flatten().flatten();
-        let unknown = terms.filter(|term| match term {
-            Term::Anyone | Term::Identity(_) => false,
-            Term::Group(_) | Term::Claim(..) | Term::Foreign { .. } | Term::Issuer(_) => {
-                !known.iter().any(|who| term.means(who))
-            }
+        let is_issuer = |url: &String| known.issuers.contains(&&**url);
+        let unknown = terms.filter(|term| {
+            let may_come = match term {
+                Term::Anyone | Term::Identity(_) => true,
+                Term::Group(_) => !known.issuers.is_empty(),
+                Term::Claim(name, _) => known.claims.contains(&&**name),
+                Term::Foreign { issuer, .. } | Term::Issuer(issuer) => is_issuer(issuer),
+            };
+            !may_come && !known.subjects.iter().any(|who| term.means(who))
         });
         unknown.map(ToString::to_string).collect()
     }

@@ -26,6 +26,7 @@ fn one_of_each() -> Batch {
         identity: Some(Identity {
             issuer: "https://issuer.example",
             subject: "agent-7",
+            claims: &[("env", "production"), ("region", "\"eu\"")],
             groups: &["data-agents", "ops"],
             actors: &[("https://issuer.example", "planner"), ("local", "anna")],
         }),

@@ -11,6 +11,7 @@ use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::issuers::IssuerFile;
 use super::policies::{PolicyFile, Texts};
 use super::shape::{At, Named, OneOrMany, present, text_of_scalars};
 use super::values;
@@ -59,6 +60,10 @@ pub(crate) struct File {
     /// here has tokens in the state file: `gatepost token create`.
     #[serde(default)]
     pub(crate) identities: Named<Identity>,
+
+    /// Identity providers. Their tokens prove identities, beside the local ones.
+    #[serde(default)]
+    pub(crate) issuers: Vec<IssuerFile>,
 
     /// Who may do what. Without this key there are only identity and recording: whoever has proven
     /// an identity may do whatever the connection's own `user` may. With it, what no policy names
@@ -138,6 +143,9 @@ pub(crate) struct BoundsFile {
     pub(crate) logins: At<Count>,
     /// Longest message, in bytes, that a client may send before it has logged in.
     pub(crate) login_message_bytes: At<Count>,
+    /// Most failed logins a minute of one address, and of one user name. Who has logged in under a
+    /// name from an address before is counted apart from all others.
+    pub(crate) failed_logins: At<Count>,
     /// Most sessions at once.
     pub(crate) sessions: At<Count>,
     /// Most sessions at once of one identity.
@@ -302,6 +310,7 @@ impl Default for BoundsFile {
             login_timeout,
             logins,
             login_message_bytes,
+            failed_logins,
             sessions,
             sessions_per_identity,
             idle_timeout,
@@ -314,6 +323,7 @@ impl Default for BoundsFile {
             login_timeout: time(login_timeout),
             logins: count(logins),
             login_message_bytes: count(login_message_bytes),
+            failed_logins: count(failed_logins),
             sessions: count(sessions),
             sessions_per_identity: count(sessions_per_identity),
             idle_timeout: At::unwritten(DurationOrNone(match idle_timeout {

@@ -40,7 +40,7 @@ type Connections = HashMap<String, Arc<settings::Connection>>;
 type AnyDatabase = Option<Arc<settings::Connection>>;
 
 /// Collects problems. Whatever returns `None` has added one.
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     text: &'a Text<'a>,
     base: &'a Path,
     problems: Vec<Problem>,
@@ -55,6 +55,8 @@ impl Resolver<'_> {
         let bounds = self.bounds(&file.bounds);
         let journal = self.journal(&file.journal);
         let (accounts, traits) = self.identities(file.identities);
+        let is_local = |name: &str| accounts.contains_key(name) || traits.contains_key(name);
+        let issuers = self.issuers(file.issuers, is_local);
         let (connections, any_database) = self.connections(file.connections);
         let policies = file.policies.map(|it| self.policies(it, &connections, &any_database));
         Some(Config {
@@ -62,6 +64,7 @@ impl Resolver<'_> {
                 connections,
                 any_database,
                 accounts,
+                issuers,
                 tls: optional(tls)?,
                 plaintext: match file.plaintext {
                     Plaintext::Loopback => settings::Plaintext::Loopback,
@@ -113,6 +116,7 @@ impl Resolver<'_> {
         let login_timeout = self.timeout(&written.login_timeout);
         let logins = self.read(&written.logins, |it| values::count(&it.0));
         let bytes = self.read(&written.login_message_bytes, |it| values::count(&it.0));
+        let failed = self.read(&written.failed_logins, |it| values::count(&it.0));
         let sessions = self.read(&written.sessions, |it| values::count(&it.0));
         let each = self.read(&written.sessions_per_identity, |it| values::count(&it.0));
         let idle_timeout = self.read(&written.idle_timeout, idle_timeout);
@@ -123,6 +127,7 @@ impl Resolver<'_> {
             login_timeout: login_timeout?,
             logins: logins?,
             login_message_bytes: bytes?,
+            failed_logins: failed?,
             sessions: sessions?,
             sessions_per_identity: each?,
             idle_timeout: idle_timeout?,
@@ -364,17 +369,17 @@ impl Resolver<'_> {
         }
     }
 
-    fn timeout(&mut self, at: &At<DurationText>) -> Option<Duration> {
+    pub(super) fn timeout(&mut self, at: &At<DurationText>) -> Option<Duration> {
         self.read(at, |it| values::timeout(&it.0))
     }
 
-    fn filled(&mut self, at: &At<String>, key: &str) {
+    pub(super) fn filled(&mut self, at: &At<String>, key: &str) {
         if at.value.is_empty() || at.value.contains('\0') {
             self.refuse::<()>(at.at, format!("`{key}` can't be empty or hold a zero byte"));
         }
     }
 
-    fn path(&self, written: &At<PathText>) -> std::path::PathBuf {
+    pub(super) fn path(&self, written: &At<PathText>) -> std::path::PathBuf {
         self.base.join(&written.value.0)
     }
 
@@ -389,7 +394,11 @@ impl Resolver<'_> {
         read.into_iter().collect()
     }
 
-    fn read<T, U>(&mut self, at: &At<T>, read: impl Fn(&T) -> Result<U, String>) -> Option<U> {
+    pub(super) fn read<T, U>(
+        &mut self,
+        at: &At<T>,
+        read: impl Fn(&T) -> Result<U, String>,
+    ) -> Option<U> {
         match read(&at.value) {
             Ok(value) => Some(value),
             Err(message) => self.refuse(at.at, message),
@@ -397,7 +406,11 @@ impl Resolver<'_> {
     }
 
     /// Adds a problem, and is the `None` that stands for it.
-    fn refuse<T>(&mut self, at: Option<Position>, message: impl Into<String>) -> Option<T> {
+    pub(super) fn refuse<T>(
+        &mut self,
+        at: Option<Position>,
+        message: impl Into<String>,
+    ) -> Option<T> {
         self.problems.push(self.text.problem(at, message));
         None
     }

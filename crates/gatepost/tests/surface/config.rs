@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gatepost::config::{self, Config};
-use gateway::settings::{Connection, Login};
+use gateway::settings::{Connection, Issuer, Login};
 
 use crate::golden;
 
@@ -129,6 +129,10 @@ fn described(config: &Config) -> String {
     traits.sort_by_key(|(name, _)| *name);
     for (name, traits) in traits {
         writeln!(text, "{name} {:?} {:?}", traits.groups, traits.claims).unwrap();
+    }
+    for issuer in &settings.issuers {
+        let Issuer { oidc, keys_age_max, ends_with_token, bearer, .. } = &**issuer;
+        writeln!(text, "{oidc:?} {keys_age_max:?} {ends_with_token} {bearer:?}").unwrap();
     }
     match &settings.policies {
         None => writeln!(text, "no policies").unwrap(),
