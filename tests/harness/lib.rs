@@ -17,7 +17,7 @@ pub use directory::Directory;
 pub use gate::{Gatepost, Place, stop_child};
 pub use login::Login;
 pub use servers::{
-    Database, OwnCluster, ROLE_PASSWORD, Role, Server, SharedServers, jdbc, own_cluster, pg,
+    Database, OwnCluster, ROLE_PASSWORD, Role, Server, SharedServers, jdbc, node, own_cluster, pg,
     promtool, python, tls_clients, versions,
 };
 

@@ -78,6 +78,12 @@ pub fn tls_clients() -> PathBuf {
     PathBuf::from(directory.unwrap_or_else(|_| panic!("clients with TLS: {NO_SERVERS}")))
 }
 
+/// Node.js, and where npm has installed `oidc-provider`.
+pub fn node() -> (PathBuf, PathBuf) {
+    let of = |name| std::env::var(name).unwrap_or_else(|_| panic!("Node.js: {NO_SERVERS}"));
+    (PathBuf::from(of(NODE)), PathBuf::from(of(OIDC)))
+}
+
 /// The `promtool` that says whether /metrics is well-formed.
 pub fn promtool() -> PathBuf {
     PathBuf::from(std::env::var(PROMTOOL).unwrap_or_else(|_| panic!("promtool: {NO_SERVERS}")))
@@ -87,6 +93,8 @@ const KNOWN_VERSIONS: [u32; 2] = [15, 18];
 const PYTHON: &str = "GATEPOST_TEST_PYTHON";
 const JDBC: &str = "GATEPOST_TEST_JDBC";
 const TLS_CLIENTS: &str = "GATEPOST_TEST_TLS_CLIENTS";
+const NODE: &str = "GATEPOST_TEST_NODE";
+const OIDC: &str = "GATEPOST_TEST_OIDC";
 const PROMTOOL: &str = "GATEPOST_TEST_PROMTOOL";
 const NO_SERVERS: &str =
     "no test server is running; run this test by `cargo xtask test -- NAME_OF_THE_TEST`";

