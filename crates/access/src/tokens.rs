@@ -117,11 +117,9 @@ impl State {
 
     /// Whether this name has a token, whatever became of it.
     pub async fn has_tokens(&self, name: &str) -> Result<bool, StateError> {
-        let name = name.to_owned();
-        let query = "SELECT EXISTS (SELECT 1 FROM tokens WHERE name = ?1)";
-        self.writer
-            .run(move |c| Ok(c.prepare_cached(query)?.query_row([name], |row| row.get(0))?))
-            .await
+        let given = [Value::from(name)];
+        let query = "SELECT id FROM tokens WHERE name = ?1 LIMIT 1";
+        self.writer.run(move |engine| Ok(!engine.rows(query, &given)?.is_empty())).await
     }
 
     /// Every token, oldest first, whatever became of it.

@@ -28,6 +28,8 @@ async fn what_was_added_is_there_after_reopening() {
     let state = directory.state();
     assert_eq!(state.salt_key(), key);
     assert_ne!(key, [0; 32]);
+    assert!(state.has_tokens("agent-7").await.unwrap());
+    assert!(!state.has_tokens("agent-8").await.unwrap());
     let live = state.live_tokens("agent-7", NOW).await.unwrap();
     assert_eq!((live.len(), live[0].id, live[0].verifier.as_str()), (1, id, "verifier"));
     let row = TokenRow {
