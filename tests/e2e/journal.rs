@@ -5,7 +5,7 @@
 
 mod disk;
 mod load;
-mod records;
+pub mod records;
 
 mod crash;
 mod overlap;

@@ -9,6 +9,7 @@ mod check;
 mod conditions;
 mod drivers;
 mod hostile;
+mod identity;
 mod journal;
 mod lifecycle;
 mod limits;

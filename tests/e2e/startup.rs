@@ -709,7 +709,7 @@ fn assert_tells_nothing(refusal: &raw::Message) {
 }
 
 /// An address of this machine that is not a loopback one.
-fn outer_address() -> Ipv4Addr {
+pub fn outer_address() -> Ipv4Addr {
     let find = || {
         let listed = Command::new("hostname").arg("-I").output().expect("hostname runs");
         String::from_utf8_lossy(&listed.stdout)

@@ -1,6 +1,8 @@
 //! `gatepost demo`: a scratch database with a small shop in it, a gate in front, and a real client
 //! that shows each step. With `--check` the answers are checked and it ends; else it stays up.
 
+mod issuer;
+
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
@@ -17,9 +19,13 @@ use crate::records;
 use crate::scratch::{self, Cluster, ScratchError, ServerBinaries};
 use crate::serve::{self, ServeError};
 use crate::token;
+use issuer::Issuer;
 
 /// The first of these that is free, with the next one, is the demo's.
 const PORTS: std::ops::Range<u16> = 6432..6532;
+
+/// The local identity that most is shown with.
+const AGENT: &str = "agent-7";
 
 const SHOP: &str = include_str!("demo/shop.sql");
 
@@ -90,19 +96,22 @@ async fn show(check: bool) -> Result<(), DemoError> {
         .into_iter()
         .find(|&port| is_free(port) && is_free(port + 1))
         .ok_or(DemoError::NoPort)?;
-    let file = place.write("gatepost.yaml", &configuration(port, &cluster))?;
+    let issuer = Issuer::start().await.doing("starting an identity provider")?;
+    let written = configuration(port, &cluster, &issuer.url);
+    let file = place.write("gatepost.yaml", &written)?;
     let config = config::load(&file)?;
     let state = config.state.clone();
     let journal = config.journal.options.directory.clone();
     let running = serve::start(config, false).await?;
-    let token = token::make(&state, "agent-7", None).await.map_err(told)?;
+    let token = token::make(&state, AGENT, None).await.map_err(told)?;
     say(&format!(
         "Gatepost listens on 127.0.0.1:{port}. Its configuration is {}:\n",
         file.display()
     ));
-    say(&indented(&configuration(port, &cluster)));
+    say(&indented(&written));
 
-    let tour = Tour { client, cluster: &cluster, port, token: token.token.text().to_owned() };
+    let token = token.token.text().to_owned();
+    let tour = Tour { client, cluster: &cluster, port, token, issuer };
     tour.steps().await?;
     journal_step(&journal, &place)?;
     if check {
@@ -120,6 +129,7 @@ struct Tour<'a> {
     cluster: &'a Cluster,
     port: u16,
     token: String,
+    issuer: Issuer,
 }
 
 /// How a step is known to have gone right: what the client says has these words.
@@ -179,6 +189,36 @@ impl Tour<'_> {
             "SELECT 1",
             Expect::Refused(&["password authentication failed for user \"agent-7\""]),
         )
+        .await?;
+        self.steps_with_provider().await
+    }
+
+    /// A job of a pipeline has no token of Gatepost's: its own identity provider signs one.
+    async fn steps_with_provider(&self) -> Result<(), DemoError> {
+        let token = |audience| self.issuer.token("nightly-report", "reporting", audience);
+        self.step_as(
+            "ci",
+            "A job comes with a token (JWT) that its identity provider signed, as its password",
+            &token("gatepost"),
+            "SELECT count(*), sum(total) FROM orders",
+            Expect::Answered(&["40", "(1 row)"]),
+        )
+        .await?;
+        self.step_as(
+            "ci",
+            "It may do what the policy of its group names, and nothing else",
+            &token("gatepost"),
+            "SELECT name FROM customers",
+            Expect::Refused(&["No policy in force allows read public.customers"]),
+        )
+        .await?;
+        self.step_as(
+            "ci",
+            "A token that the same provider gave out for another service opens nothing",
+            &token("mail"),
+            "SELECT 1",
+            Expect::Refused(&["password authentication failed for user \"ci\""]),
+        )
         .await
     }
 
@@ -189,14 +229,26 @@ impl Tour<'_> {
         sql: &str,
         expect: Expect<'_>,
     ) -> Result<(), DemoError> {
+        self.step_as(AGENT, title, token, sql, expect).await
+    }
+
+    async fn step_as(
+        &self,
+        user: &str,
+        title: &'static str,
+        token: &str,
+        sql: &str,
+        expect: Expect<'_>,
+    ) -> Result<(), DemoError> {
         let seen = self.cluster.log().len();
+        let address = self.address(user);
         let shown = Command::new(&self.client)
-            .args(["-X", "-w", &self.address(), "-c", sql])
+            .args(["-X", "-w", &address, "-c", sql])
             .env("PGPASSWORD", token)
             .output()
             .await
             .doing("running psql")?;
-        say(&format!("{title}:\n\n    $ psql \"{}\" -c \"{sql}\"", self.address()));
+        say(&format!("{title}:\n\n    $ psql \"{address}\" -c \"{sql}\""));
         say(&indented(&format!("{}{}", text(&shown.stdout), text(&shown.stderr))));
         let ran = self.ran_since(seen);
         let instead = ran.iter().all(|it| it.starts_with(INSTEAD));
@@ -232,13 +284,13 @@ impl Tour<'_> {
              curl http://127.0.0.1:{}/metrics\n\n\
              Ctrl-C stops it all and removes everything.",
             self.token,
-            self.address(),
+            self.address(AGENT),
             self.port + 1,
         ));
     }
 
-    fn address(&self) -> String {
-        format!("host=127.0.0.1 port={} dbname=shop user=agent-7", self.port)
+    fn address(&self, user: &str) -> String {
+        format!("host=127.0.0.1 port={} dbname=shop user={user}", self.port)
     }
 
     /// The statements that PostgreSQL has run for the agent since its log was this long.
@@ -252,7 +304,7 @@ impl Tour<'_> {
     }
 }
 
-fn configuration(port: u16, cluster: &Cluster) -> String {
+fn configuration(port: u16, cluster: &Cluster, issuer: &str) -> String {
     format!(
         "\
 listen: 127.0.0.1:{port}
@@ -266,6 +318,10 @@ connections:
     user: gatepost
     password: {{ file: shop.password }}
 
+issuers:
+  - url: {issuer}         # it signs tokens, and this demo runs it
+    audience: gatepost
+
 policies:
   - name: agents
     who: identity:agent-7
@@ -276,6 +332,13 @@ policies:
         except: public.payments, public.customers(ssn, card_number)
       - insert: public.notes
     limits: {{ rows: 10000 per session, statement_time: 30s }}
+
+  - name: reports
+    who: {{ issuer: \"{issuer}\", group: reporting }}
+    to: shop
+    access: {{ window: 15m, approval: none }}
+    allow:
+      - read: public.orders
 ",
         http = port + 1,
         address = cluster.address(),

@@ -1,7 +1,7 @@
 // An OpenID provider for tests: client credentials as signed JWTs, over HTTP or HTTPS.
 // Arguments: where npm installed `oidc-provider`, a port, and for HTTPS a certificate and its key.
-// On its input, `rotate` gives it a new key instead of the one it has; it answers `rotated`.
-// It ends when its input does.
+// Each line of its input gets one line as an answer: `token CLIENT [RESOURCE]` a token as the client
+// would get it, `rotate` a new key instead of the one that it has. It ends when its input does.
 
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -57,11 +57,22 @@ const server = certificate
   : http.createServer(answer);
 server.listen(Number(port), 'localhost', () => console.log('listening'));
 
+async function token(client, resource) {
+  const body = new URLSearchParams({ grant_type: 'client_credentials' });
+  if (resource) body.set('resource', resource);
+  const authorization = `Basic ${Buffer.from(`${client}:secret`).toString('base64')}`;
+  const response = await fetch(`${issuer}/token`, { method: 'POST', headers: { authorization }, body });
+  return (await response.json()).access_token;
+}
+
 const input = createInterface({ input: process.stdin });
-input.on('line', (line) => {
-  if (line === 'rotate') {
+input.on('line', async (line) => {
+  const [command, ...words] = line.split(' ');
+  if (command === 'rotate') {
     current = provider();
     console.log('rotated');
+  } else {
+    console.log(await token(...words));
   }
 });
 input.on('close', () => process.exit(0));
