@@ -867,6 +867,7 @@ pub(crate) fn write_token_notice(seconds: u64, out: &mut Vec<u8>) {
         message: &format!("this session ends in {seconds} s, with the token that opened it"),
         detail: Some("{\"code\":\"token_ends\",\"ask\":false}"),
         hint: Some("Connect again with a new token."),
+        position: None,
     }
     .write_notice(out);
 }
