@@ -215,6 +215,29 @@ pub fn edited(text: &str, edits: &[Edit]) -> String {
     out
 }
 
+/// The edits, and a schema before each name that stands at one of the places. A name in whose place
+/// something else comes has its schema there.
+pub fn with_schemas<'s>(
+    edits: Vec<Edit>,
+    names: impl IntoIterator<Item = (usize, &'s str)>,
+) -> Vec<Edit> {
+    let (mut edits, mut more) = (edits, Vec::new());
+    for (place, schema) in names {
+        // They don't overlap: the first that ends behind it is the only one that could have it.
+        let next = edits.partition_point(|edit| edit.place.end <= place);
+        if !edits.get(next).is_some_and(|edit| edit.place.contains(&place)) {
+            let mut text = String::new();
+            tokens::quoted(schema, &mut text);
+            text.push('.');
+            more.push(Edit { place: place..place, text });
+        }
+    }
+    edits.append(&mut more);
+    edits.sort_by_key(|edit| (edit.place.start, edit.place.end));
+    edits.dedup();
+    edits
+}
+
 /// Where in `text` that is, which the server calls `position` in the text with the edits made.
 /// Both count characters from 1, as PostgreSQL does; what stands in something put in is where that
 /// was put.
@@ -260,6 +283,9 @@ mod tests {
         }
         assert_eq!(position_before(before, &edits, after.find('x').unwrap() + 1), 23);
         assert_eq!(position_before(before, &edits, after.find("AS").unwrap() + 1), 16);
+        let names = [(15, "x"), (8, "y"), (7, "y"), (15, "x")];
+        let both = with_schemas(vec![put(7..9, "a")], names);
+        assert_eq!(edited(text, &both), "SELECT a FROM \"x\".t");
         let mask = Expression(vec![
             Piece::Text("pg_catalog.upper(".into()),
             Piece::Column(3),
