@@ -3,7 +3,7 @@
 //! condition. What a write stores must not answer guesses at what is masked, nor put a mask's work
 //! over a value, nor leave rows that the filter hides.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pg_raw_parse::nodes::{
     CmdType, ColumnRef, InsertStmt, MergeStmt, OnConflictClause, ResTarget, ReturningClause,
@@ -14,7 +14,7 @@ use pg_raw_parse::{ConstValue, Node};
 use super::making::{Made, Making, reads_masked, reference};
 use super::tokens::quoted;
 use super::{Disguise, Expression, Mask, Reference, Stored, Unrewritable, What, Why, Write};
-use crate::catalog::{ConstraintKind, Relation, RelationId, RelationKind};
+use crate::catalog::{ConstraintKind, Made as Shown, Relation, RelationId, RelationKind, ViewRead};
 use crate::facts::RelationUse;
 use crate::nodes::{address, children};
 
@@ -378,25 +378,42 @@ impl Making<'_, '_> {
         let given: BTreeSet<u16> =
             given.flat_map(|columns| columns.numbers.iter().copied()).collect();
         let Some(id) = used.relation.filter(|_| !given.is_empty()) else { return Ok(()) };
-        let Some(target) = self.catalog.relation(id) else { return Ok(()) };
-        let mut open = vec![id];
+        let mut open = vec![(id, given)];
         let mut seen = BTreeSet::from([id]);
-        // What is given to a relation comes into its partitions, or changes children.
-        while let Some(id) = open.pop() {
+        while let Some((id, given)) = open.pop() {
             let Some(relation) = self.catalog.relation(id) else { continue };
-            if relation.kind == RelationKind::Partitioned || (used.update.is_some() && !used.only) {
-                open.extend(relation.children.iter().filter(|child| seen.insert(**child)));
+            let no = |about| Err(Unrewritable { why: Why::Constrained, relation: Some(about) });
+            if relation.kind == RelationKind::View {
+                // It comes into what is beneath.
+                let Some(beneath) = beneath(relation, &given) else {
+                    let mut all = self.catalog.beneath(id).into_iter();
+                    match all.find_map(|read| self.masked_in(read.read)) {
+                        Some(about) => return no(about),
+                        None => continue,
+                    }
+                };
+                open.extend(beneath.into_iter().filter(|(other, _)| seen.insert(*other)));
+                continue;
             }
-            let is_given = |number: &u16| {
-                let column = relation.columns.iter().find(|column| column.number == *number);
-                let own = column.and_then(|column| target.column(&column.name));
-                own.is_some_and(|own| given.contains(&own.number))
-            };
-            if let Some(about) = self.tied(id, relation, is_given) {
-                return Err(Unrewritable { why: Why::Constrained, relation: Some(about) });
+            if let Some(about) = self.tied(id, relation, |number| given.contains(number)) {
+                return no(about);
+            }
+            // What is given to a relation comes into its partitions, or changes children.
+            if relation.kind == RelationKind::Partitioned || (used.update.is_some() && !used.only) {
+                for child in relation.children.iter().filter(|child| seen.insert(**child)) {
+                    let Some(below) = self.catalog.relation(*child) else { continue };
+                    let named = relation.columns.iter().filter(|c| given.contains(&c.number));
+                    let own = named.filter_map(|column| below.column(&column.name));
+                    open.push((*child, own.map(|column| column.number).collect()));
+                }
             }
         }
         Ok(())
+    }
+
+    fn masked_in(&self, read: ViewRead) -> Option<RelationId> {
+        let ViewRead::Column(id, _) = read else { return None };
+        self.notes.disguises.get(&id).filter(|disguise| !disguise.masks.is_empty()).map(|_| id)
     }
 
     /// The relation with a masked column that a constraint ties to one that is given.
@@ -437,6 +454,19 @@ impl Making<'_, '_> {
         }
         None
     }
+}
+
+/// The columns of other relations that columns of a view are. `None` if that can't be told.
+fn beneath(view: &Relation, given: &BTreeSet<u16>) -> Option<BTreeMap<RelationId, BTreeSet<u16>>> {
+    let mut found = BTreeMap::<_, BTreeSet<u16>>::new();
+    for number in given {
+        let place = usize::from(*number).checked_sub(1)?;
+        let Shown::Plain(relation, column) = view.shows.as_ref()?.columns.get(place)? else {
+            return None;
+        };
+        found.entry(*relation).or_default().insert(*column);
+    }
+    Some(found)
 }
 
 /// The mask of a column, which keeps the column's name where it is selected.

@@ -23,6 +23,7 @@ on_15_and_18! {
     filters_show_what_is_left_when_the_rest_is_gone
     random_queries_tell_no_twins_apart
     mutated_statements_see_what_a_masked_database_holds
+    a_view_passes_no_guess_on
 }
 
 const SCHEMA: &str = include_str!("schema.sql");
@@ -582,6 +583,38 @@ const SWAPS: [&[&str]; 6] = [
     &["customers", "orders", "typed", "ONLY parent", "app.customers", "(SELECT * FROM customers)"],
     &["customers;", "customers c", "orders o", "customers AS c (a, b, c)", "typed t", "parent"],
 ];
+
+/// What is written through a view meets the constraints of what is beneath.
+fn a_view_passes_no_guess_on(cluster: &Cluster) {
+    cluster.must(
+        "CREATE SCHEMA app; CREATE TABLE app.people (id int PRIMARY KEY, code text UNIQUE, other text); \
+         CREATE VIEW app.seen AS SELECT other AS o, code AS c, upper(other) AS u FROM app.people; \
+         CREATE VIEW app.again AS SELECT c AS x, o AS y FROM app.seen;",
+    );
+    let catalog = cluster.catalog();
+    let mut disguises = Disguises::new();
+    let people = relation(&catalog, "app.people");
+    let mask = Mask { expression: expression("pg_catalog.left(@, 1)", 2), look: Look::Any };
+    disguises.entry(people).or_default().masks.insert(2, mask);
+    let refused = |text: &str| rewritten(text, &catalog, &disguises).unwrap().1.is_err();
+    for text in [
+        "INSERT INTO people (code) VALUES ('a')",
+        "INSERT INTO seen (c) VALUES ('a')",
+        "UPDATE seen SET c = 'a' WHERE o = 'b'",
+        "UPDATE again SET x = 'a'",
+        "INSERT INTO again VALUES ('a')",
+        "UPDATE seen SET u = 'a'",
+    ] {
+        assert!(refused(text), "{text}");
+    }
+    for text in [
+        "INSERT INTO people (other) VALUES ('a')",
+        "INSERT INTO seen (o) VALUES ('a')",
+        "UPDATE again SET y = 'a'",
+    ] {
+        assert!(!refused(text), "{text}");
+    }
+}
 
 /// Row filters: the database that is compared with has no other rows.
 const FILTERS: [(&str, &str); 4] = [
