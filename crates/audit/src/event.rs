@@ -150,7 +150,7 @@ pub struct Statement<'a> {
     pub verdict: &'a str,
     pub policy: Option<&'a str>,
     pub rule: Option<&'a str>,
-    pub touches: &'a [&'a str],
+    pub touches: &'a [Box<str>],
     /// It runs because people have agreed to this hold.
     pub hold: Option<&'a str>,
 }
@@ -377,9 +377,12 @@ impl Batch {
     }
 
     /// An event is what comes after the chain's fields, up to and with the newline.
-    pub(crate) fn begin(&mut self, event: &str) {
+    pub(crate) fn begin(&mut self, event: &'static str) {
         name(&mut self.bytes, "event");
-        string(&mut self.bytes, event);
+        // A name of ours: nothing in it is to be escaped.
+        self.bytes.push(b'"');
+        self.bytes.extend_from_slice(event.as_bytes());
+        self.bytes.push(b'"');
     }
 
     pub(crate) fn end(&mut self) {

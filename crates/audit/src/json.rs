@@ -7,14 +7,21 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+/// Where a pass of vectors begins to pay.
+const SHORT: usize = 32;
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// `"text"`, escaped.
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    // Hardly any has something to escape, and this is a pass of vectors.
-    if !rest.iter().fold(false, |found, byte| found | must_escape(*byte)) {
+    // Hardly any has something to escape. For what is not short this is a pass of vectors.
+    let escapes = match rest.len() {
+        ..SHORT => rest.iter().any(|byte| must_escape(*byte)),
+        _ => rest.iter().fold(false, |found, byte| found | must_escape(*byte)),
+    };
+    if !escapes {
         out.extend_from_slice(rest);
         out.push(b'"');
         return;

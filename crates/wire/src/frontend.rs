@@ -144,20 +144,16 @@ impl<'a> FunctionCall<'a> {
 
 /// Format codes, then values, as far as they are here.
 fn values<'a>(body: &mut Body<'a>) -> (Vec<Value<'a>>, bool) {
-    let formats: Vec<u16> = match body.u16() {
-        Some(count) => (0..count).map_while(|_| body.u16()).collect(),
-        None => return (Vec::new(), true),
-    };
-    let Some(count) = body.u16() else {
+    let formats = body.u16().and_then(|count| body.take(2 * usize::from(count)));
+    let (Some(formats), Some(count)) = (formats, body.u16()) else {
         return (Vec::new(), true);
     };
-    let mut values = Vec::new();
-    for at in 0..usize::from(count) {
-        let format = match formats.as_slice() {
-            [all] => *all,
-            each => each.get(at).copied().unwrap_or(0),
-        };
-        let is_binary = format != 0;
+    let mut formats = formats.chunks_exact(2).map(|format| format != [0, 0]);
+    let for_all = if formats.len() == 1 { formats.next() } else { None };
+    // As many as can be here: each says its length.
+    let mut values = Vec::with_capacity(usize::from(count).min(body.0.len() / 4));
+    for _ in 0..count {
+        let is_binary = for_all.unwrap_or_else(|| formats.next().unwrap_or(false));
         let Some(length) = body.i32() else {
             return (values, true);
         };

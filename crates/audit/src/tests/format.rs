@@ -61,7 +61,7 @@ fn one_of_each() -> Batch {
             verdict: "rewrite",
             policy: Some("agents read orders"),
             rule: Some("mask public.customers(ssn)"),
-            touches: &["read public.customers(id, ssn)"],
+            touches: &["read public.customers(id, ssn)".into()],
             hold: Some("h_1"),
         }),
         Event::Statement(Statement {

@@ -16,7 +16,7 @@ use super::judging::{self, When};
 use super::memory::{Bound, Judged, Kept, Prepared};
 use super::needs::Need;
 use super::outcome::{Effects, Running};
-use super::reading::{Recorded, recorded, recorded_parsed, withheld};
+use super::reading::{Recorded, characters, recorded, recorded_parsed, withheld};
 use super::rules::Rules;
 use super::splice::Splice;
 use super::understanding::Understood;
@@ -62,7 +62,7 @@ type Guarded<T> = Result<Result<Option<T>, Refusal>, Need>;
 struct Ruling<'r> {
     verdict: &'static str,
     rule: Option<&'r RuleRef>,
-    touches: Vec<&'r str>,
+    touches: &'r [Box<str>],
     /// Nothing comes of it that its record has to precede.
     only_reads: bool,
 }
@@ -77,7 +77,7 @@ impl<'r> Ruling<'r> {
     ) -> Ruling<'r> {
         if let Some(refusal) = refusal {
             let rule = refusal.rule();
-            return Ruling { verdict: "refuse", rule, touches: Vec::new(), only_reads: true };
+            return Ruling { verdict: "refuse", rule, touches: &[], only_reads: true };
         }
         let told = understood.and_then(|understood| {
             understood.statements.get(at).or_else(|| understood.statements.last())
@@ -86,7 +86,7 @@ impl<'r> Ruling<'r> {
         Ruling {
             verdict: "allow",
             rule: told.and_then(|told| told.by.as_ref()).or(everything),
-            touches: touches.iter().map(|name| &**name).collect(),
+            touches,
             only_reads: understood.is_some_and(|understood| understood.only_reads),
         }
     }
@@ -96,7 +96,7 @@ impl<'r> Ruling<'r> {
             verdict: self.verdict,
             policy: self.rule.map(|rule| &*rule.policy),
             rule: self.rule.map(|rule| &*rule.rule),
-            touches: &self.touches,
+            touches: self.touches,
             ..Statement::default()
         }
     }
@@ -765,8 +765,8 @@ impl Gate {
                 kept.parameter(oid.copied(), prepared.is_none_or(|p| p.secrets.contain(number)))
             })
             .collect();
-        let name = bound.map(|bound| String::from_utf8_lossy(&bound.statement));
-        let portal = String::from_utf8_lossy(portal);
+        let name = bound.map(|bound| characters(&bound.statement));
+        let portal = characters(portal);
         let understood = bound.and_then(|bound| bound.understood.as_deref());
         let ruling = Ruling::of(understood, 0, refusal, self.everything.as_ref());
         let statement = Statement {

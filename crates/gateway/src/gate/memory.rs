@@ -88,6 +88,8 @@ pub(crate) struct Memory {
     /// what it stood for.
     preparing: VecDeque<Pending<Prepared>>,
     portals: HashMap<Name, Rc<Bound>>,
+    /// Nearly all are the one without a name.
+    unnamed_portal: Option<Rc<Bound>>,
     binding: VecDeque<Pending<Bound>>,
     bytes_of_statements: usize,
     bytes_of_portals: usize,
@@ -196,13 +198,24 @@ impl Memory {
         let bytes = bound.bytes(&name);
         self.make_room(bytes);
         self.bytes_of_portals += bytes;
-        self.portals.insert(name, bound);
+        if name.is_empty() {
+            self.unnamed_portal = Some(bound);
+        } else {
+            self.portals.insert(name, bound);
+        }
     }
 
     pub(super) fn portal(&self, name: &[u8]) -> Option<Rc<Bound>> {
         match self.binding.iter().rev().find(|pending| *pending.name == *name) {
             Some(pending) => pending.what.clone(),
-            None => self.portals.get(name).cloned(),
+            None => self.open_portal(name),
+        }
+    }
+
+    fn open_portal(&self, name: &[u8]) -> Option<Rc<Bound>> {
+        match name {
+            [] => self.unnamed_portal.clone(),
+            [_, ..] => self.portals.get(name).cloned(),
         }
     }
 
@@ -214,7 +227,7 @@ impl Memory {
         match certain(&self.binding, name, series)? {
             Some(pending) => Ok(pending.what.clone()),
             None if self.effects > 0 => Err(Uncertain),
-            None => Ok(self.portals.get(name).cloned()),
+            None => Ok(self.open_portal(name)),
         }
     }
 
@@ -225,7 +238,11 @@ impl Memory {
     }
 
     pub(super) fn close_portal(&mut self, name: &[u8]) {
-        if let Some(bound) = self.portals.remove(name) {
+        let closed = match name {
+            [] => self.unnamed_portal.take(),
+            [_, ..] => self.portals.remove(name),
+        };
+        if let Some(bound) = closed {
             self.bytes_of_portals -= bound.bytes(name);
         }
     }
@@ -248,6 +265,12 @@ impl Memory {
 
     fn forget_portals_but(&mut self, stays: impl Fn(&Bound) -> bool) {
         let bytes = &mut self.bytes_of_portals;
+        if let Some(bound) = self.unnamed_portal.take_if(|bound| !stays(bound)) {
+            *bytes -= bound.bytes(&[]);
+        }
+        if self.portals.is_empty() {
+            return;
+        }
         self.portals.retain(|name, bound| {
             let stays = stays(bound);
             if !stays {
@@ -271,6 +294,7 @@ impl Memory {
         if self.bytes_of_statements + self.bytes_of_portals + bytes > REMEMBERED_BYTES_MAX {
             self.statements.clear();
             self.portals.clear();
+            self.unnamed_portal = None;
             // These have to stay in line until they are answered; their texts need not.
             self.preparing.iter_mut().for_each(|pending| pending.what = None);
             self.binding.iter_mut().for_each(|pending| pending.what = None);
@@ -395,6 +419,29 @@ mod tests {
             given: Rc::default(),
             has_begun: Cell::default(),
         })
+    }
+
+    #[test]
+    fn a_portal_with_a_name_and_the_one_without() {
+        let mut memory = Memory::default();
+        let of = |memory: &Memory, name: &[u8]| {
+            let value = memory.portal(name)?.values.first()?.bytes.clone()?;
+            String::from_utf8(value.into()).ok()
+        };
+        for (name, value) in [(&b""[..], "one"), (b"p", "two"), (b"", "three")] {
+            memory.bind(name, 1, bound(value));
+            memory.bound(true);
+        }
+        assert_eq!(of(&memory, b"").as_deref(), Some("three"));
+        assert_eq!(of(&memory, b"p").as_deref(), Some("two"));
+        memory.close_portal(b"");
+        assert_eq!((of(&memory, b""), of(&memory, b"p").as_deref()), (None, Some("two")));
+        assert_eq!(memory.bytes_of_portals, "ptwo".len());
+        memory.bind(b"", 1, bound("four"));
+        memory.bound(true);
+        memory.forget_portals();
+        assert_eq!((of(&memory, b""), of(&memory, b"p")), (None, None));
+        assert_eq!(memory.bytes_of_portals, 0);
     }
 
     #[test]

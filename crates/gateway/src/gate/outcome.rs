@@ -13,7 +13,7 @@ use wire::frame::Frame;
 use super::guarded::Script;
 use super::limited::Metered;
 use super::memory::{Bound, Judged, Prepared};
-use super::reading::recorded;
+use super::reading::{characters, recorded};
 use super::splice::Splice;
 use super::understanding::{Effect, Understood};
 use super::{Entry, Gate};
@@ -341,7 +341,7 @@ impl Gate {
         }
         self.outcome_is_urgent |= self.durability == Durability::Strict
             && matches!(tag, b"COMMIT" | b"PREPARE TRANSACTION" | b"COMMIT PREPARED");
-        let tag = String::from_utf8_lossy(tag);
+        let tag = characters(tag);
         self.outcome(running, Outcome { tag: Some(&tag), ..Outcome::default() });
     }
 

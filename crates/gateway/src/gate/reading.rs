@@ -65,7 +65,7 @@ impl Reading {
 
 /// The text, or what can be read of it. Nearly all texts are what they should be, and that is seen
 /// sooner than what isn't.
-fn characters(text: &[u8]) -> Cow<'_, str> {
+pub(super) fn characters(text: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(text) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => String::from_utf8_lossy(text),
