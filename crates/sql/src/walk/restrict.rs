@@ -40,6 +40,8 @@ struct Look<'l, 'w> {
     /// The relation, or one that shows its rows, is named elsewhere in the statement: what comes from
     /// there may be of the same row.
     again: bool,
+    /// A value is compared that has to be equal.
+    takes_one: bool,
     left: u32,
 }
 
@@ -75,7 +77,8 @@ impl<'w> Walk<'w> {
         self.references.sort_by_key(|(address, _)| *address);
         let all = self.conditions.iter().all(|Condition { condition, target }| {
             let again = self.is_named_beside(&[*target]);
-            let mut look = Look { walk: self, target: *target, again, left: NODES_MAX };
+            let mut look =
+                Look { walk: self, target: *target, again, takes_one: false, left: NODES_MAX };
             look.picks(*condition, false, 0)
         });
         Some(all)
@@ -155,6 +158,12 @@ impl<'w> Look<'_, 'w> {
             (1, Some(name)) => name.as_str().unwrap_or_default(),
             _ => return false,
         };
+        // One value of the same relation is that of few rows; but it may be the greatest, or an array
+        // of all.
+        self.takes_one = match comparison.kind {
+            A_Expr_Kind::AEXPR_OP => operator == "=",
+            kind => matches!(kind, A_Expr_Kind::AEXPR_NOT_DISTINCT | A_Expr_Kind::AEXPR_IN),
+        };
         match comparison.kind {
             A_Expr_Kind::AEXPR_OP => {
                 let either = self.is_key(left, operator) && self.is_apart(right)
@@ -228,7 +237,8 @@ impl<'w> Look<'_, 'w> {
         if !is_plain(select) || again {
             return false;
         }
-        let mut look = Look { walk: self.walk, target: inner, again, left: self.left };
+        let mut look =
+            Look { walk: self.walk, target: inner, again, takes_one: false, left: self.left };
         let picks = look.picks(select.where_clause(), false, depth + 1);
         self.left = look.left;
         picks
@@ -283,7 +293,10 @@ impl<'w> Look<'_, 'w> {
             match node {
                 Node::ColumnRef(_) if self.of(node) != Of::Other => return false,
                 // One value, wherever it comes from; but not from this row.
-                Node::SubLink(link) if link.sub_link_type == SubLinkType::EXPR_SUBLINK => {
+                Node::SubLink(link)
+                    if link.sub_link_type == SubLinkType::EXPR_SUBLINK
+                        && (self.takes_one || !self.again) =>
+                {
                     let again = std::mem::replace(&mut self.again, false);
                     let is_apart = self.walk_below(link.subselect());
                     self.again = again;

@@ -30,6 +30,9 @@ const RESTRICT: &[&str] = &[
     "WHERE note IS DISTINCT FROM 'a'",
     "WHERE note IS NOT DISTINCT FROM NULL",
     "WHERE id = (SELECT max(id) FROM orders)",
+    "WHERE id > (SELECT max(order_id) FROM items)",
+    "WHERE id = ANY ((SELECT array_agg(order_id) FROM items))",
+    "WHERE id = ANY (ARRAY(SELECT order_id FROM items))",
     "WHERE id = (SELECT id FROM orders WHERE note = 'a' ORDER BY id LIMIT 1)",
     "WHERE id IN (SELECT id FROM orders WHERE note = 'a')",
     "WHERE id IN (SELECT id FROM orders ORDER BY id LIMIT 100)",
@@ -96,6 +99,11 @@ const DONT: &[&str] = &[
     "WHERE id NOT IN (SELECT order_id FROM items)",
     "WHERE id IN (SELECT orders.id FROM items)",
     "WHERE orders IS NOT NULL",
+    "WHERE id <= (SELECT max(id) FROM orders)",
+    "WHERE id BETWEEN 1 AND (SELECT max(id) FROM orders)",
+    "WHERE id = ANY ((SELECT array_agg(id) FROM orders))",
+    "WHERE id = ANY (ARRAY(SELECT id FROM orders))",
+    "WHERE id <> (SELECT -1 FROM orders)",
 ];
 
 /// What stands between, and the condition.
