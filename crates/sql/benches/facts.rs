@@ -66,7 +66,7 @@ fn catalog() -> Catalog {
             row(Read::Columns, &[&oid, &(number + 1).to_string(), column, "23", "", "-1"]);
         }
     }
-    row(Read::Types, &["23", "11", "int4", "0", "0", "0", "f"]);
+    row(Read::Types, &["23", "11", "int4", "0", "0", "0", "b", "-1"]);
     let functions = [
         ("date_trunc", 2),
         ("now", 0),
