@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, SelectStmt, SetOperation};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, FunctionId};
 use crate::facts::Facts;
+use crate::functions::Class;
 use crate::nodes::children;
 
 /// `bool`, `int8`, `int2`, `int4`, `date`, `timestamp`, `timestamptz`, `uuid`: neither comparing
@@ -21,9 +22,14 @@ const EQUAL: [u32; 4] = [17, 25, 1042, 1043];
 /// Whether nothing in the statement could look at a row before a filter has decided on it. It may
 /// say no where there is nothing, for what is more than one plain query.
 pub(super) fn is_quiet(statement: Node<'_>, facts: &Facts, catalog: &Catalog) -> bool {
-    let system =
-        |id| catalog.function(id).is_some_and(|function| catalog.is_system(function.schema));
-    if !facts.functions.iter().all(|id| system(*id)) {
+    // Parameters could be of types that bring operators of their own: those of contrib modules only
+    // compare, anybody else's may do anything.
+    let known = |id: &FunctionId| {
+        catalog.function(*id).is_some_and(|function| {
+            catalog.is_system(function.schema) || function.class == Some(Class::Pure)
+        })
+    };
+    if !facts.functions.iter().all(known) {
         return false;
     }
     let statement = match statement {
