@@ -18,6 +18,7 @@ mod policy;
 mod policy_clients;
 mod recipes;
 mod startup;
+mod state;
 mod status;
 mod transcript;
 mod window;

@@ -14,7 +14,7 @@ use crate::clock::StoreClock;
 use crate::{Refused, StateError};
 
 pub(crate) use postgres::Postgres;
-pub use postgres::{Dialled, Duplex, PostgresStore};
+pub use postgres::{CONNECT_WITHIN, Dialled, Duplex, PostgresStore};
 #[cfg(test)]
 pub(crate) use schema::STEPS;
 pub(crate) use sqlite::{SALT_KEY_BYTES, Sqlite};

@@ -38,7 +38,7 @@ pub use changes::Watch;
 use clock::StoreClock;
 pub use clock::{Clock, ManualClock, steady_millis};
 pub use due::Due;
-pub use engine::{Dialled, Duplex, PostgresStore};
+pub use engine::{CONNECT_WITHIN, Dialled, Duplex, PostgresStore};
 use engine::{Engine, Postgres, SALT_KEY_BYTES, Sqlite};
 pub use grant::{Grant, GrantEnd, GrantState};
 pub use grants::{EndedGrant, Served};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use access::TokenId;
 use audit::read::Filter;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use gateway::store::Store;
 
 use crate::config::{self, ConfigError};
 use crate::log::{self, Format};
@@ -373,8 +374,8 @@ fn run(command: Command) -> Result<(), Failure> {
             let path = state.for_name(&name)?;
             token::create(&path, &name, lifetime)
         }
-        Command::Token(TokenCommand::List { state }) => token::list(&state.path()?),
-        Command::Token(TokenCommand::Revoke { id, state }) => token::revoke(&state.path()?, id),
+        Command::Token(TokenCommand::List { state }) => token::list(&state.store()?),
+        Command::Token(TokenCommand::Revoke { id, state }) => token::revoke(&state.store()?, id),
         Command::Audit(AuditCommand::Verify { paths, checkpoint, key }) => {
             records::verify(&paths, checkpoint.as_deref(), key.as_deref())
         }
@@ -409,17 +410,17 @@ fn lifetime(text: &str) -> Result<Duration, String> {
 }
 
 impl StateFile {
-    fn path(&self) -> Result<PathBuf, Failure> {
+    fn store(&self) -> Result<Store, Failure> {
         match &self.state {
-            Some(path) => Ok(path.clone()),
+            Some(path) => Ok(Store::File(path.clone())),
             None => Ok(self.load()?.state),
         }
     }
 
-    /// As [`StateFile::path`], if a token of that name would be of any use.
-    fn for_name(&self, name: &str) -> Result<PathBuf, Failure> {
+    /// As [`StateFile::store`], if a token of that name would be of any use.
+    fn for_name(&self, name: &str) -> Result<Store, Failure> {
         if let Some(path) = &self.state {
-            return Ok(path.clone());
+            return Ok(Store::File(path.clone()));
         }
         let config = self.load()?;
         if config.settings.accounts.contains_key(name) {

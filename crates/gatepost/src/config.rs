@@ -9,6 +9,7 @@ mod problem;
 mod reference;
 mod resolve;
 mod shape;
+mod state;
 mod values;
 
 use std::fs;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use gateway::Address;
 use gateway::settings::Settings;
+use gateway::store::Store;
 use identity::Identity;
 use serde_saphyr::{MergeKeyPolicy, NonFiniteFloatPolicy};
 
@@ -37,8 +39,7 @@ pub struct Config {
     pub listen: Vec<Address>,
     /// Where `/healthz`, `/metrics` and `/v1/status` are served.
     pub http: Option<SocketAddr>,
-    /// The SQLite state file.
-    pub state: PathBuf,
+    pub state: Store,
     pub journal: Journal,
 }
 

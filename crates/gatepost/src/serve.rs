@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use access::State;
@@ -17,8 +17,8 @@ use crate::journal::{self, JournalError};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
-    #[error("the state file {path}: {source}")]
-    State { path: String, source: access::StateError },
+    #[error("the state {store}: {source}")]
+    State { store: String, source: access::StateError },
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
@@ -52,9 +52,10 @@ async fn serve(path: &Path, config: Config, accept_damage: bool) -> Result<(), S
 
 /// Starts a gateway by `config`. It serves until it is stopped.
 pub(crate) async fn start(config: Config, accept_damage: bool) -> Result<Running, ServeError> {
-    let state = State::open(&config.state)
-        .map_err(|source| ServeError::State { path: config.state.display().to_string(), source })?;
-    let begun = Begun { listen: config.listen, http: config.http, state: config.state };
+    let store = config.state;
+    let state =
+        store.open().map_err(|source| ServeError::State { store: store.to_string(), source })?;
+    let begun = Begun { listen: config.listen, http: config.http, state: store.to_string() };
     let journal = journal::open(&config.journal, accept_damage, &state).await?;
     say_what_judges(&config.settings);
     let gateway = Gateway::new(config.settings, state.clone(), journal.clone()).await?;
@@ -114,7 +115,8 @@ impl Running {
                 return tracing::error!("the configuration is broken, nothing changes: {error}");
             }
         };
-        let now = Begun { listen: config.listen, http: config.http, state: config.state };
+        let now =
+            Begun { listen: config.listen, http: config.http, state: config.state.to_string() };
         if now != self.begun {
             tracing::warn!("`listen`, `http` or `state` has changed: that takes a restart");
         }
@@ -133,7 +135,7 @@ impl Running {
 struct Begun {
     listen: Vec<Address>,
     http: Option<SocketAddr>,
-    state: PathBuf,
+    state: String,
 }
 
 enum Told {

@@ -1,11 +1,11 @@
-//! `gatepost token`: makes, lists and revokes tokens in the state file. How a token is checked is
+//! `gatepost token`: makes, lists and revokes tokens in the store. How a token is checked is
 //! the business of `identity`, how it is kept that of `access`.
 
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use access::{State, StateError, TokenId, TokenRow};
+use gateway::store::Store;
 use identity::scram::{ITERATIONS, Salts, Verifier};
 use identity::token::Token;
 
@@ -22,11 +22,11 @@ pub(crate) struct Made {
 
 /// Makes a token and keeps its verifier.
 pub(crate) async fn make(
-    path: &Path,
+    store: &Store,
     name: &str,
     lifetime: Option<Duration>,
 ) -> Result<Made, Failure> {
-    let state = State::open(path)?;
+    let state = store.open()?;
     let token = Token::generate().map_err(failed)?;
     // The salt depends on the name alone: a stranger learns nothing by asking for it.
     let salt = Salts::new(state.salt_key()).salt_of(name);
@@ -42,8 +42,8 @@ pub(crate) async fn make(
 }
 
 /// Makes a token and prints it.
-pub(crate) fn create(path: &Path, name: &str, lifetime: Option<Duration>) -> Result<(), Failure> {
-    let Made { token, id, expires_at } = wait(make(path, name, lifetime))?;
+pub(crate) fn create(store: &Store, name: &str, lifetime: Option<Duration>) -> Result<(), Failure> {
+    let Made { token, id, expires_at } = wait(make(store, name, lifetime))?;
     cli::print(&format!("{}\n", token.text())).map_err(|_| {
         Failure::Failed(format!(
             "token {id} was made but could not be printed; revoke it: gatepost token revoke {id}"
@@ -60,14 +60,14 @@ pub(crate) fn create(path: &Path, name: &str, lifetime: Option<Duration>) -> Res
 }
 
 /// Prints all tokens, oldest first.
-pub(crate) fn list(path: &Path) -> Result<(), Failure> {
-    let state = existing(path)?;
+pub(crate) fn list(store: &Store) -> Result<(), Failure> {
+    let state = existing(store)?;
     let rows = wait(state.tokens())?;
     cli::print(&table(&rows, now()?))
 }
 
-pub(crate) fn revoke(path: &Path, id: TokenId) -> Result<(), Failure> {
-    let state = existing(path)?;
+pub(crate) fn revoke(store: &Store, id: TokenId) -> Result<(), Failure> {
+    let state = existing(store)?;
     let now = now()?;
     if wait(state.revoke_token(id, now))? {
         return cli::print(&format!("token {id} is revoked\n"));
@@ -80,11 +80,11 @@ pub(crate) fn revoke(path: &Path, id: TokenId) -> Result<(), Failure> {
 }
 
 /// Opening makes a state file where there is none, which is no answer to "what is in it".
-fn existing(path: &Path) -> Result<State, Failure> {
-    if !path.exists() {
-        return Err(Failure::Failed(format!("there is no state file {}", path.display())));
+fn existing(store: &Store) -> Result<State, Failure> {
+    if store.is_missing() {
+        return Err(Failure::Failed(format!("there is no state file {store}")));
     }
-    Ok(State::open(path)?)
+    Ok(store.open()?)
 }
 
 fn table(rows: &[TokenRow], now: i64) -> String {

@@ -9,6 +9,7 @@ pub mod inquiry;
 pub mod issuers;
 pub mod secret;
 pub mod settings;
+pub mod store;
 pub mod tls;
 
 mod admission;

@@ -22,7 +22,7 @@ use crate::StateError;
 use crate::changes::Changes;
 
 /// Longest time for reaching a server and logging in there.
-const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Longest time for one statement. The server gives up sooner, so that it says why.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -69,8 +69,9 @@ pub struct PostgresStore {
     pub user: String,
     pub database: String,
     pub hosts: usize,
-    /// Reaches the host of that number.
-    pub dial: Box<dyn Fn(usize) -> Dialling + Send>,
+    /// Reaches the host of that number, within `CONNECT_WITHIN`. `true` where the last attempt
+    /// failed: a password that was kept may be another by now.
+    pub dial: Box<dyn Fn(usize, bool) -> Dialling + Send>,
 }
 
 pub(crate) struct Postgres {
@@ -247,9 +248,10 @@ impl Postgres {
         {
             return Err(StateError::Away(why.clone()));
         }
+        let again = self.failed_at.is_some();
         let mut why = "it has no host".to_owned();
         for host in 0..self.store.hosts {
-            let connecting = connect(&self.store, host, self.changes.clone());
+            let connecting = connect(&self.store, host, again, self.changes.clone());
             // A timer is made within the runtime that it belongs to.
             let connecting = async { tokio::time::timeout(CONNECT_WITHIN, connecting).await };
             match self.runtime.block_on(connecting) {
@@ -352,9 +354,14 @@ fn live(live: &mut Option<Live>) -> Result<&mut Live, StateError> {
 }
 
 /// Logs in to one host, which must be one that can be written to, and hears it from then on.
-async fn connect(store: &PostgresStore, host: usize, changes: Changes) -> Result<Client, String> {
+async fn connect(
+    store: &PostgresStore,
+    host: usize,
+    again: bool,
+    changes: Changes,
+) -> Result<Client, String> {
     let Dialled { stream, password } =
-        (store.dial)(host).await.map_err(|error| error.to_string())?;
+        (store.dial)(host, again).await.map_err(|error| error.to_string())?;
     let mut config = Config::new();
     config.user(&store.user).dbname(&store.database).application_name("gatepost store");
     if let Some(password) = password {

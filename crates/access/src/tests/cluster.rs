@@ -82,7 +82,7 @@ impl Cluster {
             user: "postgres".to_owned(),
             database: database.to_owned(),
             hosts: 1,
-            dial: Box::new(move |_| {
+            dial: Box::new(move |_, _| {
                 let socket = socket.clone();
                 Box::pin(async move {
                     let stream = Box::new(UnixStream::connect(socket).await?);

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::issuers::IssuerFile;
 use super::policies::{PolicyFile, Texts};
 use super::shape::{At, Named, OneOrMany, present, text_of_scalars};
+use super::state::StatePlace;
 use super::values;
 
 /// The configuration of `gatepost serve`. Only `connections` is required. Relative paths are
@@ -40,9 +41,11 @@ pub(crate) struct File {
     #[serde(default, deserialize_with = "present")]
     pub(crate) http: Option<At<HttpAddress>>,
 
-    /// The state file (SQLite), made when it doesn't exist. It holds the verifiers of tokens.
+    /// What Gatepost remembers: requests, grants, holds, tokens (their verifiers alone), the newest
+    /// heads of journals. A path is a file (SQLite), made when it doesn't exist; a map names a
+    /// PostgreSQL database, which several gateways can share.
     #[serde(default = "default_state")]
-    pub(crate) state: At<PathText>,
+    pub(crate) state: At<StatePlace>,
 
     /// Where everything is recorded before it happens.
     #[serde(default)]
@@ -282,8 +285,8 @@ fn default_listen() -> At<OneOrMany<ListenAddress>> {
     At::unwritten(OneOrMany(vec![At::unwritten(address)]))
 }
 
-fn default_state() -> At<PathText> {
-    At::unwritten(PathText("gatepost.db".to_owned()))
+fn default_state() -> At<StatePlace> {
+    At::unwritten(StatePlace::File(PathText("gatepost.db".to_owned())))
 }
 
 fn default_connect_timeout() -> At<DurationText> {

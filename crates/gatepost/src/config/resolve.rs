@@ -9,6 +9,7 @@ use std::time::Duration;
 use gateway::Address;
 use gateway::secret::{self, Source};
 use gateway::settings::{self, Bounds, Host, Settings};
+use gateway::store::Store;
 use gateway::tls;
 use policy::Policies;
 
@@ -20,6 +21,7 @@ use super::place::Position;
 use super::policies::{self, PolicyFile};
 use super::problem::{Problem, Text};
 use super::shape::{At, Named, OneOrMany};
+use super::state::StatePlace;
 use super::{Config, Journal, values};
 
 /// The connection that stands for every database that no other one names.
@@ -57,6 +59,7 @@ impl Resolver<'_> {
         let (accounts, traits) = self.identities(file.identities);
         let is_local = |name: &str| accounts.contains_key(name) || traits.contains_key(name);
         let issuers = self.issuers(file.issuers, is_local);
+        let state = self.state(&file.state);
         let (connections, any_database) = self.connections(file.connections);
         let policies = file.policies.map(|it| self.policies(it, &connections, &any_database));
         Some(Config {
@@ -78,7 +81,7 @@ impl Resolver<'_> {
             journal: journal?,
             listen: listen?,
             http: optional(http)?,
-            state: self.base.join(file.state.value.0),
+            state: state?,
         })
     }
 
@@ -110,6 +113,37 @@ impl Resolver<'_> {
         }
         options.previous_key = written.previous_key.as_ref().map(|key| self.path(key));
         Some(Journal { options, anchor: written.anchor.as_ref().map(|anchor| self.path(anchor)) })
+    }
+
+    fn state(&mut self, written: &At<StatePlace>) -> Option<Store> {
+        let it = match &written.value {
+            StatePlace::File(path) if path.0.is_empty() => {
+                return self.refuse(written.at, "`state` has no value");
+            }
+            StatePlace::File(path) => return Some(Store::File(self.base.join(&path.0))),
+            StatePlace::Elsewhere(elsewhere) => &elsewhere.postgres,
+        };
+        if it.address.value.0.is_empty() {
+            let message = "`address` is an empty list; name at least one server";
+            self.refuse::<()>(it.address.at, message);
+        }
+        let hosts = self.each(&it.address.value.0, |host, base| values::host(&host.0, base));
+        let tls = self.upstream_tls(&it.tls, hosts.as_deref().unwrap_or_default());
+        self.filled(&it.user, "user");
+        self.filled(&it.database, "database");
+        let password = it.password.as_ref().map(|password| self.secret(password, "password"));
+        Some(Store::Postgres(Arc::new(settings::Connection {
+            name: "state".to_owned(),
+            hosts: hosts?,
+            tls: tls?,
+            login: settings::Login::Gateway {
+                user: it.user.value.clone(),
+                database: it.database.value.clone(),
+                password: optional(password)?.map(secret::Secret::new),
+            },
+            connect_timeout: access::CONNECT_WITHIN,
+            durability: audit::Durability::Strict,
+        })))
     }
 
     fn bounds(&mut self, written: &BoundsFile) -> Option<Bounds> {

@@ -102,7 +102,7 @@ fn described(config: &Config) -> String {
     if let Some(http) = config.http {
         writeln!(text, "http {http}").unwrap();
     }
-    writeln!(text, "state {}", config.state.display()).unwrap();
+    writeln!(text, "state {}", config.state).unwrap();
     let settings = &config.settings;
     writeln!(text, "tls {}", settings.tls.is_some()).unwrap();
     writeln!(text, "plaintext {:?}", settings.plaintext).unwrap();
