@@ -46,8 +46,8 @@ pub enum Saying {
     },
 }
 
-/// Whether the voter is one of those that `Needed::by` means. It is asked under the lock of the row,
-/// of what the row says.
+/// Whether the voter is one of those that `Needed::by` means. It is asked under the lock of the
+/// row, of what the row says.
 pub type May = dyn Fn(&Needed) -> bool + Send;
 
 /// What may be decided by this voter, or why nothing.

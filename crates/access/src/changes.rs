@@ -69,7 +69,8 @@ impl Changes {
 }
 
 impl Watch {
-    /// Returns at the first change since the watch was made, or since this last returned. Cancel-safe.
+    /// Returns at the first change since the watch was made, or since this last returned.
+    /// Cancel-safe.
     pub async fn changed(&mut self) {
         match &mut self.receiver {
             // The sender lives as long as this receiver does.

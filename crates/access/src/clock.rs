@@ -64,8 +64,8 @@ impl Clock {
     }
 }
 
-/// Milliseconds since the machine began, sleep included: no clock to tell the time by, but one that
-/// nobody can set, to measure what is left of something.
+/// Milliseconds since the machine began, sleep included: no clock to tell the time by, but one
+/// that nobody can set, to measure what is left of something.
 pub fn steady_millis() -> i64 {
     let steady = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     steady.tv_sec.saturating_mul(1000).saturating_add(steady.tv_nsec / 1_000_000)

@@ -1,6 +1,6 @@
-//! What comes to its end by itself, and what is forgotten. Nothing lives longer for not being looked
-//! at here: everywhere else an end counts from its instant on. Here it is written down, so that it
-//! can be recorded and whoever waits hears of it.
+//! What comes to its end by itself, and what is forgotten. Nothing lives longer for not being
+//! looked at here: everywhere else an end counts from its instant on. Here it is written down, so
+//! that it can be recorded and whoever waits hears of it.
 
 use crate::bounds::{DUE_ROWS_MAX, ENDED_KEPT_MILLIS};
 use crate::engine::{Engine, Tx, Value, limit};
@@ -27,8 +27,8 @@ pub struct Due {
 }
 
 impl State {
-    /// Ends what is due, at most `DUE_ROWS_MAX` of each kind. Of several nodes that call it, one is
-    /// told of each. Every second or so is often enough; where nothing is due it only reads.
+    /// Ends what is due, at most `DUE_ROWS_MAX` of each kind. Of several nodes that call it, one
+    /// is told of each. Every second or so is often enough; where nothing is due it only reads.
     pub async fn expire_due(&self) -> Result<Due, StateError> {
         self.writer.run(expire).await
     }

@@ -1,7 +1,7 @@
 //! What stands between the commands and a database: transactions, rows and the store's time, the
-//! same for SQLite and PostgreSQL. Commands are written once, in the SQL that both understand: with
-//! `?1` for a parameter, and `FOR UPDATE` where a row is locked (SQLite locks everything when a
-//! transaction begins, so there it is left out).
+//! same for SQLite and PostgreSQL. Commands are written once, in the SQL that both understand:
+//! with `?1` for a parameter, and `FOR UPDATE` where a row is locked (SQLite locks everything
+//! when a transaction begins, so there it is left out).
 
 mod postgres;
 mod schema;
@@ -116,8 +116,8 @@ impl Engine {
         }
     }
 
-    /// Looks whether another process has written since this was last asked, and if so tells whoever
-    /// watches anything.
+    /// Looks whether another process has written since this was last asked, and if so tells
+    /// whoever watches anything.
     pub(crate) fn look_outside(&mut self) -> Result<(), StateError> {
         let changed = match &mut self.database {
             Database::Sqlite(sqlite) => sqlite.changed_outside()?,
@@ -138,8 +138,8 @@ impl Engine {
         }
     }
 
-    /// After the clock was set back, how late it is stands in the file alone: it is written down while
-    /// time passes, for a process that crashes to lose no more of it than `every`.
+    /// After the clock was set back, how late it is stands in the file alone: it is written down
+    /// while time passes, for a process that crashes to lose no more of it than `every`.
     pub(crate) fn keep_time(&mut self, every: i64) -> Result<(), StateError> {
         let Database::Sqlite(sqlite) = &self.database else { return Ok(()) };
         if self.clock.is_ahead() && self.clock.now() - sqlite.last_written()? >= every {

@@ -1,5 +1,5 @@
-//! A grant: open until an absolute instant, or ended before it. It never opens again and never gets
-//! a later end; more time is another grant.
+//! A grant: open until an absolute instant, or ended before it. It never opens again and never
+//! gets a later end; more time is another grant.
 
 use crate::id::{GrantId, RequestId};
 use crate::person::{Identity, Person};

@@ -86,8 +86,8 @@ impl State {
             .await
     }
 
-    /// Ends a grant before its time, and all that is held under it. What runs by an approval is left
-    /// to come to its outcome.
+    /// Ends a grant before its time, and all that is held under it. What runs by an approval is
+    /// left to come to its outcome.
     pub async fn end_grant(&self, id: &GrantId, how: GrantEnd) -> Result<EndedGrant, StateError> {
         match &how {
             GrantEnd::Expired => {

@@ -1,5 +1,5 @@
-//! A hold: a statement that waits for a person, and once approved runs at most once. Each step is a
-//! function of the row, what happens and the time. What the digest is made of is the gate's
+//! A hold: a statement that waits for a person, and once approved runs at most once. Each step is
+//! a function of the row, what happens and the time. What the digest is made of is the gate's
 //! business; here it must only be the same.
 
 use crate::approval::{self, May, Needed, Saying, ShapeOffer, Vote};

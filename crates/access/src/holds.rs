@@ -1,5 +1,6 @@
-//! Holds in the store: a statement comes, people decide, one session claims it. Each locks the grant
-//! first and then the hold, so that nothing is decided or claimed under a grant that has just ended.
+//! Holds in the store: a statement comes, people decide, one session claims it. Each locks the
+//! grant first and then the hold, so that nothing is decided or claimed under a grant that has
+//! just ended.
 
 use crate::approval::{May, Needed, Saying};
 use crate::bounds::{
@@ -144,8 +145,8 @@ impl State {
             .await
     }
 
-    /// Says yes or no to a statement; the state of what comes back says whether others are still to
-    /// agree. `may` is asked what the voter may decide, under the lock of
+    /// Says yes or no to a statement; the state of what comes back says whether others are still
+    /// to agree. `may` is asked what the voter may decide, under the lock of
     /// the row.
     pub async fn decide_hold(
         &self,
@@ -166,8 +167,8 @@ impl State {
         self.writer.run(move |engine| engine.write(decide)).await
     }
 
-    /// Whoever gets the hold back may send the statement, once: nobody else ever does. It is durable
-    /// by then. Where this fails, nothing may be sent.
+    /// Whoever gets the hold back may send the statement, once: nobody else ever does. It is
+    /// durable by then. Where this fails, nothing may be sent.
     pub async fn claim(
         &self,
         id: &HoldId,
@@ -187,8 +188,8 @@ impl State {
         self.writer.run(move |engine| engine.write(claim)).await
     }
 
-    /// Claims a statement by what is left of an approval for other parameters; `None` where nothing
-    /// is. Each use is a hold of its own, claimed from the start.
+    /// Claims a statement by what is left of an approval for other parameters; `None` where
+    /// nothing is. Each use is a hold of its own, claimed from the start.
     pub async fn use_shape(
         &self,
         new: NewHold,
@@ -224,8 +225,8 @@ impl State {
         self.writer.run(move |engine| engine.write(using)).await
     }
 
-    /// Keeps the number of PostgreSQL's transaction before the statement runs in it, so that after a
-    /// crash PostgreSQL can be asked what became of it.
+    /// Keeps the number of PostgreSQL's transaction before the statement runs in it, so that
+    /// after a crash PostgreSQL can be asked what became of it.
     pub async fn note_xid(&self, id: &HoldId, by: Claimant, xid: u64) -> Result<Hold, StateError> {
         let id = id.clone();
         let note = move |tx: &mut Tx<'_>| {

@@ -1,5 +1,5 @@
-//! Names of requests, grants and holds: 64 random bits in hexadecimal, behind a word that says what
-//! it is, so that a person who reads one in a message knows what to do with it.
+//! Names of requests, grants and holds: 64 random bits in hexadecimal, behind a word that says
+//! what it is, so that a person who reads one in a message knows what to do with it.
 
 use std::fmt;
 use std::str::FromStr;

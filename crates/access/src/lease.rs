@@ -1,6 +1,7 @@
-//! A node's lease: its right to go on serving sessions while it can't be told to stop. The node says
-//! that it lives every `RENEW_EVERY_MILLIS`; one that could not for a while stops first to begin
-//! anything, then to go on. When that is, is `Lease`'s to say, from a clock that nobody can set.
+//! A node's lease: its right to go on serving sessions while it can't be told to stop. The node
+//! says that it lives every `RENEW_EVERY_MILLIS`; one that could not for a while stops first to
+//! begin anything, then to go on. When that is, is `Lease`'s to say, from a clock that nobody can
+//! set.
 
 use crate::engine::Value;
 use crate::refused::Refused;
@@ -82,9 +83,9 @@ impl State {
             .await
     }
 
-    /// Says that this process lives, and hears whether the lease is still its own. With a local file
-    /// there is nobody else to hear it, so nothing is written: that the file can be read is what
-    /// matters.
+    /// Says that this process lives, and hears whether the lease is still its own. With a local
+    /// file there is nobody else to hear it, so nothing is written: that the file can be read is
+    /// what matters.
     pub async fn renew_lease(&self, node: &str, holder: &str) -> Result<(), StateError> {
         let (node, holder) = (node.to_owned(), holder.to_owned());
         let renewed = self

@@ -1,10 +1,10 @@
-//! Who may be let in, for how long, and what waits for a person: requests, grants and holds as state
-//! machines, and the store that they, the tokens and the newest heads of journals are kept in. Each
-//! step of a machine is a function of the row, what happened and the time (`request`, `grant`,
-//! `hold`); the store locks the row, reads its own clock, takes the step and writes the row, in one
-//! transaction that is durable when a call returns. Every call that changes something gives back
-//! what the journal has to say of it. Whom a rule means is the business of `policy`; what a verifier
-//! means, of `identity`; when a session stops, of the gateway.
+//! Who may be let in, for how long, and what waits for a person: requests, grants and holds as
+//! state machines, and the store that they, the tokens and the newest heads of journals are kept
+//! in. Each step of a machine is a function of the row, what happened and the time (`request`,
+//! `grant`, `hold`); the store locks the row, reads its own clock, takes the step and writes the
+//! row, in one transaction that is durable when a call returns. Every call that changes something
+//! gives back what the journal has to say of it. Whom a rule means is the business of `policy`;
+//! what a verifier means, of `identity`; when a session stops, of the gateway.
 
 mod approval;
 pub mod bounds;
@@ -57,8 +57,8 @@ use writer::Writer;
 /// The open store. Cheap to clone; several processes can have the same one open, and each sees at
 /// once what another committed, for nothing is cached. It is closed with the last clone.
 ///
-/// Calls run one after another on a thread of their own. They are cancel-safe in that nothing is left
-/// half done; a call that was handed over still runs.
+/// Calls run one after another on a thread of their own. They are cancel-safe in that nothing is
+/// left half done; a call that was handed over still runs.
 #[derive(Clone, Debug)]
 pub struct State {
     writer: Writer,
@@ -67,8 +67,8 @@ pub struct State {
 }
 
 impl State {
-    /// Opens the state file; makes it, readable by its owner alone, where there is none; and brings
-    /// an older one up to date. Blocks for as long as that takes.
+    /// Opens the state file; makes it, readable by its owner alone, where there is none; and
+    /// brings an older one up to date. Blocks for as long as that takes.
     pub fn open(path: &Path) -> Result<State, StateError> {
         Self::open_at(path, Clock::System)
     }
@@ -101,7 +101,8 @@ impl State {
         Ok(State { writer, changes, salt_key })
     }
 
-    /// The key of the salts that verifiers are derived with: made with the store, and never another.
+    /// The key of the salts that verifiers are derived with: made with the store, and never
+    /// another.
     pub fn salt_key(&self) -> [u8; SALT_KEY_BYTES] {
         self.salt_key
     }

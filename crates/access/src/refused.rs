@@ -1,5 +1,5 @@
-//! Why something that was asked of a request, a grant or a hold is not done. These are answers, not
-//! faults: the store works, and said no. Nothing was changed.
+//! Why something that was asked of a request, a grant or a hold is not done. These are answers,
+//! not faults: the store works, and said no. Nothing was changed.
 
 use thiserror::Error;
 

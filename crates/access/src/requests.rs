@@ -46,8 +46,8 @@ pub enum Joins {
     /// Any grant of this identity on this connection, the one that ends last; and, where people
     /// must agree, any request. For who asks for nothing in particular.
     Any,
-    /// No grant: more time is asked for, or a no is not taken for an answer. A request for the same
-    /// that still waits is joined all the same.
+    /// No grant: more time is asked for, or a no is not taken for an answer. A request for the
+    /// same that still waits is joined all the same.
     Nothing,
 }
 
@@ -88,8 +88,8 @@ impl<Id> Default for Filter<Id> {
 }
 
 impl State {
-    /// What becomes of what somebody asks: a grant that lives, a request that waits, or the no that
-    /// was said to it.
+    /// What becomes of what somebody asks: a grant that lives, a request that waits, or the no
+    /// that was said to it.
     pub async fn admit(&self, ask: Ask) -> Result<Admitted, StateError> {
         let ask = ask.checked()?;
         let opens = opens(&ask);
@@ -130,8 +130,8 @@ impl State {
             .await
     }
 
-    /// Says yes or no to a request. `may` is asked what the voter may decide, under the lock of the
-    /// row.
+    /// Says yes or no to a request. `may` is asked what the voter may decide, under the lock of
+    /// the row.
     pub async fn vote(
         &self,
         id: &RequestId,

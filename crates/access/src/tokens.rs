@@ -57,7 +57,8 @@ pub struct LiveToken {
     pub id: TokenId,
     pub verifier: String,
     pub grant: Option<GrantId>,
-    /// It opens once: who has proven to know it must `spend_token`, and be told that it was theirs.
+    /// It opens once: who has proven to know it must `spend_token`, and be told that it was
+    /// theirs.
     pub single_use: bool,
 }
 
@@ -136,7 +137,8 @@ impl State {
         self.writer.run(move |engine| engine.write(|tx| Ok(tx.execute(update, &given)? == 1))).await
     }
 
-    /// Whether a token that opens once was still there to be used: of all who ask, one is told yes.
+    /// Whether a token that opens once was still there to be used: of all who ask, one is told
+    /// yes.
     pub async fn spend_token(&self, id: TokenId) -> Result<bool, StateError> {
         // The condition is asked again under the lock of the row, should two ask at once.
         let update = "UPDATE tokens SET revoked_at = ?2, last_used_at = ?2

@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::StateError;
 use crate::engine::Engine;
 
-/// Requests that wait for the thread at once. Whoever comes later waits to be let in, so the memory
-/// has a bound and nobody is refused.
+/// Requests that wait for the thread at once. Whoever comes later waits to be let in, so the
+/// memory has a bound and nobody is refused.
 const REQUESTS_WAITING_MAX: usize = 1024;
 
 type Request = Box<dyn FnOnce(&mut Engine) + Send>;

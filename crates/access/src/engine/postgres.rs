@@ -27,8 +27,8 @@ pub const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Longest time for one statement. The server gives up sooner, so that it says why.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// A store that could not be reached is not tried again for so long: whoever asks meanwhile is told
-/// at once, and nobody queues behind attempts that fail.
+/// A store that could not be reached is not tried again for so long: whoever asks meanwhile is
+/// told at once, and nobody queues behind attempts that fail.
 const AWAY_FOR: Duration = Duration::from_millis(500);
 
 /// Migrations of several nodes that start at once come one after another.
@@ -136,8 +136,8 @@ impl Postgres {
         }
     }
 
-    /// By the server's clock, which every node goes by: it is not the time at which the transaction
-    /// began, for that may have waited for a lock since.
+    /// By the server's clock, which every node goes by: it is not the time at which the
+    /// transaction began, for that may have waited for a lock since.
     pub(super) fn now(&mut self) -> Result<i64, StateError> {
         let select = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::pg_catalog.int8";
         match self.rows(select, &[])?.first() {
@@ -203,8 +203,8 @@ impl Postgres {
         Ok(statement)
     }
 
-    /// For what has no effect unless it succeeds: once more over a new connection, should this one be
-    /// lost.
+    /// For what has no effect unless it succeeds: once more over a new connection, should this
+    /// one be lost.
     fn again_if_lost<T>(
         &mut self,
         mut run: impl FnMut(&mut Self) -> Result<T, StateError>,
@@ -271,14 +271,13 @@ impl Postgres {
     }
 
     fn migrate(&mut self) -> Result<[u8; super::SALT_KEY_BYTES], StateError> {
-        self.command("SET search_path = pg_catalog; SET statement_timeout = '60s'; BEGIN")?;
+        self.command("BEGIN; SET LOCAL search_path = pg_catalog")?;
         self.in_transaction = true;
         let migrated = self.migrate_within();
         match migrated {
             Ok(key) => {
                 self.command("COMMIT")?;
                 self.in_transaction = false;
-                self.command(SETTINGS)?;
                 Ok(key)
             }
             Err(error) => {
@@ -296,7 +295,9 @@ impl Postgres {
             self.command("CREATE SCHEMA gatepost_state")?;
         }
         self.command("SET LOCAL search_path = gatepost_state")?;
-        let found = match self.value("SELECT 'meta' FROM pg_tables WHERE tablename = 'meta' AND schemaname = 'gatepost_state'")? {
+        let ours = "SELECT tablename FROM pg_tables
+                    WHERE schemaname = 'gatepost_state' AND tablename = 'meta'";
+        let found = match self.value(ours)? {
             None => 0,
             Some(_) => match self.value("SELECT value FROM meta WHERE key = 'version'")? {
                 Some(Value::Bytes(version)) => version

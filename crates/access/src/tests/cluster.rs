@@ -17,7 +17,8 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// None where a plain `cargo test` finds no programs; where they are named, they must be there.
+    /// None where a plain `cargo test` finds no programs; where they are named, they must be
+    /// there.
     pub(super) fn start() -> Option<Self> {
         let programs = match std::env::var_os("GATEPOST_TEST_PG15_BIN") {
             Some(directory) => PathBuf::from(directory),

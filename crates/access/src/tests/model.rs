@@ -1,6 +1,6 @@
 //! Random sequences of everything that people, sessions, clocks and crashes do, two at a time now
-//! and then, against what an onlooker can work out by counting: nothing lives without a live grant,
-//! nobody's yes counts twice, nothing that was approved runs twice.
+//! and then, against what an onlooker can work out by counting: nothing lives without a live
+//! grant, nobody's yes counts twice, nothing that was approved runs twice.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;

@@ -1,5 +1,5 @@
-//! A disk that is full, a process that is killed, a server that goes away: what was said to be done
-//! is done, what failed has changed nothing, and all goes on afterwards.
+//! A disk that is full, a process that is killed, a server that goes away: what was said to be
+//! done is done, what failed has changed nothing, and all goes on afterwards.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -65,7 +65,8 @@ async fn what_was_claimed_before_a_kill_is_never_claimed_again() {
             let again = state.claim(id, &grant.id, &[*digest; 32], by("s2")).await;
             assert!(matches!(refused(again), Refused::Over { .. }));
         }
-        // The last one may have come to nothing that anybody heard of: it is there to be asked about.
+        // The last one may have come to nothing that anybody heard of: it is there to be asked
+        // about.
         for hold in state.unfinished("gate-1").await.unwrap() {
             state.finish(&hold.id, Outcome::Unknown).await.unwrap();
         }
@@ -109,6 +110,7 @@ fn a_server_that_goes_away() {
     runtime.block_on(a_lock_that_is_held_is_not_waited_for_long(&cluster));
     runtime.block_on(the_time_is_the_servers(&cluster));
     runtime.block_on(a_newer_store_is_left_alone(&cluster));
+    several_nodes_can_start_at_once(&cluster);
 }
 
 async fn other_nodes_are_heard(room: Room) {
@@ -207,6 +209,17 @@ async fn the_time_is_the_servers(cluster: &Rc<Cluster>) {
     assert!(matches!(refused(over), Refused::GrantEnded { .. }));
     let withdrawn = state.withdraw(&RequestId::random().unwrap(), person("agent")).await;
     assert!(matches!(refused(withdrawn), Refused::NoSuch { .. }));
+}
+
+fn several_nodes_can_start_at_once(cluster: &Rc<Cluster>) {
+    let database = cluster.new_database();
+    let keys: Vec<_> = std::thread::scope(|scope| {
+        let open = |store| scope.spawn(|| State::open_postgres(store).unwrap().salt_key());
+        let stores: Vec<_> = (0..4).map(|_| cluster.store(&database)).collect();
+        let openers: Vec<_> = stores.into_iter().map(open).collect();
+        openers.into_iter().map(|opener| opener.join().unwrap()).collect()
+    });
+    assert!(keys.iter().all(|key| *key == keys[0]));
 }
 
 async fn a_newer_store_is_left_alone(cluster: &Rc<Cluster>) {

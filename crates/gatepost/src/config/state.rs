@@ -24,12 +24,14 @@ pub(crate) struct Elsewhere {
     pub(crate) postgres: StatePostgres,
 }
 
-/// A PostgreSQL database for Gatepost's own state.
+/// A PostgreSQL database for Gatepost's own state. Where it fails over, only a synchronous standby
+/// keeps all that was approved and claimed: without one a statement could run twice.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "state in PostgreSQL", rename = "StatePostgres")]
 pub(crate) struct StatePostgres {
-    /// As a connection's. Of a list, the first that can be written to is taken.
+    /// As a connection's, and the server itself: no pooler that shares sessions. Of a list, the
+    /// first that can be written to is taken.
     pub(crate) address: At<OneOrMany<Address>>,
     /// The database on that server.
     pub(crate) database: At<String>,
