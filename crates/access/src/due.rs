@@ -129,6 +129,7 @@ fn prune(tx: &mut Tx<'_>, before: i64) -> Result<(), StateError> {
          (SELECT id FROM grants WHERE closed_at < ?1 AND NOT EXISTS
              (SELECT 1 FROM holds WHERE holds.grant_id = grants.id) LIMIT ?2)",
         "DELETE FROM askers WHERE at < ?1",
+        "DELETE FROM leases WHERE until < ?1",
     ] {
         let given = [Value::Int(before), limit(PRUNED_ROWS_MAX)];
         let bound = if delete.contains("?2") { &given[..] } else { given.split_at(1).0 };

@@ -464,6 +464,17 @@ async fn the_last_who_takes_a_lease_has_it(room: Room) {
     let lost = room.state.renew_lease("gate-1", "one").await;
     assert!(matches!(refused(lost), Refused::LeaseTaken { .. }));
     room.state.renew_lease("gate-1", "two").await.unwrap();
+
+    // One that is renewed is never too old, however seldom that is written.
+    for _ in 0..20 {
+        room.clock.pass(12 * 60 * MINUTE);
+        room.state.expire_due().await.unwrap();
+        room.state.renew_lease("gate-1", "two").await.unwrap();
+    }
+    room.clock.pass(bounds::ENDED_KEPT_MILLIS + MINUTE);
+    room.state.expire_due().await.unwrap();
+    let forgotten = room.state.renew_lease("gate-1", "two").await;
+    assert!(matches!(refused(forgotten), Refused::LeaseTaken { .. }));
 }
 
 /// The bound here is for a busy machine; what it takes is printed.
