@@ -103,8 +103,11 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
+    /// Whatever the test came to; one that never began has nothing to stop.
     fn drop(&mut self) {
-        self.kill();
+        let mut stop = self.program("pg_ctl");
+        stop.args(["stop", "-w", "-s", "-m", "immediate", "-D"]).arg(self.data());
+        let _stopped = stop.stdout(Stdio::null()).status();
     }
 }
 
