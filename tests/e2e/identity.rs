@@ -464,3 +464,33 @@ fn issuers_come_and_go_with_a_reload() {
     setup::eventually("the issuer to be forgotten", || asked(&gate, NAME) == SASL);
     assert!(refusal(&gate, &token).contains("28P01"));
 }
+
+/// What the commands say of issuers and of those who come with their tokens.
+#[test]
+fn checked_and_explained() {
+    let server = e2e::pg(e2e::versions()[0]);
+    let mut idp = Provider::http();
+    let database = database(&server);
+    let policies = POLICIES.replace("ISSUER", &idp.url);
+    let gate = plan(&database, &[issuer(&idp, &[])]).top(&policies).start();
+    let said = |arguments: &[&str]| {
+        let output = gate.process.run(arguments);
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    // Groups and claims may come with a token, so nobody says that no one has them.
+    let told = said(&["check", "--live"]);
+    assert!(!told.contains("nobody is that") && !told.contains("issuer http"), "{told}");
+    idp.stop();
+    let told = said(&["check", "--live"]);
+    assert!(told.contains(&format!("issuer {}: its keys can't be fetched", idp.url)), "{told}");
+
+    let who = format!("{}|agent-7", idp.url);
+    let explain = ["explain", "--as", &who, "--on", &database.name, "SELECT * FROM items"];
+    let told = said(&explain);
+    assert!(told.contains("No policy lets"), "{told}");
+    let told =
+        said(&[&explain[..], &["--group", "data-agents", "--claim", "env=production"]].concat());
+    assert!(told.contains("agents of the provider"), "{told}");
+    let told = said(&["explain", "--as", "agent-7", "--on", "x", "SELECT 1", "--group", "x"]);
+    assert!(told.contains("stand in the file"), "{told}");
+}

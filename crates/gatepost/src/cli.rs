@@ -93,7 +93,7 @@ Exit codes: 0 it is right, 1 there is something to look at again, 2 it is wrong.
         file: PathBuf,
         /// Ask each connection's database too, with Gatepost's own credential: what its role may do
         /// beyond the policies, names that are not there, views and functions that open a table by
-        /// the back door, sessions that did not come through Gatepost
+        /// the back door, sessions that did not come through Gatepost. And each issuer for its keys
         #[arg(long)]
         live: bool,
     },
@@ -109,6 +109,12 @@ Examples:
         /// The identity that asks: a local name, or `issuer|subject`
         #[arg(long = "as", value_name = "IDENTITY")]
         identity: String,
+        /// A group that the token of `issuer|subject` names; may come several times
+        #[arg(long = "group", value_name = "NAME")]
+        groups: Vec<String>,
+        /// A claim of that token, by the name that policies use; may come several times
+        #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
+        claims: Vec<(String, String)>,
         /// The connection
         #[arg(long = "on", value_name = "CONNECTION")]
         connection: String,
@@ -357,15 +363,19 @@ fn run(command: Command) -> Result<(), Failure> {
                 .map_err(|error| Failure::Failed(error.to_string()))
         }
         Command::Check { file, live } => check::run(&file, live),
-        Command::Explain { identity, connection, history, text, config } => explain::run(
-            &config.path,
-            &explain::Question {
-                identity: &identity,
-                connection: &connection,
-                text: text.as_deref(),
-                history: history.as_deref(),
-            },
-        ),
+        Command::Explain { identity, groups, claims, connection, history, text, config } => {
+            explain::run(
+                &config.path,
+                &explain::Question {
+                    identity: &identity,
+                    groups: &groups,
+                    claims: &claims,
+                    connection: &connection,
+                    text: text.as_deref(),
+                    history: history.as_deref(),
+                },
+            )
+        }
         Command::Status { connection, config } => {
             status::run(&config::load(&config.path)?, connection.as_deref())
         }
@@ -391,6 +401,12 @@ fn run(command: Command) -> Result<(), Failure> {
             demo::run(check).map_err(|error| Failure::Failed(error.to_string()))
         }
     }
+}
+
+fn claim(written: &str) -> Result<(String, String), String> {
+    let split = written.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = split.ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Writes to stdout. `println!` would panic when the reader is gone.

@@ -36,6 +36,9 @@ const NAMES_SQL: &str = "SELECT CURRENT_USER, pg_catalog.current_database(), s.n
 /// Who asks for what.
 pub(crate) struct Question<'q> {
     pub(crate) identity: &'q str,
+    /// Of a token's subject; of a local identity the file says them.
+    pub(crate) groups: &'q [String],
+    pub(crate) claims: &'q [(String, String)],
     pub(crate) connection: &'q str,
     /// One text, or a file of many.
     pub(crate) text: Option<&'q str>,
@@ -47,7 +50,7 @@ pub(crate) fn run(path: &Path, question: &Question<'_>) -> Result<(), Failure> {
     let history = question.history.map(read).transpose()?;
     let settings = &config.settings;
     let connection = connection(settings, question.connection)?;
-    let identity = identity(question.identity);
+    let identity = identity(question)?;
     let in_force = match in_force(settings, &identity, question.connection) {
         Ok(in_force) => in_force,
         Err(answer) => return cli::print(&answer),
@@ -61,7 +64,7 @@ pub(crate) fn run(path: &Path, question: &Question<'_>) -> Result<(), Failure> {
     })?;
     let looked = Looked { scope: in_force.scope(&catalog), catalog, session };
     match (question.text, history) {
-        (Some(text), _) => cli::print(&looked.explained(text, &config, question)),
+        (Some(text), _) => cli::print(&looked.explained(text, &config, &identity, question)),
         (None, Some(history)) => cli::print(&looked.table(&history)?),
         (None, None) => Err(Failure::Usage("name a statement, or a file with --from".to_owned())),
     }
@@ -92,10 +95,20 @@ fn connection(settings: &Settings, name: &str) -> Result<Arc<Connection>, Failur
 }
 
 /// As policies spell it: a local name, or `issuer|subject`.
-fn identity(text: &str) -> Identity {
-    match text.split_once('|') {
-        Some((issuer, subject)) => Identity::new(issuer, subject),
-        None => Identity::local(text),
+fn identity(question: &Question<'_>) -> Result<Identity, Failure> {
+    let (groups, claims) = (question.groups.to_vec(), question.claims.iter().cloned().collect());
+    match question.identity.split_once('|') {
+        Some((issuer, subject)) => {
+            Ok(Identity { groups, claims, ..Identity::new(issuer, subject) })
+        }
+        None if question.groups.is_empty() && question.claims.is_empty() => {
+            Ok(Identity::local(question.identity))
+        }
+        None => Err(Failure::Usage(
+            "the groups and claims of a local identity stand in the file; --group and --claim are \
+             for `issuer|subject`"
+                .to_owned(),
+        )),
     }
 }
 
@@ -188,9 +201,14 @@ impl Looked {
     }
 
     /// One text, in full.
-    fn explained(&self, text: &str, config: &Config, question: &Question<'_>) -> String {
-        let identity = identity(question.identity);
-        let subject = config.settings.subject(&identity);
+    fn explained(
+        &self,
+        text: &str,
+        config: &Config,
+        identity: &Identity,
+        question: &Question<'_>,
+    ) -> String {
+        let subject = config.settings.subject(identity);
         let mut said = format!("identity    {identity}");
         for group in subject.groups {
             let _infallible = write!(said, ", group:{group}");

@@ -8,7 +8,7 @@ use crate::object::{FunctionPattern, Name, RelationPattern, Schemas, is_users};
 use crate::policies::{Policies, Policy};
 use crate::rule::{Effect, Rule};
 use crate::verb::{Verb, Verbs};
-use crate::who::Known;
+use crate::who::{Known, is_for_everybody};
 use crate::written::Place;
 
 /// Something to look at again.
@@ -103,6 +103,16 @@ impl Lints<'_> {
     }
 
     fn people(&mut self, policy: &Policy, known: &Known<'_>) {
+        let mut public = known.issuers.iter().filter(|issuer| is_for_everybody(issuer));
+        if policy.access.is_some()
+            && let Some(issuer) = public.find(|issuer| policy.who.means_all_of(issuer))
+        {
+            let message = format!(
+                "policy `{}` opens for everybody who has a token of {issuer}, which is anybody",
+                policy.name
+            );
+            self.say(policy.place, message, "name a claim, too, that tells your own from others");
+        }
         for term in policy.who.unknown(known) {
             let message = format!("policy `{}` means {term}, and nobody is that", policy.name);
             self.say(

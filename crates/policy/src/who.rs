@@ -27,6 +27,19 @@ pub struct Known<'a> {
     pub claims: &'a [&'a str],
 }
 
+/// Whether anybody at all can get a token of this issuer: that it vouches for a subject says nothing
+/// of who that is.
+pub fn is_for_everybody(issuer: &str) -> bool {
+    const FOR_EVERYBODY: [&str; 5] = [
+        "https://token.actions.githubusercontent.com",
+        "https://gitlab.com",
+        "https://accounts.google.com",
+        "https://app.terraform.io",
+        "https://agent.buildkite.com",
+    ];
+    FOR_EVERYBODY.contains(&issuer.trim_end_matches('/'))
+}
+
 /// Any of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Who(Vec<Vec<Vec<Term>>>);
@@ -128,6 +141,16 @@ impl Who {
                 after.strip_prefix(", ")?
             };
         }
+    }
+
+    /// Every subject of this issuer is meant.
+    pub(crate) fn means_all_of(&self, issuer: &str) -> bool {
+        let whole = |term: &Term| match term {
+            Term::Anyone => true,
+            Term::Issuer(own) => own == issuer,
+            Term::Group(_) | Term::Identity(_) | Term::Foreign { .. } | Term::Claim(..) => false,
+        };
+        self.0.iter().any(|all| !all.is_empty() && all.iter().all(|any| any.iter().any(whole)))
     }
 
     pub(crate) fn means(&self, who: &Subject<'_>) -> bool {

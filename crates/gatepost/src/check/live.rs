@@ -1,5 +1,6 @@
 //! `gatepost check --live`: asks each connection's database, with the gateway's own credential,
-//! whether it is what the policies think it is. What it asks changes nothing.
+//! whether it is what the policies think it is, and each issuer for its keys. What it asks changes
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use gateway::catalogs::{CatalogError, read_catalog};
 use gateway::inquiry::{Inquiry, InquiryError};
+use gateway::issuers::fetch_keys;
 use gateway::settings::{Connection, Login, Settings};
 use policy::{Given, Policies, Remark, Verb};
 
@@ -16,7 +18,8 @@ const NAMED_MAX: usize = 5;
 /// Something that deserves a second look.
 #[derive(Debug)]
 pub(crate) struct Finding {
-    connection: String,
+    /// A connection or an issuer.
+    of: String,
     says: String,
     /// What to do about it.
     change: String,
@@ -40,7 +43,7 @@ pub(crate) async fn check(settings: &Settings) -> Vec<Finding> {
     connections.sort_by_key(|connection| &connection.name);
     let mut findings = Findings::default();
     for connection in connections {
-        findings.connection.clone_from(&connection.name);
+        findings.of = format!("connection {}", connection.name);
         if matches!(connection.login, Login::Database { .. }) {
             // Gatepost has no credential of it, and clients come with their own.
             continue;
@@ -53,26 +56,35 @@ pub(crate) async fn check(settings: &Settings) -> Vec<Finding> {
             );
         }
     }
+    for issuer in &settings.issuers {
+        findings.of = format!("issuer {}", issuer.oidc.url);
+        if let Err(error) = fetch_keys(issuer).await {
+            findings.add(
+                format!("its keys can't be fetched, so none of its tokens opens anything: {error}"),
+                "check `url` and `ca`",
+            );
+        }
+    }
     findings.found
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding { connection, says, change } = self;
-        write!(f, "connection {connection}: {says}\n  change: {change}")
+        let Finding { of, says, change } = self;
+        write!(f, "{of}: {says}\n  change: {change}")
     }
 }
 
 #[derive(Default)]
 struct Findings {
-    connection: String,
+    of: String,
     found: Vec<Finding>,
 }
 
 impl Findings {
     fn add(&mut self, says: impl Into<String>, change: impl Into<String>) {
-        let connection = self.connection.clone();
-        self.found.push(Finding { connection, says: says.into(), change: change.into() });
+        let of = self.of.clone();
+        self.found.push(Finding { of, says: says.into(), change: change.into() });
     }
 
     async fn of_connection(

@@ -133,6 +133,18 @@ impl Resolver<'_> {
         issuers
     }
 
+    /// Without policies whoever comes may do whatever the connection may.
+    pub(super) fn needs_policies(&mut self, issuers: &[Arc<settings::Issuer>]) {
+        for issuer in issuers.iter().filter(|it| policy::is_for_everybody(&it.oidc.url)) {
+            let message = format!(
+                "anybody can get a token of `{}`; without `policies` they may do whatever the \
+                 connection may",
+                issuer.oidc.url
+            );
+            self.refuse::<()>(None, message);
+        }
+    }
+
     fn issuer(&mut self, it: IssuerFile) -> Option<settings::Issuer> {
         let address = self.read(&it.url, |url| match WebAddress::read(url) {
             Err(error) => Err(format!("`url`: {error}")),

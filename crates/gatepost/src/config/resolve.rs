@@ -61,6 +61,9 @@ impl Resolver<'_> {
         let issuers = self.issuers(file.issuers, is_local);
         let state = self.state(&file.state);
         let (connections, any_database) = self.connections(file.connections);
+        if file.policies.is_none() {
+            self.needs_policies(&issuers);
+        }
         let policies = file.policies.map(|it| self.policies(it, &connections, &any_database));
         Some(Config {
             settings: Settings {

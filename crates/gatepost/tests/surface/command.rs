@@ -194,7 +194,7 @@ fn verifiers(state: &Path, name: &str) -> Vec<String> {
 fn a_reviewer_is_told() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check");
     let mut results = Vec::new();
-    for name in ["clean", "no-policies", "remarks"] {
+    for name in ["clean", "issuers", "no-policies", "remarks"] {
         let output = Command::new(env!("CARGO_BIN_EXE_gatepost"))
             .args(["check", &format!("{name}.yaml")])
             .current_dir(&folder)
