@@ -13,6 +13,7 @@ mod identity;
 mod journal;
 mod lifecycle;
 mod limits;
+mod masks;
 mod observe;
 mod policy;
 mod policy_clients;

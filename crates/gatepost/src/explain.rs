@@ -15,8 +15,9 @@ use gateway::settings::{Connection, Settings};
 use identity::Identity;
 use policy::{Check, Condition, Context, InForce, Opened, RuleRef, Scope, Then, Verdict};
 use sql::catalog::{Catalog, Names, Relation};
-use sql::facts::{ChannelUse, Columns, Facts, SettingName};
+use sql::facts::{ChannelUse, Columns, Facts, Kind, SettingName};
 use sql::parse::Limits;
+use sql::rewrite::Edit;
 
 use crate::cli::{self, Failure};
 use crate::config::{self, Config};
@@ -165,6 +166,8 @@ struct Judged {
     start: usize,
     facts: Result<Facts, String>,
     verdict: Verdict,
+    /// What is put into its text, by places in the whole text.
+    edits: Vec<Edit>,
 }
 
 impl Looked {
@@ -178,19 +181,34 @@ impl Looked {
         };
         let unread = |text: &str, why: String| {
             let verdict = self.scope.decide_unread(&why);
-            Judged { text: text.to_owned(), start: 0, facts: Err(why), verdict }
+            Judged { text: text.to_owned(), start: 0, facts: Err(why), verdict, edits: Vec::new() }
         };
-        match sql::statements(text, &self.catalog, &names, &Limits::default()) {
+        let disguises = self.scope.disguises();
+        match sql::disguised(text, &self.catalog, &names, &Limits::default(), disguises) {
             Err(error) => vec![unread(text, error.to_string())],
             Ok(statements) => {
                 let context = Context { several_statements: statements.len() > 1 };
                 let judged = statements.into_iter().map(|statement| {
-                    let start = statement.place.start;
-                    let text = text.get(statement.place).unwrap_or_default();
-                    match statement.facts {
-                        Ok(facts) => {
-                            let verdict = self.scope.decide(&facts, context);
-                            Judged { text: text.to_owned(), start, facts: Ok(facts), verdict }
+                    let (whole, place) = (text, statement.place);
+                    let text = whole.get(place.clone()).unwrap_or_default();
+                    match statement.understood {
+                        Ok((facts, rewritten)) => {
+                            let mut verdict = self.scope.decide(&facts, context);
+                            let mut edits = Vec::new();
+                            match rewritten {
+                                Ok(rewritten) => edits = rewritten.edits,
+                                Err(why) if matches!(verdict, Verdict::Refuse(_)) => drop(why),
+                                Err(why) => {
+                                    verdict = Verdict::Refuse(self.scope.unrewritable(&why));
+                                }
+                            }
+                            if let Kind::Explain { .. } = facts.kind
+                                && self.reads_disguised(&facts)
+                            {
+                                edits.extend(sql::explain::without_costs(whole, place.clone()));
+                            }
+                            let (text, facts) = (text.to_owned(), Ok(facts));
+                            Judged { text, start: place.start, facts, verdict, edits }
                         }
                         Err(error) => unread(text, error.to_string()),
                     }
@@ -361,26 +379,30 @@ impl Looked {
         format!("{}.{}", self.catalog.schema_name(relation.schema), relation.name)
     }
 
-    /// The text with the schema before each name that could mean two things; `None` if there is
-    /// none.
+    fn reads_disguised(&self, facts: &Facts) -> bool {
+        let mut relations = facts.relations.iter().filter_map(|used| used.relation);
+        relations.any(|id| self.scope.is_disguised(id))
+    }
+
+    /// The text with the schema before each name that could mean two things, and with what stands
+    /// in the place of relations with masks; `None` if it goes as it is.
     fn sent(&self, it: &Judged, facts: &Facts) -> Option<String> {
-        let mut places = BTreeMap::new();
+        let mut edits = it.edits.clone();
         for used in facts.relations.iter().filter(|used| used.twice) {
             let relation = self.catalog.relation(used.relation?)?;
-            let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-            let schema = quoted(self.catalog.schema_name(relation.schema));
-            places.insert(used.place.start.checked_sub(it.start)?, schema);
+            let place = used.place.start;
+            let within = |edit: &Edit| edit.place.start == place || edit.place.contains(&place);
+            if !edits.iter().any(within) {
+                let schema = sql::expression::quoted(self.catalog.schema_name(relation.schema));
+                edits.push(Edit { place: place..place, text: format!("{schema}.") });
+            }
         }
-        let mut sent = String::new();
-        let mut at = 0;
-        for (start, schema) in &places {
-            sent.push_str(it.text.get(at..*start)?);
-            sent.push_str(schema);
-            sent.push('.');
-            at = *start;
+        edits.sort_by_key(|edit| (edit.place.start, edit.place.end));
+        for edit in &mut edits {
+            let own = |place: usize| place.checked_sub(it.start);
+            edit.place = own(edit.place.start)?..own(edit.place.end)?;
         }
-        sent.push_str(it.text.get(at..)?);
-        (!places.is_empty()).then_some(sent)
+        (!edits.is_empty()).then(|| sql::rewrite::edited(&it.text, &edits))
     }
 
     /// A line for each statement of a history, and what it comes to.

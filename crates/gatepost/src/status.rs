@@ -119,7 +119,6 @@ fn of_connection(it: &OfConnection) -> String {
         ("timing", !windows.is_empty(), &*timing),
         ("policies", it.policies.is_some(), &*policies),
         ("recording", true, recording),
-        ("masking", false, "not built yet"),
     ] {
         text.push_str(&format!("  {what:9}  {:3}  {words}\n", if is_on { "on" } else { "off" }));
     }

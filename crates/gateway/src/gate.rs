@@ -8,6 +8,7 @@
 
 mod ahead;
 mod attempt;
+mod found;
 mod guarded;
 mod judging;
 mod limited;
@@ -23,6 +24,7 @@ mod sight;
 mod splice;
 mod substitute;
 mod understanding;
+mod withheld;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -135,6 +137,10 @@ pub(crate) struct Gate {
     rules: Option<Rc<Rules>>,
     /// The rule that grants everything, where that is all they say.
     everything: Option<RuleRef>,
+    /// There are masks or row filters: what the server says is looked at.
+    hides: bool,
+    /// Columns that no reply may come from.
+    raw: Option<Arc<HashSet<(u32, u16)>>>,
     sight: Sight,
     /// Of messages up to a Sync, or what else ends an implicit transaction.
     series: u64,
@@ -329,6 +335,8 @@ impl Gate {
             installed,
             rules: None,
             everything: None,
+            hides: false,
+            raw: None,
             sight: Sight::default(),
             series: 1,
             doomed: None,
@@ -385,6 +393,8 @@ impl Gate {
 
     fn go_by(&mut self, rules: Option<Rules>) {
         self.everything = rules.as_ref().and_then(|rules| rules.everything().cloned());
+        self.hides = rules.as_ref().is_some_and(|rules| rules.in_force().hides_something());
+        self.raw = None;
         self.rules = rules.filter(|_| self.everything.is_none()).map(Rc::new);
     }
 

@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) bytes_from_clients: Counter,
     pub(crate) cancels: Family<Cancelled, Counter>,
     pub(crate) faults: Counter,
+    pub(crate) raw_columns: Counter,
     pub(crate) catalogs: CatalogMetrics,
 }
 
@@ -46,6 +47,11 @@ impl Metrics {
         add("bytes_to_clients", "Bytes of replies sent to clients", &self.bytes_to_clients);
         add("bytes_from_clients", "Bytes of messages passed on", &self.bytes_from_clients);
         add("faults", "Sessions ended because a reply answered no message", &self.faults);
+        add(
+            "raw_columns",
+            "Sessions ended because a reply named a masked column as it is stored: stays zero",
+            &self.raw_columns,
+        );
         registry.register("sessions_open", "Sessions open now", self.sessions_open.clone());
         registry.register("refusals", "Refusals by SQLSTATE", self.refusals.clone());
         registry.register(

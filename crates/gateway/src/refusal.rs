@@ -94,6 +94,8 @@ pub(crate) enum Refusal {
         seconds: u64,
     },
     AccountLost,
+    /// A reply would have shown a masked column as it is stored.
+    Unmasked,
     /// The journal can't be written: a statement, a login.
     Unrecorded,
     OutcomeUnrecorded,
@@ -144,6 +146,8 @@ pub(crate) enum Denied {
     NoSuchPortal(String),
     /// What the server keeps of a prepared statement means another thing now.
     PlanChanged,
+    /// The value of this parameter looks as the mask of the column makes it.
+    WritesMask(u32),
     /// A portal was opened under other policies.
     PortalJudgedBefore,
     /// What stands before it in the same string changes what it means.
@@ -540,6 +544,11 @@ impl Refusal {
                      why its journal can't be written.",
                 ),
             ),
+            Refusal::Unmasked => (
+                "08P01",
+                "Gatepost ends this session: what came back would show what is masked".into(),
+                Some("This is a fault of Gatepost's; please report the statement."),
+            ),
             Refusal::AccountLost => (
                 "08P01",
                 "Gatepost lost track of this conversation and ends it".into(),
@@ -580,6 +589,7 @@ impl Denied {
                 "unknown_name"
             }
             Denied::PlanChanged => "plan_changed",
+            Denied::WritesMask(_) => "hidden",
             Denied::PortalJudgedBefore => "policies_changed",
             Denied::Alone => "send_it_alone",
             Denied::TwoMeanings | Denied::TooDeep | Denied::Unreadable | Denied::Options => {
@@ -679,6 +689,14 @@ impl Denied {
                 "0A000",
                 "cached plan must not change result type",
                 "What its names mean has changed since it was prepared. Prepare it again.",
+            ),
+            Denied::WritesMask(number) => (
+                "42501",
+                format!(
+                    "The value of ${number} looks as the mask of its column makes it, and would be \
+                     stored over the value that is there."
+                ),
+                Some("Leave the column out, or give it a value of its own.".into()),
             ),
             Denied::PortalJudgedBefore => plain(
                 "42501",

@@ -78,6 +78,8 @@ pub(crate) enum End {
     ServerBroke(FrameError),
     /// A reply that answers no message: we lost the account.
     AccountLost(Unexpected),
+    /// A reply named a masked column as it is stored.
+    Unmasked,
     /// An outcome that had to be durable before its reply is out could not be recorded.
     Unrecorded(audit::Unrecorded),
     /// A question of the gate's own had no answer.
@@ -520,6 +522,13 @@ impl Replies<'_> {
                 }
             };
             let start = *at - HEADER_BYTES - frame.body.len();
+            if gate.is_tripped(&frame) {
+                self.metrics.raw_columns.inc();
+                *at = start;
+                self.walker = Walker::new(gate::wanted_of_replies_alone);
+                answered.end = Some(End::Unmasked);
+                break;
+            }
             let ours = match exchange.received(frame.tag) {
                 Ok(Reply::Part(_)) => exchange.head().and_then(|entry| gate.part(entry, &frame)),
                 Ok(Reply::End(sent, entry)) => {
@@ -547,6 +556,7 @@ impl Replies<'_> {
                 }
             };
             let is_last = exchange.is_quiet();
+            let ours = ours.or_else(|| gate.withheld(&frame));
             let ours = if is_aside { ours } else { gate.heard(ours, frame.tag, is_last) };
             if let Some(ours) = ours {
                 answered.replaced.push((start..*at, ours));
@@ -676,7 +686,7 @@ impl Buffer {
 
 impl End {
     pub(crate) fn is_fault(&self) -> bool {
-        matches!(self, End::AccountLost(_) | End::Unanswered(_))
+        matches!(self, End::AccountLost(_) | End::Unanswered(_) | End::Unmasked)
     }
 
     /// What the client is told. Where a peer has gone, nobody is there to tell.
@@ -685,6 +695,7 @@ impl End {
             End::Terminated | End::ClientGone(_) | End::ServerGone(_) => None,
             End::ClientBroke(_) => Some(Refusal::MessageLength),
             End::ServerBroke(_) | End::AccountLost(_) => Some(Refusal::AccountLost),
+            End::Unmasked => Some(Refusal::Unmasked),
             End::Unrecorded(_) => Some(Refusal::OutcomeUnrecorded),
             End::Unanswered(_) => Some(Refusal::QuestionFailed),
             End::Closed(refusal) => Some(refusal.clone()),
@@ -707,6 +718,7 @@ impl fmt::Display for End {
             End::ServerGone(Some(error)) => write!(f, "the server's connection broke: {error}"),
             End::ClientBroke(error) => write!(f, "the client broke the protocol: {error}"),
             End::ServerBroke(error) => write!(f, "the server broke the protocol: {error}"),
+            End::Unmasked => f.write_str("a reply named a masked column as it is stored"),
             End::AccountLost(unexpected) => write!(f, "the account was lost: {unexpected}"),
             End::Unrecorded(error) => write!(f, "an outcome could not be recorded: {error}"),
             End::Unanswered(failure) => write!(f, "the gate got no answer: {failure}"),

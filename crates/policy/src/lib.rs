@@ -30,7 +30,6 @@ mod who;
 
 pub use limits::{LIMITS, Limit, Limits, Per, PerLimit};
 pub use lint::Lint;
-pub use mask::unenforced;
 pub use narrow::{Narrow, Narrowed};
 pub use offer::{Approval, NotOffered, Offer, Wanted};
 pub use policies::{InForce, InForceId, Opened, Policies};

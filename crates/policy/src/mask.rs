@@ -193,16 +193,6 @@ impl Sight {
     }
 }
 
-/// What a policy says that nothing enforces yet. Whoever makes policies of a file that sessions go
-/// by has to refuse it.
-pub fn unenforced(policy: &Policy) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    problems.extend(policy.mask.iter().map(|(objects, _)| not_yet("mask", objects.place)));
-    problems.extend(policy.unmask.iter().map(|objects| not_yet("unmask", objects.place)));
-    problems.extend(policy.rows.iter().map(|(objects, _)| not_yet("rows", objects.place)));
-    problems
-}
-
 fn not_yet(key: &str, place: Place) -> Problem {
     Problem::new(place, format!("`{key}` is not built yet; take it out"))
 }

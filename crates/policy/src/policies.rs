@@ -12,6 +12,7 @@ use crate::mask::Sight;
 use crate::narrow::Narrow;
 use crate::rule::{Approvers, Effect, Rule, read_need};
 use crate::scope::Scope;
+use crate::verb::Verb;
 use crate::verdict::RuleRef;
 use crate::who::{Subject, Who};
 use crate::written::{self, Approval, Place, Problem};
@@ -301,6 +302,15 @@ impl InForce {
             narrow: None,
             hides: Arc::default(),
         })))
+    }
+
+    /// Whether a rule allows `listen` on the channel by its own name.
+    pub fn names_channel(&self, channel: &str) -> bool {
+        self.0.rules.iter().any(|rule| {
+            rule.effect == Effect::Allow
+                && rule.verbs.has(Verb::Listen)
+                && rule.channels.of.iter().any(|pattern| pattern.names(channel))
+        })
     }
 
     /// Whether there are masks or row filters.

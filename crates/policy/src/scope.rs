@@ -1,11 +1,11 @@
 //! What the policies in force come to under one snapshot of the catalog: for each relation and
 //! function the rules that mean it. Worked out when first asked, kept, and shared by sessions.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use sql::catalog::{Catalog, FunctionId, Relation, RelationId, RelationKind, ViewRead};
-use sql::rewrite::Disguises;
+use sql::rewrite::{Disguises, Unrewritable};
 
 use crate::builtin;
 use crate::disguise::Seen;
@@ -13,6 +13,7 @@ use crate::object::{quoted, spelled};
 use crate::policies::InForce;
 use crate::rule::{Effect, Rule};
 use crate::verb::Verb;
+use crate::verdict::{Code, Refused, RuleRef};
 
 /// The policies in force, for one snapshot.
 #[derive(Clone, Debug)]
@@ -32,6 +33,7 @@ struct Inner {
     restricts_data: bool,
     dependents: OnceLock<HashMap<RelationId, Vec<Dependent>>>,
     seen: OnceLock<Seen>,
+    raw_columns: OnceLock<Arc<HashSet<(u32, u16)>>>,
 }
 
 /// What a relation takes with it when it goes.
@@ -105,6 +107,7 @@ impl Scope {
             dependents,
             restricts_data,
             seen: OnceLock::new(),
+            raw_columns: OnceLock::new(),
         }))
     }
 
@@ -127,6 +130,52 @@ impl Scope {
     /// What is to be seen of relations with masks or filters; all others are seen as they are.
     pub fn disguises(&self) -> &Disguises {
         &self.seen().disguises
+    }
+
+    /// Whether a relation has masks or a filter, or one beneath it has.
+    pub fn is_disguised(&self, id: RelationId) -> bool {
+        let disguises = self.disguises();
+        let below = self.0.catalog.relation(id).map(|relation| self.descendants(relation));
+        disguises.contains_key(&id)
+            || below.into_iter().flatten().any(|id| disguises.contains_key(&id))
+    }
+
+    /// Masked columns by the server's numbers: no result may come from one as it is stored.
+    pub fn raw_columns(&self) -> Arc<HashSet<(u32, u16)>> {
+        let raw = self.0.raw_columns.get_or_init(|| {
+            let all = self.disguises().iter().filter_map(|(id, disguise)| {
+                let oid = self.0.catalog.relation(*id)?.oid;
+                Some(disguise.masks.keys().map(move |number| (oid, *number)))
+            });
+            Arc::new(all.flatten().collect())
+        });
+        raw.clone()
+    }
+
+    /// The refusal of what can't be run as a reader may see it.
+    pub fn unrewritable(&self, why: &Unrewritable) -> Refused {
+        let of = why.relation.and_then(|id| Some((id, self.0.catalog.relation(id)?)));
+        let rule = of.and_then(|(id, _)| self.seen().rule_of(id).cloned());
+        let name = of.map_or("a relation".to_owned(), |(_, relation)| {
+            spelled(&self.0.catalog, relation.schema, &relation.name)
+        });
+        let sentence = format!(
+            "Something of {name} is masked or hidden, and this can't be run so: {}.",
+            why.why
+        );
+        self.hidden(rule, sentence)
+    }
+
+    /// The refusal of what tells of what is hidden, whichever relation it is of. `why` is a
+    /// sentence without its end.
+    pub fn counts(&self, why: &str) -> Refused {
+        self.hidden(None, format!("Masks and row filters are in force, and {why}."))
+    }
+
+    fn hidden(&self, rule: Option<RuleRef>, sentence: String) -> Refused {
+        let rule = rule.unwrap_or_else(|| self.0.force.hides().first_rule());
+        let (missing, ask) = (Vec::new(), Vec::new());
+        Refused { code: Code::Hidden, sentence, rule: Some(rule), missing, ask }
     }
 
     /// Whether somebody has looked at the function: a rule allows it by its own name.

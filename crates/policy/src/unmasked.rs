@@ -103,7 +103,8 @@ impl Policies {
                 }
             }
         }
-        if !bare.is_empty() {
+        // Who masks nothing is not told of what he doesn't mask.
+        if !bare.is_empty() && !hides.masks.is_empty() {
             remarks.push(Remark::Personal { columns: bare });
         }
     }

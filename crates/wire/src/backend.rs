@@ -145,6 +145,11 @@ pub fn write_error_body(out: &mut Vec<u8>, body: &[u8]) {
     frame::write(out, ERROR, |out| out.extend_from_slice(body));
 }
 
+/// A message of any kind, whose body stands in `body` already.
+pub fn write_message(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
+    frame::write(out, tag, |out| out.extend_from_slice(body));
+}
+
 /// What we want to know of a server's error. Its other fields can be long and come later, so a
 /// body that is not whole is read as far as it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

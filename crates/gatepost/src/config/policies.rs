@@ -52,15 +52,17 @@ pub(crate) struct PolicyFile {
     #[serde(default)]
     pub(crate) limits: Named<Texts>,
 
-    /// Not built yet: columns that are shown masked.
+    /// Columns that are shown masked, and how: `redact` (a constant of the type), `empty` (NULL),
+    /// `last4`, `first1`, `email`, `year`, `range(N)`, or SQL of your own.
     #[serde(default)]
     pub(crate) mask: Named<MaskFile>,
 
-    /// Not built yet: columns whose masks, of policies without `access`, are lifted.
+    /// Columns whose masks, of policies without `access`, are lifted.
     #[serde(default)]
     pub(crate) unmask: Texts,
 
-    /// Not built yet: conditions on the rows of tables.
+    /// Of a table the rows that are there: a condition over its own columns, in which
+    /// `{claim.NAME}` stands for a claim of who asks.
     #[serde(default)]
     pub(crate) rows: Named<Texts>,
 
@@ -121,7 +123,7 @@ pub(crate) struct ScanFile {
     pub(crate) kinds: Texts,
 }
 
-/// Not built yet: a mask by its SQL.
+/// A mask by its SQL: an expression over the table's own columns and PostgreSQL's own functions.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "mask", rename = "Mask")]

@@ -234,8 +234,6 @@ impl Resolver<'_> {
             }
             policies.push(policy.written(&mut problems));
         }
-        // What is said about masks and filters is read in full, and refused while no session goes by it.
-        problems.extend(policies.iter().flat_map(policy::unenforced));
         let read = Policies::new(policies);
         let read = match read {
             Ok(policies) if problems.is_empty() => Some(Arc::new(policies)),

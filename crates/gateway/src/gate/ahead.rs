@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use policy::{InForceId, Scope};
 use sql::catalog::Catalog;
-use sql::parse::{Limits, NotParsed};
+use sql::parse::NotParsed;
 use tokio::sync::Semaphore;
 
 use super::Gate;
+use super::found::{self, Found};
 use super::names::Names;
 use super::sight::Seeing;
 
@@ -27,6 +29,7 @@ pub(crate) struct LongText {
     names: Names,
     catalog: Arc<Catalog>,
     version: u64,
+    scope: Scope,
 }
 
 /// A text that was read.
@@ -34,16 +37,18 @@ pub(crate) struct Ahead {
     text: String,
     names: Names,
     version: u64,
-    found: Result<Vec<sql::Statement>, NotParsed>,
+    policies: InForceId,
+    found: Result<Vec<Found>, NotParsed>,
 }
 
 impl LongText {
-    pub(super) fn of(text: &str, seeing: &Seeing) -> Box<LongText> {
+    pub(super) fn of(text: &str, seeing: &Seeing, scope: &Scope) -> Box<LongText> {
         Box::new(LongText {
             text: text.to_owned(),
             names: Names::clone(&seeing.names),
             catalog: seeing.catalog.clone(),
             version: seeing.version,
+            scope: scope.clone(),
         })
     }
 
@@ -51,11 +56,11 @@ impl LongText {
     pub(crate) async fn read(self) -> Option<Ahead> {
         let permit = READERS.acquire().await.ok()?;
         let reader = tokio::task::spawn_blocking(move || {
-            let LongText { text, names, catalog, version } = self;
-            let found =
-                names.with(|names| sql::statements(&text, &catalog, names, &Limits::default()));
+            let LongText { text, names, catalog, version, scope } = self;
+            let found = names.with(|names| found::all(&text, &catalog, names, &scope));
             drop(permit);
-            Ahead { text, names, version, found }
+            let policies = scope.in_force().id().clone();
+            Ahead { text, names, version, policies, found }
         });
         reader.await.ok()
     }
@@ -75,9 +80,13 @@ impl Gate {
         &mut self,
         text: &str,
         seeing: &Seeing,
-    ) -> Option<Result<Vec<sql::Statement>, NotParsed>> {
+        policies: &InForceId,
+    ) -> Option<Result<Vec<Found>, NotParsed>> {
         let ahead = self.ahead.take_if(|ahead| {
-            ahead.version == seeing.version && ahead.names == *seeing.names && ahead.text == text
+            ahead.version == seeing.version
+                && ahead.names == *seeing.names
+                && ahead.policies == *policies
+                && ahead.text == text
         })?;
         Some(ahead.found)
     }

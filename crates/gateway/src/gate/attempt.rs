@@ -84,7 +84,10 @@ impl<'r> Ruling<'r> {
         });
         let touches = told.map_or(&[][..], |told| &told.touches);
         Ruling {
-            verdict: "allow",
+            verdict: match understood {
+                Some(understood) if understood.is_rewritten => "rewrite",
+                _ => "allow",
+            },
             rule: told.and_then(|told| told.by.as_ref()).or(everything),
             touches,
             only_reads: understood.is_some_and(|understood| understood.only_reads),
@@ -438,7 +441,8 @@ impl Gate {
                         match self.judged_statement(rules, prepared.as_deref(), bind.statement)? {
                             Ok(now) => {
                                 let prepared = prepared.as_deref();
-                                refusal = self.expected_of_bind(&now, prepared, &bind, frame)?;
+                                refusal = looks_masked(&now, &bind)
+                                    .or(self.expected_of_bind(&now, prepared, &bind, frame)?);
                                 understood = Some(now);
                             }
                             Err(denied) => refusal = Some(denied),
@@ -768,6 +772,7 @@ impl Gate {
         let name = bound.map(|bound| characters(&bound.statement));
         let portal = characters(portal);
         let understood = bound.and_then(|bound| bound.understood.as_deref());
+        let forwarded = self.forwarded(understood.filter(|_| refusal.is_none()));
         let ruling = Ruling::of(understood, 0, refusal, self.everything.as_ref());
         let statement = Statement {
             id,
@@ -777,9 +782,17 @@ impl Gate {
             portal: Some(&*portal).filter(|portal| !portal.is_empty()),
             parameters: &parameters,
             parameters_cut: bound.is_some_and(|bound| bound.is_cut),
+            forwarded: forwarded.as_ref().map(Recorded::as_text),
             ..ruling.statement()
         };
         self.attempts.push(&self.who, statement, ruling.only_reads);
+    }
+
+    /// The text that the server has, where relations in it are disguised.
+    fn forwarded(&self, understood: Option<&Understood>) -> Option<Recorded> {
+        let splice = understood.filter(|understood| understood.is_rewritten)?.splice.as_ref()?;
+        let text = splice.text();
+        Some(recorded(Some(text), &[], text.len(), &self.installed.patterns).0)
     }
 
     /// What was sent before message `id` and no Execute has taken in is recorded on its own, so
@@ -803,11 +816,14 @@ impl Gate {
                         refusal.as_ref(),
                         self.everything.as_ref(),
                     );
+                    let forwarded =
+                        self.forwarded(understood.as_deref().filter(|_| refusal.is_none()));
                     let statement = Statement {
                         id,
                         kind: "parse",
                         text: Some(prepared.text.as_text()),
                         name: Some(&*name).filter(|name| !name.is_empty()),
+                        forwarded: forwarded.as_ref().map(Recorded::as_text),
                         ..ruling.statement()
                     };
                     self.attempts.push(&self.who, statement, ruling.only_reads);
@@ -827,6 +843,25 @@ impl Lone {
             Lone::Parse { id, .. } | Lone::Bind { id, .. } => *id,
         }
     }
+}
+
+/// Why values that are to be stored in masked columns may not be, if so: they look as a mask makes
+/// them, and would be written over what it hides.
+fn looks_masked(understood: &Understood, bind: &Bind<'_>) -> Option<Refusal> {
+    for (number, look) in &understood.stored {
+        let place = usize::try_from(*number).ok()?.checked_sub(1)?;
+        let unseen = match bind.parameters.get(place) {
+            Some(value) => value.bytes.is_some_and(|bytes| match std::str::from_utf8(bytes) {
+                Ok(text) => look.has(text),
+                Err(_) => false,
+            }),
+            None => true,
+        };
+        if unseen {
+            return Some(Denied::WritesMask(*number).into());
+        }
+    }
+    None
 }
 
 /// A prepared statement that the server analyses when it is executed, not when it is bound.

@@ -14,16 +14,18 @@ use sql::Script;
 use sql::catalog::{self, Catalog, Step};
 use sql::facts::{Facts, Kind, NotUnderstood, SettingName, Transaction};
 use sql::parse::{Limits, NotParsed};
+use sql::rewrite::{Edit, Look};
 
 use super::Gate;
 use super::ahead::{LONG_TEXT_BYTES, LongText};
+use super::found::{self, Found};
 use super::memory::{Bound, Judged, Uncertain};
 use super::names::{Moves, is_nameless, takes_back};
 use super::needs::{Need, Unmet};
 use super::reads::only_reads;
 use super::rules::Rules;
 use super::sight::Seeing;
-use super::splice::Splice;
+use super::splice::{Splice, qualifying};
 use super::understanding::{Effect, Said, StandsOn, Told, Understood};
 use crate::conditions::Conditions;
 use crate::refusal::{Denied, Refusal};
@@ -139,6 +141,9 @@ impl Gate {
             }
         }
         let seeing = self.see()?;
+        if rules.in_force().hides_something() {
+            self.raw = Some(rules.scope(&seeing.catalog, seeing.version).raw_columns());
+        }
         let stands_on = StandsOn {
             policies: nowhere.policies,
             sight: Some((seeing.version, seeing.names.clone())),
@@ -241,12 +246,13 @@ impl Gate {
         let mut catalog = seeing.catalog.clone();
         let mut names = seeing.names.clone();
         let is_long = text.text.len() > LONG_TEXT_BYTES;
-        let found = match self.read_ahead(text.text, seeing) {
+        let policies = rules.in_force().id();
+        let found = match self.read_ahead(text.text, seeing, policies) {
             Some(found) => found,
-            None if is_long => return Err(Need::LongText(LongText::of(text.text, seeing)).into()),
-            None => {
-                names.with(|names| sql::statements(text.text, &catalog, names, &Limits::default()))
+            None if is_long => {
+                return Err(Need::LongText(LongText::of(text.text, seeing, &scope)).into());
             }
+            None => names.with(|names| found::all(text.text, &catalog, names, &scope)),
         };
         let mut found = found.map_err(|why| not_parsed(&why, &scope))?;
         let several_statements = found.len() > 1;
@@ -257,7 +263,8 @@ impl Gate {
         let mut carried_on = 0;
         for at in 0..found.len() {
             if let Some(script) = &script
-                && let Some(now) = names.with(|names| script.statement(at, &catalog, names))
+                && let Some(now) =
+                    names.with(|names| found::one(script, at, &catalog, names, &scope))
                 && let Some(before) = found.get_mut(at)
             {
                 *before = now;
@@ -286,6 +293,9 @@ impl Gate {
                     let at = place_of(&denied, facts);
                     return Ok(whole.refused_at(Refusal::Denied(denied), text, at));
                 }
+            }
+            if let Err(denied) = whole.disguise(statement, facts, &scope, text.text) {
+                return Ok(whole.refused(denied.into()));
             }
             whole.qualify(facts, &catalog, text.text);
             let takes_back = takes_back(facts.kind);
@@ -380,6 +390,7 @@ impl Gate {
                 whole.understood.is_momentary = true;
                 if whole.when == When::Runs {
                     let run = self.executed(rules, name, whole)?;
+                    may_execute(facts, &run, scope)?;
                     if facts.kind == Kind::Execute {
                         (by, touches) = (run.by, run.touches);
                     }
@@ -510,6 +521,10 @@ struct Run {
     touches: Rc<[Box<str>]>,
     moves: Moves,
     conditions: Option<Rc<Conditions>>,
+    /// It reads relations that are disguised.
+    disguised: bool,
+    /// What it is given is stored in masked columns.
+    stores: bool,
 }
 
 impl Run {
@@ -520,6 +535,8 @@ impl Run {
             touches: told.map_or_else(|| Rc::from([]), |told| told.touches.clone()),
             moves: understood.moves,
             conditions: told.and_then(|told| told.conditions.clone()),
+            disguised: understood.disguised,
+            stores: !understood.stored.is_empty(),
         }
     }
 }
@@ -542,6 +559,8 @@ struct Whole {
     all_closed: bool,
     /// Schemas to be put before names.
     schemas: Vec<(usize, Box<str>)>,
+    /// What else is put into the text.
+    edits: Vec<Edit>,
 }
 
 impl Whole {
@@ -559,6 +578,9 @@ impl Whole {
                 only_reads: true,
                 begin: None,
                 splice: None,
+                disguised: false,
+                is_rewritten: false,
+                stored: Vec::new(),
             },
             can_carry: true,
             is_local: false,
@@ -568,6 +590,7 @@ impl Whole {
             all_deallocated: false,
             all_closed: false,
             schemas: Vec::new(),
+            edits: Vec::new(),
         }
     }
 
@@ -630,7 +653,8 @@ impl Whole {
         let told = self.understood.statements.get(at)?;
         let (by, touches) = (told.by.clone(), told.touches.clone());
         let conditions = told.conditions.clone();
-        Some(Run { by, touches, moves: self.understood.moves, conditions })
+        let Understood { moves, disguised, ref stored, .. } = self.understood;
+        Some(Run { by, touches, moves, conditions, disguised, stores: !stored.is_empty() })
     }
 
     /// Notes the schemas of names that another schema of the path has, too.
@@ -656,18 +680,97 @@ impl Whole {
         }
     }
 
+    /// Notes what has to be put into the text for a reader who sees relations disguised.
+    fn disguise(
+        &mut self,
+        found: &Found,
+        facts: &Facts,
+        scope: &Scope,
+        text: &str,
+    ) -> Result<(), Denied> {
+        let rewritten = match &found.rewritten {
+            Ok(rewritten) => rewritten,
+            Err(why) => return Err(Denied::ByPolicy(scope.unrewritable(why))),
+        };
+        let disguises = scope.disguises();
+        if disguises.is_empty() {
+            return Ok(());
+        }
+        let disguised = facts
+            .relations
+            .iter()
+            .filter_map(|used| used.relation)
+            .any(|id| scope.is_disguised(id));
+        self.understood.disguised |= disguised;
+        self.edits.extend(rewritten.edits.iter().cloned());
+        let explains = match facts.kind {
+            Kind::Explain { analyze } if disguised || facts.handle.is_some() => Some(analyze),
+            _ => None,
+        };
+        match explains {
+            Some(true) => return Err(Denied::ByPolicy(scope.counts(ANALYZE_COUNTS))),
+            Some(false) => match sql::explain::without_costs(text, found.place.clone()) {
+                Some(edit) => self.edits.push(edit),
+                None => return Err(Denied::ByPolicy(scope.counts(EXPLAIN_COUNTS))),
+            },
+            None => {}
+        }
+        for stored in &rewritten.stored {
+            let mask = disguises.get(&stored.relation);
+            if let Some(mask) = mask.and_then(|disguise| disguise.masks.get(&stored.column))
+                && !matches!(mask.look, Look::Any)
+            {
+                self.understood.stored.push((stored.parameter, mask.look.clone()));
+            }
+        }
+        Ok(())
+    }
+
     fn splice(&mut self, text: Read<'_>) -> Result<(), Denied> {
-        if self.schemas.is_empty() {
+        self.understood.is_rewritten = !self.edits.is_empty();
+        if self.schemas.is_empty() && self.edits.is_empty() {
             return Ok(());
         }
         // Where bytes were replaced to read it, there is no text to put anything into.
         if !text.is_as_sent {
             return Err(Denied::TwoMeanings);
         }
-        let schemas = self.schemas.iter().map(|(place, schema)| (*place, &**schema)).collect();
-        let splice = Splice::qualified(text.text, schemas).ok_or(Denied::TwoMeanings)?;
+        let mut edits = std::mem::take(&mut self.edits);
+        // What stands in the place of a name has its schema already.
+        let is_within = |place: usize| {
+            edits.iter().any(|edit| {
+                edit.place.start == place || (edit.place.start..edit.place.end).contains(&place)
+            })
+        };
+        let bare: Vec<Edit> = self
+            .schemas
+            .iter()
+            .filter(|(place, _)| !is_within(*place))
+            .map(|(place, schema)| qualifying(*place, schema))
+            .collect();
+        edits.extend(bare);
+        let splice = Splice::edited(text.text, edits).ok_or(Denied::TwoMeanings)?;
         self.understood.splice = Some(Rc::new(splice));
         Ok(())
+    }
+}
+
+/// What is said of an EXPLAIN that would tell how much there is of what is hidden.
+const ANALYZE_COUNTS: &str = "EXPLAIN ANALYZE counts rows as they are stored";
+const EXPLAIN_COUNTS: &str = "with these options EXPLAIN tells of rows as they are stored";
+const VALUES_UNSEEN: &str = "what an EXECUTE stores in masked columns can't be looked at; bind the \
+                             values by the protocol";
+
+/// What an EXECUTE runs may need more than the statement itself did.
+fn may_execute(facts: &Facts, run: &Run, scope: &Scope) -> Result<(), Denied> {
+    if run.stores {
+        return Err(Denied::ByPolicy(scope.counts(VALUES_UNSEEN)));
+    }
+    match facts.kind {
+        Kind::Explain { analyze: true } if run.disguised => {
+            Err(Denied::ByPolicy(scope.counts(ANALYZE_COUNTS)))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -65,12 +65,18 @@ fn wanted_of_guards(tag: u8) -> usize {
     }
 }
 
+/// How much where values are withheld, whether a guard is among what is answered or not.
+fn wanted_beside_masks(tag: u8) -> usize {
+    super::withheld::wanted(tag, wanted_of_guards(tag))
+}
+
 impl Gate {
     pub(crate) fn wanted_of_replies(&self) -> fn(u8) -> usize {
-        match self.asked {
-            Some(_) => wanted_of_ours,
-            None if self.counts_changes() => wanted_of_guards,
-            None => super::outcome::wanted_of_replies_alone,
+        match (&self.asked, self.hides) {
+            (Some(_), _) => wanted_of_ours,
+            (None, true) => wanted_beside_masks,
+            (None, false) if self.counts_changes() => wanted_of_guards,
+            (None, false) => super::outcome::wanted_of_replies_alone,
         }
     }
 

@@ -90,7 +90,7 @@ impl Gate {
             }
             (Entry::Running(running), backend::ERROR) => {
                 self.failed_at(running, frame.body);
-                return mapped(running.splice.as_deref(), frame);
+                return self.theirs(running.splice.as_deref(), frame);
             }
             (entry @ Entry::Refused(_), backend::ERROR) => return self.turned(entry, frame.body),
             (Entry::Ours { .. }, _) => return self.part_of_ours(frame),
@@ -180,18 +180,18 @@ impl Gate {
             Entry::Preparing { id, splice } => {
                 self.memory.prepared(false);
                 self.failed_at(&mut Running::new(*id, 1), frame.body);
-                return mapped(splice.as_deref(), frame);
+                return self.theirs(splice.as_deref(), frame);
             }
             Entry::Binding { id, splice } => {
                 self.memory.bound(false);
                 self.failed_at(&mut Running::new(*id, 1), frame.body);
-                return mapped(splice.as_deref(), frame);
+                return self.theirs(splice.as_deref(), frame);
             }
             Entry::Unreadable { id } => self.failed_at(&mut Running::new(*id, 1), frame.body),
             Entry::Running(running) => {
                 self.is_over(running);
                 self.failed_at(running, frame.body);
-                return mapped(running.splice.as_deref(), frame);
+                return self.theirs(running.splice.as_deref(), frame);
             }
             Entry::Refused(_) => return self.turned(&mut entry, frame.body),
             Entry::Ours { .. } => return self.ours_failed(frame),
@@ -391,13 +391,4 @@ impl Running {
             is_guarded: false,
         })
     }
-}
-
-/// An error about a text that we have put something into.
-fn mapped(splice: Option<&Splice>, frame: &Frame<'_>) -> Option<Vec<u8>> {
-    let is_whole = frame.body.len() == frame.body_bytes;
-    let body = splice.filter(|_| is_whole)?.mapped_error(frame.body);
-    let mut out = Vec::new();
-    backend::write_error_body(&mut out, &body);
-    Some(out)
 }

@@ -1,46 +1,69 @@
-//! Text of ours put into a client's: a schema before a name that could resolve in two places. What
-//! the server then says of places in the text is put back into the client's own.
+//! Text of ours put into a client's: a schema before a name that could resolve in two places, a
+//! disguised relation in the place of what is read. What the server then says of places in the text
+//! is put back into the client's own.
 
 use std::fmt::Write as _;
 use std::ops::Range;
 
-/// A client's text with pieces put in.
+use sql::rewrite::Edit;
+
+/// A client's text with pieces put in, and others put in the place of its own.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Splice {
     text: Box<str>,
-    /// Where each piece stands in `text`, in characters, in order.
-    pieces: Vec<Range<usize>>,
+    /// In order.
+    pieces: Vec<Piece>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Piece {
+    /// Where it stands in `text`, in characters.
+    place: Range<usize>,
+    /// Characters of the client's whose place it takes.
+    taken: usize,
 }
 
 impl Splice {
     /// `schemas` are put before what stands at their places. `None` if there are none.
-    pub(super) fn qualified(text: &str, mut schemas: Vec<(usize, &str)>) -> Option<Splice> {
-        schemas.sort_unstable();
-        schemas.dedup();
-        let mut spliced = String::with_capacity(text.len() + schemas.len() * 16);
+    #[cfg(test)]
+    fn qualified(text: &str, schemas: Vec<(usize, &str)>) -> Option<Splice> {
+        let edits: Vec<Edit> =
+            schemas.into_iter().map(|(place, schema)| qualifying(place, schema)).collect();
+        if edits.is_empty() { None } else { Splice::edited(text, edits) }
+    }
+
+    /// The text with the edits made. `None` if two overlap, or one is not of the text.
+    pub(super) fn edited(text: &str, mut edits: Vec<Edit>) -> Option<Splice> {
+        edits.sort_by(|a, b| (a.place.start, a.place.end).cmp(&(b.place.start, b.place.end)));
+        edits.dedup();
+        let more: usize = edits.iter().map(|edit| edit.text.len()).sum();
+        let mut spliced = String::with_capacity(text.len() + more);
         let (mut pieces, mut from, mut characters) = (Vec::new(), 0, 0);
-        for (place, schema) in schemas {
-            let before = text.get(from..place)?;
+        for Edit { place, text: piece } in edits {
+            let before = text.get(from..place.start)?;
+            let taken = text.get(place.clone())?.chars().count();
             spliced.push_str(before);
             characters += before.chars().count();
-            let piece = format!("\"{}\".", schema.replace('"', "\"\""));
             let length = piece.chars().count();
-            pieces.push(characters..characters + length);
+            pieces.push(Piece { place: characters..characters + length, taken });
             characters += length;
             spliced.push_str(&piece);
-            from = place;
+            from = place.end;
         }
         spliced.push_str(text.get(from..)?);
-        (!pieces.is_empty()).then(|| Splice { text: spliced.into(), pieces })
+        Some(Splice { text: spliced.into(), pieces })
     }
 
     /// The text, in which `inner` may have put something already, between two of ours.
     pub(super) fn around(text: &str, inner: Option<&Splice>, prefix: &str, suffix: &str) -> Splice {
         let length = prefix.chars().count();
         let mut pieces = Vec::new();
-        pieces.push(0..length);
+        pieces.push(Piece { place: 0..length, taken: 0 });
         if let Some(inner) = inner {
-            let moved = |piece: &Range<usize>| piece.start + length..piece.end + length;
+            let moved = |piece: &Piece| Piece {
+                place: piece.place.start + length..piece.place.end + length,
+                taken: piece.taken,
+            };
             pieces.extend(inner.pieces.iter().map(moved));
         }
         let text = inner.map_or(text, Splice::text);
@@ -77,16 +100,22 @@ impl Splice {
     /// Counted from 1, as PostgreSQL does.
     fn position_before(&self, position: usize) -> usize {
         let place = position.saturating_sub(1);
-        let mut taken = 0;
+        let (mut put_in, mut taken) = (0, 0);
         for piece in &self.pieces {
-            if piece.end <= place {
-                taken += piece.len();
-            } else if piece.start <= place {
-                taken += place - piece.start;
+            if piece.place.end <= place {
+                put_in += piece.place.len();
+                taken += piece.taken;
+            } else if piece.place.start <= place {
+                put_in += place - piece.place.start;
             }
         }
-        position - taken
+        position - put_in + taken
     }
+}
+
+/// A schema before a name.
+pub(super) fn qualifying(place: usize, schema: &str) -> Edit {
+    Edit { place: place..place, text: format!("\"{}\".", schema.replace('"', "\"\"")) }
 }
 
 #[cfg(test)]
@@ -116,5 +145,24 @@ mod tests {
         }
         let inside = splice.mapped_error(b"P18\0\0");
         assert_eq!(inside, b"P17\0\0", "a place in what was put in is that of the name");
+    }
+
+    #[test]
+    fn what_is_replaced_is_one_place() {
+        let text = "SELECT ü FROM t, u";
+        let at = |name: &str| text.find(name).unwrap();
+        let put = |place, text: &str| Edit { place, text: text.to_owned() };
+        let t = at("t,");
+        let splice =
+            Splice::edited(text, vec![put(t..t + 1, "(SELECT 1) t"), qualifying(at("u"), "a")]);
+        let splice = splice.unwrap();
+        assert_eq!(splice.text(), "SELECT ü FROM (SELECT 1) t, \"a\".u");
+        // Inside what was put in, behind it, and behind both.
+        for (theirs, own) in [(8, 8), (15, 15), (20, 15), (27, 16), (29, 18), (33, 18)] {
+            let body = format!("P{theirs}\0\0");
+            assert_eq!(splice.mapped_error(body.as_bytes()), format!("P{own}\0\0").as_bytes());
+        }
+        let overlap = vec![put(7..12, "a"), put(9..10, "b")];
+        assert_eq!(Splice::edited(text, overlap), None);
     }
 }

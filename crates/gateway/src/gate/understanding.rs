@@ -10,6 +10,7 @@ use std::rc::Rc;
 use hashbrown::HashTable;
 use policy::{InForceId, RuleRef};
 use sql::facts::{Copy, Kind, Transaction};
+use sql::rewrite::Look;
 
 use super::names::{Moves, Names};
 use super::splice::Splice;
@@ -45,6 +46,12 @@ pub(super) struct Understood {
     pub(super) begin: Option<Range<usize>>,
     /// What PostgreSQL gets, where that is not the text itself.
     pub(super) splice: Option<Rc<Splice>>,
+    /// It reads relations that are disguised, or writes them.
+    pub(super) disguised: bool,
+    /// Something of it reads what stands in the place of a relation.
+    pub(super) is_rewritten: bool,
+    /// Parameters that are stored in masked columns, and what they may not look like.
+    pub(super) stored: Vec<(u32, Look)>,
 }
 
 /// One statement of a text.
@@ -106,6 +113,9 @@ impl Understood {
             only_reads: false,
             begin: None,
             splice: None,
+            disguised: false,
+            is_rewritten: false,
+            stored: Vec::new(),
         }
     }
 
