@@ -78,6 +78,10 @@ fn bytes(replies: &[Message]) -> Vec<(u8, Vec<u8>)> {
             while let Some(end) = body[at..].iter().position(|byte| *byte == 0) {
                 let field = at + end + 1;
                 body[field..field + 4].fill(0);
+                // The type of a table's rows, too.
+                if body[field + 8] >= 0x40 || body[field + 7] > 0 {
+                    body[field + 6..field + 10].fill(0);
+                }
                 at = field + 18;
                 if at >= body.len() {
                     break;
@@ -123,6 +127,15 @@ const PROGRAM: &[&str] = &[
     "DO $$ BEGIN RAISE NOTICE '%', (SELECT max(ssn) FROM customers); END $$",
     "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS 'SELECT max(ssn) FROM customers'",
     "CREATE VIEW w AS SELECT ssn FROM customers",
+    "CREATE MATERIALIZED VIEW w AS SELECT ssn FROM customers",
+    "CREATE POLICY p ON audit USING (EXISTS (SELECT FROM customers c WHERE c.ssn LIKE what))",
+    "CREATE RULE r AS ON INSERT TO audit DO ALSO SELECT ssn FROM customers",
+    "CREATE TRIGGER t BEFORE UPDATE ON customers FOR EACH ROW WHEN (OLD.ssn > '5') EXECUTE FUNCTION told()",
+    "CREATE STATISTICS s ON ssn, card FROM customers",
+    "CREATE TABLE child () INHERITS (customers)",
+    "ALTER TABLE customers INHERIT orders",
+    "ALTER TABLE customers ADD CHECK (ssn > '5')",
+    "ALTER TABLE orders ADD COLUMN ssn varchar(11) REFERENCES customers (ssn)",
     "CREATE INDEX ON customers (card)",
     "ALTER TABLE customers RENAME TO clients",
     "ALTER TABLE customers RENAME ssn TO n",
@@ -216,9 +229,9 @@ on_each_version! {
         ] {
             assert_eq!(agent.value(sql), expected, "{sql}");
         }
-        let said = agent.query("SELECT 1 FROM customers WHERE nobody = 1");
+        let said = agent.query("SELECT id FROM customers WHERE ssn + 1 = 2");
         let error = raw::error(&said);
-        assert_eq!(error.field(b'P').as_deref(), Some("32"), "{}", error.show());
+        assert_eq!(error.field(b'P').as_deref(), Some("36"), "{}", error.show());
         let said = agent.query("INSERT INTO customers (id, name) VALUES (1, 'again')");
         let error = raw::error(&said);
         assert_eq!(error.sqlstate(), "23505");
@@ -234,6 +247,46 @@ on_each_version! {
         assert_eq!(raw::error(&replies).sqlstate(), "42501", "{}", raw::show(&replies));
         let card = one.database.login().psql("SELECT card FROM customers WHERE id = 5");
         assert_eq!(card, "4111 1111 1111 1005");
+    }
+
+    fn what_would_take_a_mask_away_is_refused(server: Server) {
+        let [one, _] = twins(&server);
+        let mut agent = agent(&one);
+        for sql in [
+            "ALTER TABLE customers RENAME TO clients",
+            "ALTER TABLE customers RENAME ssn TO n",
+            "ALTER TABLE customers ALTER ssn TYPE text",
+            "ALTER TABLE customers DROP COLUMN tag",
+            "ALTER TABLE customers SET SCHEMA pg_temp",
+            "ALTER SCHEMA public RENAME TO private",
+            "ALTER TABLE customers INHERIT orders",
+            "DROP TABLE customers CASCADE",
+            "CREATE VIEW w AS SELECT ssn FROM customers",
+            "CREATE POLICY p ON audit USING (EXISTS (SELECT FROM customers c WHERE c.ssn LIKE what))",
+            "CREATE RULE r AS ON INSERT TO audit DO ALSO SELECT ssn FROM customers",
+            "SELECT opaque(1)",
+            "SELECT * FROM telling",
+            "SELECT * FROM pg_stats",
+            "SELECT query_to_xml('SELECT * FROM customers', true, true, '')",
+            "EXPLAIN ANALYZE SELECT ssn FROM customers",
+            "UPDATE customers SET ssn = 'x' WHERE id = 1",
+            "SELECT ctid FROM customers",
+        ] {
+            let said = agent.query(sql);
+            let error = raw::error(&said);
+            assert_eq!(error.sqlstate(), "42501", "{sql}: {}", error.show());
+            // The server names the routine that complains.
+            assert_eq!(error.field(b'R'), None, "{sql}: {}", error.show());
+        }
+        // And what leaves it alone isn't.
+        for sql in [
+            "CREATE VIEW w AS SELECT * FROM audit",
+            "UPDATE customers SET name = 'new' WHERE id = 1",
+            "EXPLAIN SELECT ssn FROM customers",
+        ] {
+            let said = agent.query(sql);
+            assert!(said.iter().all(|message| message.tag != b'E'), "{sql}: {}", raw::show(&said));
+        }
     }
 
     fn a_filter_lets_through_what_it_says(server: Server) {

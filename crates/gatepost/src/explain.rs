@@ -197,7 +197,7 @@ impl Looked {
                             let mut edits = Vec::new();
                             match rewritten {
                                 Ok(rewritten) => edits = rewritten.edits,
-                                Err(why) if matches!(verdict, Verdict::Refuse(_)) => drop(why),
+                                Err(_) if matches!(verdict, Verdict::Refuse(_)) => {}
                                 Err(why) => {
                                     verdict = Verdict::Refuse(self.scope.unrewritable(&why));
                                 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use audit::event::Statement;
 use audit::{PARAMETER_BYTES_MAX, Parameter};
 use policy::RuleRef;
+use sql::secrets::Patterns;
 use wire::frame::Frame;
 use wire::frontend::{self, Bind, FunctionCall, Parse, Value};
 
@@ -772,7 +773,8 @@ impl Gate {
         let name = bound.map(|bound| characters(&bound.statement));
         let portal = characters(portal);
         let understood = bound.and_then(|bound| bound.understood.as_deref());
-        let forwarded = self.forwarded(understood.filter(|_| refusal.is_none()));
+        let patterns = &self.installed.patterns;
+        let forwarded = forwarded(understood.filter(|_| refusal.is_none()), patterns);
         let ruling = Ruling::of(understood, 0, refusal, self.everything.as_ref());
         let statement = Statement {
             id,
@@ -786,13 +788,6 @@ impl Gate {
             ..ruling.statement()
         };
         self.attempts.push(&self.who, statement, ruling.only_reads);
-    }
-
-    /// The text that the server has, where relations in it are disguised.
-    fn forwarded(&self, understood: Option<&Understood>) -> Option<Recorded> {
-        let splice = understood.filter(|understood| understood.is_rewritten)?.splice.as_ref()?;
-        let text = splice.text();
-        Some(recorded(Some(text), &[], text.len(), &self.installed.patterns).0)
     }
 
     /// What was sent before message `id` and no Execute has taken in is recorded on its own, so
@@ -816,8 +811,9 @@ impl Gate {
                         refusal.as_ref(),
                         self.everything.as_ref(),
                     );
-                    let forwarded =
-                        self.forwarded(understood.as_deref().filter(|_| refusal.is_none()));
+                    let patterns = &self.installed.patterns;
+                    let passing = understood.as_deref().filter(|_| refusal.is_none());
+                    let forwarded = forwarded(passing, patterns);
                     let statement = Statement {
                         id,
                         kind: "parse",
@@ -843,6 +839,12 @@ impl Lone {
             Lone::Parse { id, .. } | Lone::Bind { id, .. } => *id,
         }
     }
+}
+
+/// The text that the server has, where relations in it are disguised.
+fn forwarded<'u>(understood: Option<&'u Understood>, patterns: &Patterns) -> Option<Recorded<'u>> {
+    let splice = understood.filter(|understood| understood.is_rewritten)?.splice.as_ref()?;
+    Some(recorded_parsed(splice.text(), patterns).0)
 }
 
 /// Why values that are to be stored in masked columns may not be, if so: they look as a mask makes

@@ -34,6 +34,8 @@ impl Gate {
             return None;
         }
         match frame.tag {
+            // Nothing of it was asked for.
+            backend::NOTICE if frame.body.is_empty() => Some(Vec::new()),
             backend::ERROR | backend::NOTICE => Some(self.said(None, frame)),
             backend::NOTIFICATION => self.notified(frame),
             _ => None,
