@@ -2,7 +2,6 @@
 //! get. Asks the connection's database for its catalog, with the gateway's own credential, and
 //! runs nothing that it is given.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;

@@ -175,7 +175,7 @@ impl Scope {
     fn hidden(&self, rule: Option<RuleRef>, sentence: String) -> Refused {
         let rule = rule.unwrap_or_else(|| self.0.force.hides().first_rule());
         let (missing, ask) = (Vec::new(), Vec::new());
-        Refused { code: Code::Hidden, sentence, rule: Some(rule), missing, ask }
+        Refused { code: Code::Hidden, sentence, rule: Some(rule), missing, about: None, ask }
     }
 
     /// Whether somebody has looked at the function: a rule allows it by its own name.

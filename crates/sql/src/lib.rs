@@ -135,9 +135,9 @@ impl<'t> Script<'t> {
         disguises: &Disguises,
     ) -> Disguised {
         // As above.
+        let failed_at = Cell::new(None);
         let understood = catch_unwind(AssertUnwindSafe(|| {
             let (text, node) = (self.text, raw.stmt());
-            let failed_at = Cell::new(None);
             let disguises = Some(disguises);
             let (facts, notes) =
                 walk::walked(node, text, catalog, path, self.nodes_max, disguises, &failed_at)?;
@@ -145,7 +145,9 @@ impl<'t> Script<'t> {
             let rewritten = rewrite::rewritten(node, text, place.clone(), catalog, &facts, &notes);
             Ok((facts, rewritten))
         }));
-        Disguised { place, understood: understood.unwrap_or(Err(NotUnderstood::Unvisited)) }
+        let understood = understood.unwrap_or(Err(NotUnderstood::Unvisited));
+        let failed_at = failed_at.get().filter(|_| understood.is_err());
+        Disguised { place, understood, failed_at }
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Disguised {
     pub place: Range<usize>,
     /// Facts are those of the statement as it was written.
     pub understood: Result<(Facts, Result<Rewritten, Unrewritable>), NotUnderstood>,
+    /// Where in the text the name stands that is not there, if that is why there are no facts.
+    pub failed_at: Option<usize>,
 }
 
 /// What has to be put where in the text, and what is left to look at besides.

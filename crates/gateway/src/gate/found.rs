@@ -15,22 +15,25 @@ pub(crate) struct Found {
     pub(super) place: Range<usize>,
     pub(super) facts: Result<Facts, NotUnderstood>,
     pub(super) rewritten: Result<Rewritten, Unrewritable>,
+    /// Where in the text the name stands that is not there, if that is why there are no facts.
+    pub(super) failed_at: Option<usize>,
 }
 
 impl From<sql::Statement> for Found {
     fn from(statement: sql::Statement) -> Self {
-        let sql::Statement { place, facts } = statement;
-        Found { place, facts, rewritten: Ok(Rewritten::default()) }
+        let sql::Statement { place, facts, failed_at } = statement;
+        Found { place, facts, rewritten: Ok(Rewritten::default()), failed_at }
     }
 }
 
 impl From<Disguised> for Found {
     fn from(disguised: Disguised) -> Self {
-        let Disguised { place, understood } = disguised;
-        match understood {
-            Ok((facts, rewritten)) => Found { place, facts: Ok(facts), rewritten },
-            Err(why) => Found { place, facts: Err(why), rewritten: Ok(Rewritten::default()) },
-        }
+        let Disguised { place, understood, failed_at } = disguised;
+        let (facts, rewritten) = match understood {
+            Ok((facts, rewritten)) => (Ok(facts), rewritten),
+            Err(why) => (Err(why), Ok(Rewritten::default())),
+        };
+        Found { place, facts, rewritten, failed_at }
     }
 }
 

@@ -690,7 +690,7 @@ impl Whole {
     ) -> Result<(), Denied> {
         let rewritten = match &found.rewritten {
             Ok(rewritten) => rewritten,
-            Err(why) => return Err(Denied::ByPolicy(scope.unrewritable(why))),
+            Err(why) => return Err(Denied::ByPolicy(scope.unrewritable(why).into())),
         };
         let disguises = scope.disguises();
         if disguises.is_empty() {
@@ -700,7 +700,8 @@ impl Whole {
             .relations
             .iter()
             .filter_map(|used| used.relation)
-            .any(|id| scope.is_disguised(id));
+            .any(|id| scope.is_disguised(id))
+            || !rewritten.disguised.is_empty();
         self.understood.disguised |= disguised;
         self.edits.extend(rewritten.edits.iter().cloned());
         let explains = match facts.kind {
@@ -708,10 +709,10 @@ impl Whole {
             _ => None,
         };
         match explains {
-            Some(true) => return Err(Denied::ByPolicy(scope.counts(ANALYZE_COUNTS))),
+            Some(true) => return Err(Denied::ByPolicy(scope.counts(ANALYZE_COUNTS).into())),
             Some(false) => match sql::explain::without_costs(text, found.place.clone()) {
                 Some(edit) => self.edits.push(edit),
-                None => return Err(Denied::ByPolicy(scope.counts(EXPLAIN_COUNTS))),
+                None => return Err(Denied::ByPolicy(scope.counts(EXPLAIN_COUNTS).into())),
             },
             None => {}
         }
@@ -764,11 +765,11 @@ const VALUES_UNSEEN: &str = "what an EXECUTE stores in masked columns can't be l
 /// What an EXECUTE runs may need more than the statement itself did.
 fn may_execute(facts: &Facts, run: &Run, scope: &Scope) -> Result<(), Denied> {
     if run.stores {
-        return Err(Denied::ByPolicy(scope.counts(VALUES_UNSEEN)));
+        return Err(Denied::ByPolicy(scope.counts(VALUES_UNSEEN).into()));
     }
     match facts.kind {
         Kind::Explain { analyze: true } if run.disguised => {
-            Err(Denied::ByPolicy(scope.counts(ANALYZE_COUNTS)))
+            Err(Denied::ByPolicy(scope.counts(ANALYZE_COUNTS).into()))
         }
         _ => Ok(()),
     }
