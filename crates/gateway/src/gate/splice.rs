@@ -34,7 +34,7 @@ impl Splice {
 
     /// The text with the edits made. `None` if two overlap, or one is not of the text.
     pub(super) fn edited(text: &str, mut edits: Vec<Edit>) -> Option<Splice> {
-        edits.sort_by(|a, b| (a.place.start, a.place.end).cmp(&(b.place.start, b.place.end)));
+        edits.sort_by_key(|edit| (edit.place.start, edit.place.end));
         edits.dedup();
         let more: usize = edits.iter().map(|edit| edit.text.len()).sum();
         let mut spliced = String::with_capacity(text.len() + more);
