@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use e2e::{Database, Login, Server, on_each_version};
+use e2e::{Database, Gatepost, Login, Server, on_each_version};
 use serde_json::{Value, json};
 
 use crate::journal::records;
@@ -473,24 +473,38 @@ fn checked_and_explained() {
     let database = database(&server);
     let policies = POLICIES.replace("ISSUER", &idp.url);
     let gate = plan(&database, &[issuer(&idp, &[])]).top(&policies).start();
-    let said = |arguments: &[&str]| {
+    let explained = |arguments: &[&str]| {
         let output = gate.process.run(arguments);
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };
+    let check = || {
+        let file = gate.process.place.directory.join("gatepost.yaml");
+        said(Gatepost::program().arg("check").arg(file).arg("--live"))
+    };
     // Groups and claims may come with a token, so nobody says that no one has them.
-    let told = said(&["check", "--live"]);
+    let told = check();
     assert!(!told.contains("nobody is that") && !told.contains("issuer http"), "{told}");
     idp.stop();
-    let told = said(&["check", "--live"]);
+    let told = check();
     assert!(told.contains(&format!("issuer {}: its keys can't be fetched", idp.url)), "{told}");
 
     let who = format!("{}|agent-7", idp.url);
     let explain = ["explain", "--as", &who, "--on", &database.name, "SELECT * FROM items"];
-    let told = said(&explain);
+    let told = explained(&explain);
     assert!(told.contains("No policy lets"), "{told}");
-    let told =
-        said(&[&explain[..], &["--group", "data-agents", "--claim", "env=production"]].concat());
+    let told = explained(
+        &[&explain[..], &["--group", "data-agents", "--claim", "env=production"]].concat(),
+    );
     assert!(told.contains("agents of the provider"), "{told}");
-    let told = said(&["explain", "--as", "agent-7", "--on", "x", "SELECT 1", "--group", "x"]);
+    let told = explained(&[
+        "explain",
+        "--as",
+        "agent-7",
+        "--on",
+        &database.name,
+        "SELECT 1",
+        "--group",
+        "x",
+    ]);
     assert!(told.contains("stand in the file"), "{told}");
 }
