@@ -8,6 +8,7 @@ mod setup;
 mod check;
 mod conditions;
 mod drivers;
+mod grants;
 mod hostile;
 mod identity;
 mod journal;

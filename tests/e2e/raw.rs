@@ -120,6 +120,37 @@ impl Raw {
         user: &str,
         password: &str,
     ) -> Option<Result<Greeting, Message>> {
+        self.log_in(user, password, |_| false)
+    }
+
+    /// As [`Raw::finish_login`], and keeps the notices.
+    pub fn finish_login_with(
+        &mut self,
+        user: &str,
+        password: &str,
+        notices: &mut Vec<Message>,
+    ) -> Result<Greeting, Message> {
+        let login = self.log_in(user, password, |notice| {
+            notices.push(notice.clone());
+            false
+        });
+        login.expect("no end of the stream during the login")
+    }
+
+    /// Goes on with a login until it is told something, and gives that.
+    pub fn login_until_notice(&mut self, user: &str, password: &str) -> Message {
+        match self.log_in(user, password, |_| true) {
+            Some(Err(notice)) if notice.tag == b'N' => notice,
+            other => panic!("no notice during the login: {other:?}"),
+        }
+    }
+
+    fn log_in(
+        &mut self,
+        user: &str,
+        password: &str,
+        mut is_enough: impl FnMut(&Message) -> bool,
+    ) -> Option<Result<Greeting, Message>> {
         let mut scram = None;
         let mut greeting = Greeting::default();
         loop {
@@ -169,6 +200,7 @@ impl Raw {
                 }
                 b'Z' => return Some(Ok(greeting)),
                 b'E' => return Some(Err(message)),
+                b'N' if is_enough(&message) => return Some(Err(message)),
                 b'N' | b'v' => {}
                 other => panic!("{:?} during the login", char::from(other)),
             }

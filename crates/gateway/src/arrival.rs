@@ -12,9 +12,10 @@ use wire::backend::{self, Authentication, BackendKey};
 use wire::startup::{self, FirstPacket, Startup, Version};
 
 use crate::admission::{LoginPlace, SessionPlace};
-use crate::door::{self, Asked, Proof};
-use crate::gate::{self, Gate, Person, Rules};
+use crate::door::{self, Proof};
+use crate::gate::{self, Gate, May, Person, Rules};
 use crate::gateway::{Gateway, Installed};
+use crate::grants::{Asked, Entering, Entry, Tenure};
 use crate::limits::{self, Meter};
 use crate::line::{Line, LineError};
 use crate::metrics::{Cancelled, Refused};
@@ -83,10 +84,14 @@ pub(crate) async fn attend(gateway: &Arc<Gateway>, arrival: Arrival) {
         user: None,
         database: None,
         application: None,
+        place: None,
     };
-    let mut first = match &arrival.place {
-        Ok(_) => visit.first_packet(&mut line).await,
-        Err(refusal) => Err(refusal.clone().into()),
+    let mut first = match arrival.place {
+        Ok(place) => {
+            visit.place = Some(place);
+            visit.first_packet(&mut line).await
+        }
+        Err(refusal) => Err(refusal.into()),
     };
     if let Ok(First::Tls) = first {
         line = match visit.begin_tls(line).await {
@@ -101,7 +106,7 @@ pub(crate) async fn attend(gateway: &Arc<Gateway>, arrival: Arrival) {
         Ok(First::Tls) => Err(Departure::Left),
         Err(departure) => Err(departure),
     };
-    drop(arrival.place);
+    visit.place = None;
     match opened {
         Ok(opened) => visit.run(line, opened).await,
         Err(Departure::Refused(refusal)) => visit.refuse(line, &refusal).await,
@@ -130,6 +135,8 @@ struct Visit<'a> {
     user: Option<String>,
     database: Option<String>,
     application: Option<String>,
+    /// Until somebody has logged in.
+    place: Option<LoginPlace>,
 }
 
 /// A client that is who it says, and a backend for it.
@@ -140,9 +147,7 @@ struct Admitted {
     token_ends: Option<Instant>,
     connection: Arc<Connection>,
     opened: Opened,
-    /// The policies in force, if there are any.
-    rules: Option<Rules>,
-    meter: Meter,
+    may: May,
     /// The role that PostgreSQL knows the session by.
     role: String,
     place: SessionPlace,
@@ -210,7 +215,7 @@ impl Visit<'_> {
     async fn login(&mut self, line: &mut Line, asked: Startup) -> Result<Admitted, Departure> {
         let settings = &self.installed.settings;
         let mut greeting = Vec::new();
-        let startup = settle_version(asked, &mut greeting)?;
+        let mut startup = settle_version(asked, &mut greeting)?;
         if !greeting.is_empty() {
             line.say(&greeting).await?;
         }
@@ -243,7 +248,7 @@ impl Visit<'_> {
             (Stream::Accepted(_), Some(tls)) => identity::endpoint::certificate_hash(&tls.leaf),
             _ => None,
         };
-        let asked = Asked {
+        let asked = door::Asked {
             user: &user,
             address: self.peer.map(|peer| peer.ip()),
             binding: binding.as_deref(),
@@ -251,7 +256,7 @@ impl Visit<'_> {
                 || self.peer.is_none_or(|peer| is_loopback(&peer)),
         };
         let proof = door::prove(line, self.gateway, self.installed, &asked).await?;
-        let Proof { identity, method, token_ends } = proof;
+        let Proof { identity, method, token_ends, grant } = proof;
         let mut out = Vec::new();
         Authentication::Ok.write(&mut out);
         line.say(&out).await?;
@@ -262,12 +267,13 @@ impl Visit<'_> {
         let Login::Gateway { user, database, password } = &connection.login else {
             return Err(Refusal::UnknownConnection { name: connection.name.clone() }.into());
         };
-        let rules = door::what_may(settings, &identity, connection)?;
+        let place = self.gateway.admission.session(&identity, &settings.bounds)?;
+        let asked = self.asked(&mut startup)?;
+        let (rules, tenure) = self.enter(line, &identity, connection, asked, grant).await?;
         if let Some(rules) = &rules {
             judge_settings(rules, &startup)?;
         }
-        let place = self.gateway.admission.session(&identity, &settings.bounds)?;
-        let meter = self.meter(&identity, rules.as_ref())?;
+        let may = self.may(&identity, rules, tenure)?;
         let credential = Credential { user, database, password: password.as_ref() };
         let opened = upstream::open(connection, &credential, &startup, &self.gateway.keyring)
             .await
@@ -275,21 +281,37 @@ impl Visit<'_> {
                 tracing::warn!(connection = connection.name, identity = ?identity.to_string(), %error, "no backend");
                 error.refusal(connection)
             })?;
-        Ok(Admitted {
-            identity,
-            method,
-            token_ends,
-            connection: connection.clone(),
-            opened,
-            rules,
-            meter,
-            role: user.clone(),
-            place,
-        })
+        let role = user.clone();
+        let connection = connection.clone();
+        Ok(Admitted { identity, method, token_ends, connection, opened, may, role, place })
+    }
+
+    /// What a client asks for, taken out of what the server gets. Without policies nothing is.
+    fn asked(&self, startup: &mut Startup) -> Result<Asked, Refusal> {
+        match self.installed.settings.policies {
+            Some(_) => Asked::take(startup),
+            None => Ok(Asked::default()),
+        }
+    }
+
+    /// Its grant. Who waits for people has a session's place, and none among the logins.
+    async fn enter(
+        &mut self,
+        line: &mut Line,
+        identity: &Identity,
+        connection: &Arc<Connection>,
+        asked: Asked,
+        bound: Option<access::GrantId>,
+    ) -> Result<(Option<Rules>, Option<Tenure>), Departure> {
+        self.place = None;
+        let (gateway, client) = (self.gateway, self.peer());
+        let entering = Entering { gateway, identity, connection, asked, bound, client };
+        let entry = entering.enter(line).await?;
+        Ok(entry.map(|Entry { rules, tenure }| (rules, tenure)).unzip())
     }
 
     async fn observe(
-        &self,
+        &mut self,
         line: &mut Line,
         connection: &Arc<Connection>,
         database: Option<&str>,
@@ -305,52 +327,45 @@ impl Visit<'_> {
             (Stream::Accepted(_), Some(tls)) => Some(&tls.leaf),
             _ => None,
         };
+        let asked = self.asked(&mut startup)?;
         let bytes_max = settings.bounds.login_message_bytes;
         let opened = observe::relay(line, connection, &startup, certificate, bytes_max).await?;
         // The database has proven it; the name means something there and nowhere else.
         let identity = Identity::new(format!("database:{}", connection.name), user);
-        let rules = door::what_may(settings, &identity, connection)?;
+        let place = self.gateway.admission.session(&identity, &settings.bounds)?;
+        let (rules, tenure) = self.enter(line, &identity, connection, asked, None).await?;
         if let Some(rules) = &rules {
             judge_settings(rules, &startup)?;
         }
-        let place = self.gateway.admission.session(&identity, &settings.bounds)?;
-        let meter = self.meter(&identity, rules.as_ref())?;
-        Ok(Admitted {
-            identity,
-            method: "database",
-            token_ends: None,
-            connection: connection.clone(),
-            opened,
-            rules,
-            meter,
-            role: user.to_owned(),
-            place,
-        })
+        let may = self.may(&identity, rules, tenure)?;
+        let role = user.to_owned();
+        let connection = connection.clone();
+        let (method, token_ends) = ("database", None);
+        Ok(Admitted { identity, method, token_ends, connection, opened, may, role, place })
     }
 
-    /// Its limits, with its place among the sessions that they count.
-    fn meter(&self, identity: &Identity, rules: Option<&Rules>) -> Result<Meter, Refusal> {
-        let Some(rules) = rules else { return Ok(Meter::default()) };
-        let limits = rules.in_force().limits();
-        let meter = self.gateway.ledgers.meter(identity, limits, limits::now_ms());
-        meter.map_err(|reached| Refusal::Limit(Box::new(reached)))
+    /// With its limits, and its place among the sessions that they count.
+    fn may(
+        &self,
+        identity: &Identity,
+        rules: Option<Rules>,
+        tenure: Option<Tenure>,
+    ) -> Result<May, Refusal> {
+        let Some(in_force) = rules.as_ref().map(Rules::in_force) else {
+            return Ok(May { rules, tenure, meter: Meter::default() });
+        };
+        let of = limits::Owned { identity, grant: tenure.as_ref().map(|it| &it.served.grant) };
+        let meter = self.gateway.ledgers.meter(of, in_force.limits(), limits::now_ms());
+        let meter = meter.map_err(|reached| Refusal::Limit(Box::new(reached)))?;
+        Ok(May { rules, tenure, meter })
     }
 
     /// The session itself, from the greeting to the end.
     async fn run(&self, mut line: Line, admitted: Admitted) {
-        let Admitted {
-            identity,
-            method,
-            token_ends,
-            connection,
-            opened,
-            rules,
-            meter,
-            role,
-            place,
-        } = admitted;
-        let window = rules.as_ref().and_then(|rules| rules.in_force().window());
-        let policies: Vec<String> = rules.as_ref().map_or_else(Vec::new, |rules| {
+        let Admitted { identity, method, token_ends, connection, opened, may, role, place } =
+            admitted;
+        let tenure = may.tenure.clone();
+        let policies: Vec<String> = may.rules.as_ref().map_or_else(Vec::new, |rules| {
             rules.in_force().policies().iter().map(ToString::to_string).collect()
         });
         let id = session::Id::new().to_string();
@@ -363,13 +378,14 @@ impl Visit<'_> {
             application: self.application.clone(),
             connection: connection.name.clone(),
             role,
+            grant: tenure.as_ref().map(|tenure| tenure.served.grant.id.to_string()),
         };
         let tls = line.stream.tls();
         let begins =
             SessionBegins { login: method, tls: tls.as_deref(), backend: u32::try_from(pid).ok() };
         let who = person.whole_context();
         let installed = self.installed.clone();
-        let gate = Gate::new(self.gateway, &connection, installed, rules, meter, person, &greeting);
+        let gate = Gate::new(self.gateway, &connection, installed, may, person, &greeting);
         let (gate, enrolled) = match (gate, self.gateway.roster.enrol(opened.backend, &id)) {
             (Ok(gate), Ok(enrolled)) => (gate, enrolled),
             (Err(error), _) | (_, Err(error)) => {
@@ -398,7 +414,7 @@ impl Visit<'_> {
             gate,
             attendee: enrolled.attendee.clone(),
             idle_timeout: self.installed.settings.bounds.idle_timeout,
-            window,
+            tenure,
             token_ends,
             metrics,
         }

@@ -1,5 +1,4 @@
-//! The one spot where a credential becomes an identity, and the one question that a session asks
-//! about it.
+//! The one spot where a credential becomes an identity. What that identity may is asked in `grants`.
 
 mod token;
 
@@ -8,40 +7,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use access::{LiveToken, State, TokenId};
+use access::{GrantId, LiveToken, State, TokenId};
 use identity::Identity;
 use identity::scram::{self, ITERATIONS, Salts, ScramError, Server, Verifier};
-use policy::Opened;
 use tokio::time::Instant;
 use wire::backend::Authentication;
 use wire::frontend::{self, SaslInitial};
 
 use crate::arrival::Departure;
 use crate::attempts::Visitor;
-use crate::gate::Rules;
 use crate::gateway::{Gateway, Installed};
 use crate::issuers::Provider;
 use crate::line::{Line, Message};
 use crate::refusal::Refusal;
 use crate::secret::SecretError;
-use crate::settings::{Connection, Settings};
-
-/// What may this identity do here? `None` where the file has no policies: whoever has proven an
-/// identity may do whatever the connection's own credential may.
-pub(crate) fn what_may(
-    settings: &Settings,
-    identity: &Identity,
-    connection: &Connection,
-) -> Result<Option<Rules>, Refusal> {
-    let Some(policies) = &settings.policies else { return Ok(None) };
-    let subject = settings.subject(identity);
-    let connection = connection.name.clone();
-    match policies.open(&subject, &connection) {
-        Opened::Open(in_force) => Ok(Some(Rules::new(in_force))),
-        Opened::Ask(ask) => Err(Refusal::NothingOpen { connection, ask }),
-        Opened::Closed => Err(Refusal::NothingOpen { connection, ask: Vec::new() }),
-    }
-}
+use crate::settings::Settings;
 
 /// The local accounts whose secret is in the file.
 pub(crate) struct Accounts(HashMap<String, Verifier>);
@@ -79,6 +59,8 @@ pub(crate) struct Proof {
     pub(crate) method: &'static str,
     /// When the token ends, where the session ends with it.
     pub(crate) token_ends: Option<Instant>,
+    /// The grant that its token is for, and no other.
+    pub(crate) grant: Option<GrantId>,
 }
 
 /// What a client is asked for. It is one request, and clients give up at one that they can't
@@ -181,7 +163,7 @@ async fn scram(
         None => live_tokens(state, user, now).await?,
     };
     let of_file = accounts.0.get(user).into_iter();
-    let verifiers = of_file.chain(tokens.iter().map(|(_, verifier)| verifier)).cloned().collect();
+    let verifiers = of_file.chain(tokens.iter().map(|token| &token.verifier)).cloned().collect();
 
     let salt = salts.salt_of(user);
     let (server_first, server) =
@@ -191,9 +173,19 @@ async fn scram(
     let message = response(line, message_bytes_max).await?;
     let (matched, server_final) =
         server.finish(message.body()).map_err(|error| refuse(error, user))?;
+    let token = tokens.into_iter().nth(matched);
+    if let Some(token) = token.as_ref().filter(|token| token.single_use) {
+        let spent = state.spend_token(token.id).await.map_err(|error| {
+            tracing::error!(%error, "the state file can't be written");
+            Refusal::CredentialsUnchecked
+        })?;
+        // Somebody else was quicker with it.
+        if !spent {
+            return Err(refuse(ScramError::Refused, user));
+        }
+    }
     say(line, &Authentication::SaslFinal(server_final.as_bytes())).await?;
-
-    if let Some((id, _)) = tokens.into_iter().nth(matched) {
+    if let Some(id) = token.as_ref().filter(|token| !token.single_use).map(|token| token.id) {
         let state = state.clone();
         // When a token was last used is worth knowing, and not worth waiting for.
         tokio::spawn(async move {
@@ -203,23 +195,26 @@ async fn scram(
         });
     }
     let identity = installed.settings.known(Identity::local(user));
-    Ok(Proof { identity, method: "scram", token_ends: None })
+    let grant = token.and_then(|token| token.grant);
+    Ok(Proof { identity, method: "scram", token_ends: None, grant })
 }
 
-async fn live_tokens(
-    state: &State,
-    user: &str,
-    now: i64,
-) -> Result<Vec<(TokenId, Verifier)>, Refusal> {
+/// A token that a login is checked against.
+struct Token {
+    id: TokenId,
+    verifier: Verifier,
+    grant: Option<GrantId>,
+    single_use: bool,
+}
+
+async fn live_tokens(state: &State, user: &str, now: i64) -> Result<Vec<Token>, Refusal> {
     let rows = state.live_tokens(user, now).await.map_err(|error| {
         tracing::error!(%error, "the state file can't be read");
         Refusal::CredentialsUnchecked
     })?;
     rows.into_iter()
-        // What opens one grant doesn't open all that its name may ask for.
-        .filter(|token| token.grant.is_none())
-        .map(|LiveToken { id, verifier, .. }| match verifier.parse() {
-            Ok(verifier) => Ok((id, verifier)),
+        .map(|LiveToken { id, verifier, grant, single_use }| match verifier.parse() {
+            Ok(verifier) => Ok(Token { id, verifier, grant, single_use }),
             Err(error) => {
                 tracing::error!(token = %id, %error, "the state file holds a broken verifier");
                 Err(Refusal::CredentialsUnchecked)

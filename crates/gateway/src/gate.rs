@@ -20,6 +20,7 @@ mod outcome;
 mod reading;
 mod reads;
 mod rules;
+mod showing;
 mod sight;
 mod splice;
 mod substitute;
@@ -35,6 +36,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
+use access::Standing;
 use audit::event::{self, Context, Event, SessionEnds, Who};
 use audit::{Durability, Journal, Ticket, Unrecorded};
 use identity::Identity;
@@ -58,13 +60,14 @@ use self::outcome::Running;
 pub(crate) use self::outcome::wanted_of_replies_alone;
 use self::reading::Reading;
 pub(crate) use self::rules::Rules;
+pub(crate) use self::showing::Shown;
 use self::sight::Sight;
 pub(crate) use self::sight::{Wanted, Within};
 use self::splice::Splice;
 pub(crate) use self::substitute::tag_sent;
 use crate::conditions::Estimate;
-use crate::door;
 use crate::gateway::{Gateway, Installed};
+use crate::grants::{self, Over, Tenure};
 use crate::limits::Meter;
 use crate::refusal::Refusal;
 use crate::settings::Connection;
@@ -135,6 +138,8 @@ pub(crate) struct Gate {
     installed: Arc<Installed>,
     /// The policies in force, where they have anything to judge.
     rules: Option<Rc<Rules>>,
+    /// The grant that it lives under.
+    tenure: Option<Tenure>,
     /// The rule that grants everything, where that is all they say.
     everything: Option<RuleRef>,
     /// There are masks or row filters: what the server says is looked at.
@@ -178,6 +183,8 @@ pub(crate) struct Gate {
     guarding: Guarding,
     /// What the planner expects of the present message, if it was asked; `None` inside: it can't say.
     estimate: Option<Option<Estimate>>,
+    /// What the store has of the identity, if the present message asks for it.
+    shown: Option<Shown>,
     /// Everything that was sent before the present message is known to be answered.
     is_answered: bool,
     /// When the last outcome was told: what runs now has not run for longer.
@@ -195,6 +202,7 @@ pub(crate) struct Person {
     pub(crate) application: Option<String>,
     pub(crate) connection: String,
     pub(crate) role: String,
+    pub(crate) grant: Option<String>,
 }
 
 impl Person {
@@ -213,7 +221,7 @@ impl Person {
     fn context_with(&self, groups: &[&str], claims: &[(&str, &str)]) -> Context {
         Context::new(&Who {
             session: Some(&self.session),
-            grant: None,
+            grant: self.grant.as_deref(),
             identity: Some(event::Identity {
                 issuer: &self.identity.issuer,
                 subject: &self.identity.subject,
@@ -227,6 +235,14 @@ impl Person {
             role: Some(&self.role),
         })
     }
+}
+
+/// What a session may, and until when.
+pub(crate) struct May {
+    /// The policies in force, if there are any.
+    pub(crate) rules: Option<Rules>,
+    pub(crate) tenure: Option<Tenure>,
+    pub(crate) meter: Meter,
 }
 
 /// What goes with a message until it is answered.
@@ -315,8 +331,7 @@ impl Gate {
         gateway: &Arc<Gateway>,
         connection: &Arc<Connection>,
         installed: Arc<Installed>,
-        rules: Option<Rules>,
-        meter: Meter,
+        May { rules, tenure, meter }: May,
         person: Person,
         greeting: &[u8],
     ) -> Result<Gate, aws_lc_rs::error::Unspecified> {
@@ -334,6 +349,7 @@ impl Gate {
             connection: connection.clone(),
             installed,
             rules: None,
+            tenure,
             everything: None,
             hides: false,
             raw: None,
@@ -361,6 +377,7 @@ impl Gate {
             guarding: Guarding::new(setting),
             is_answered: false,
             estimate: None,
+            shown: None,
             last_told: Instant::now(),
             nonce,
         };
@@ -398,13 +415,27 @@ impl Gate {
         self.rules = rules.filter(|_| self.everything.is_none()).map(Rc::new);
     }
 
+    /// Whether the grant lives. While its store can't be read nothing begins that would run something.
+    fn may_go_on(&self, tag: u8) -> Result<(), Need> {
+        let Some(tenure) = &self.tenure else { return Ok(()) };
+        if let Some(over) = tenure.served.over() {
+            return Err(Need::End(over.into()));
+        }
+        match self.gateway.grants.standing() {
+            Standing::Good => Ok(()),
+            Standing::Lost => Err(Need::End(Over::Lost.into())),
+            Standing::Doubtful if attempt::may_run(tag) => Err(Need::Standing),
+            Standing::Doubtful => Ok(()),
+        }
+    }
+
     /// The policies to judge by, as the file has them now. `None` where everything passes.
     fn rules_now(&mut self) -> Result<Option<Rc<Rules>>, Need> {
         if !self.gateway.has_installed(&self.installed) {
             let installed = self.gateway.installed();
-            let opened =
-                door::what_may(&installed.settings, &self.person.identity, &self.connection);
-            let rules = opened.map_err(Need::End)?;
+            let (identity, tenure) = (&self.person.identity, self.tenure.as_ref());
+            let granted = grants::rules_now(&installed, identity, &self.connection, tenure);
+            let rules = granted.map_err(Need::End)?;
             self.renew_limits(rules.as_ref()).map_err(Need::End)?;
             self.go_by(rules);
             self.installed = installed;

@@ -23,6 +23,7 @@ use crate::arrival::{self, Accepted, Arrival};
 use crate::attempts::Attempts;
 use crate::catalogs::Catalogs;
 use crate::door::Accounts;
+use crate::grants::Grants;
 use crate::issuers::Provider;
 use crate::limits::Ledgers;
 use crate::metrics::Metrics;
@@ -51,6 +52,7 @@ pub struct Gateway {
     catalogs: Catalogs,
     pub(crate) metrics: Metrics,
     pub(crate) ledgers: Arc<Ledgers>,
+    pub(crate) grants: Grants,
 }
 
 /// One version of the configuration with the secrets of its accounts read.
@@ -112,7 +114,8 @@ impl Gateway {
         let (keyring, metrics) = (Arc::<Keyring>::default(), Metrics::default());
         let catalogs = Catalogs::start(keyring.clone(), metrics.catalogs.clone())
             .map_err(GatewayError::Thread)?;
-        Ok(Arc::new(Gateway {
+        let grants = Grants::start(&state).await?;
+        let gateway = Arc::new(Gateway {
             installed: ArcSwap::from_pointee(installed),
             stopping: AtomicBool::new(false),
             state,
@@ -125,7 +128,10 @@ impl Gateway {
             catalogs,
             metrics,
             ledgers: Arc::default(),
-        }))
+            grants,
+        });
+        Grants::keep(&gateway).map_err(GatewayError::Thread)?;
+        Ok(gateway)
     }
 
     /// From now on new sessions go by `settings`. On an error nothing changes.

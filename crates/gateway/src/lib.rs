@@ -21,6 +21,7 @@ mod door;
 mod fetch;
 mod gate;
 mod gateway;
+mod grants;
 mod limits;
 mod line;
 mod metrics;

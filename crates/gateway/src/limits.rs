@@ -3,7 +3,8 @@
 //! limits, is the policy's business; what is cut and how, the gate's.
 //!
 //! What is counted per minute, hour and day, and at once, is counted per identity and policy, over
-//! all its sessions on this gateway, in memory: a restart begins anew.
+//! all its sessions on this gateway; what is counted per grant, over all sessions of the grant. All of
+//! it in memory: a restart begins anew.
 
 mod window;
 
@@ -11,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use access::{Grant, GrantId};
 use identity::Identity;
 use policy::{Limit, Limits, Per, PerLimit, RuleRef};
 
@@ -31,6 +33,15 @@ struct Owner {
     issuer: String,
     subject: String,
     policy: Arc<str>,
+    /// Where it counts what one grant has had.
+    grant: Option<GrantId>,
+}
+
+/// Who uses something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owned<'o> {
+    pub(crate) identity: &'o Identity,
+    pub(crate) grant: Option<&'o Grant>,
 }
 
 /// What one identity has used under one policy. Locked for as long as it takes to count.
@@ -40,6 +51,9 @@ struct Ledger(Mutex<Used>);
 #[derive(Default)]
 struct Used {
     windows: HashMap<(Measure, Period), Window>,
+    /// Of a grant: in all its life, which is over then, in milliseconds since 1970.
+    totals: HashMap<Measure, u64>,
+    until_ms: u64,
     /// Sessions, and those that run something.
     places: HashMap<Measure, u64>,
 }
@@ -69,6 +83,7 @@ pub(crate) struct Reached {
 pub(crate) enum Resets {
     WithTheNextStatement,
     WithTheNextSession,
+    WithTheNextGrant,
     /// As soon as one of those that are there now is over.
     WhenOneEnds,
     /// What was asked for is more than the limit by itself.
@@ -101,6 +116,18 @@ pub(crate) struct Given {
     pub(crate) bytes: u64,
 }
 
+/// One limit, for who it holds for.
+pub(crate) struct Line<'m> {
+    pub(crate) name: &'static str,
+    pub(crate) per: Option<&'static str>,
+    pub(crate) allowed: u64,
+    /// `None` where each statement begins anew.
+    pub(crate) used: Option<u64>,
+    pub(crate) unit: &'static str,
+    pub(crate) resets: String,
+    pub(crate) by: &'m RuleRef,
+}
+
 struct Budget {
     limit: PerLimit,
     counted: Counted,
@@ -111,6 +138,7 @@ enum Counted {
     Statement,
     Session(u64),
     Shared(Arc<Ledger>, Period),
+    Grant(Arc<Ledger>),
 }
 
 struct AtOnce {
@@ -128,17 +156,17 @@ impl Ledgers {
     /// The limits of a session that begins, with its place among the sessions.
     pub(crate) fn meter(
         self: &Arc<Self>,
-        identity: &Identity,
+        of: Owned<'_>,
         limits: &Limits,
         now_ms: u64,
     ) -> Result<Meter, Reached> {
         let mut meter = Meter::default();
         if let Some(limit) = &limits.sessions {
-            let ledger = self.ledger(identity, &limit.by, Measure::Sessions, now_ms)?;
+            let ledger = self.ledger(of.identity, &limit.by, None, Measure::Sessions, now_ms)?;
             let place = ledger.place(Measure::Sessions, limit)?;
             meter.session = Some((limit.clone(), place));
         }
-        self.renew(&mut meter, identity, limits, now_ms)?;
+        self.renew(&mut meter, of, limits, now_ms)?;
         Ok(meter)
     }
 
@@ -146,40 +174,44 @@ impl Ledgers {
     pub(crate) fn renew(
         self: &Arc<Self>,
         meter: &mut Meter,
-        identity: &Identity,
+        of: Owned<'_>,
         limits: &Limits,
         now_ms: u64,
     ) -> Result<(), Reached> {
-        let budgets = |before: &[Budget], limits: &[PerLimit], measure| {
-            limits
-                .iter()
-                .map(|limit| {
-                    let period = match limit.per {
-                        Per::Statement => None,
-                        // Grants are not built, and policies that count by them are refused.
-                        Per::Session | Per::Grant => None,
-                        Per::Minute => Some(Period::Minute),
-                        Per::Hour => Some(Period::Hour),
-                        Per::Day => Some(Period::Day),
-                    };
-                    let counted = match (limit.per, period) {
-                        (_, Some(period)) => Counted::Shared(
-                            self.ledger(identity, &limit.by, measure, now_ms)?,
-                            period,
-                        ),
-                        (Per::Statement, _) => Counted::Statement,
-                        _ => Counted::Session(used_in_session(before)),
-                    };
-                    Ok(Budget { limit: limit.clone(), counted })
-                })
-                .collect::<Result<Vec<_>, Reached>>()
-        };
+        let budgets =
+            |before: &[Budget], limits: &[PerLimit], measure| {
+                limits
+                    .iter()
+                    .map(|limit| {
+                        let period = match limit.per {
+                            Per::Statement => None,
+                            Per::Session | Per::Grant => None,
+                            Per::Minute => Some(Period::Minute),
+                            Per::Hour => Some(Period::Hour),
+                            Per::Day => Some(Period::Day),
+                        };
+                        let counted =
+                            match (limit.per, period) {
+                                (_, Some(period)) => Counted::Shared(
+                                    self.ledger(of.identity, &limit.by, None, measure, now_ms)?,
+                                    period,
+                                ),
+                                (Per::Grant, _) if of.grant.is_some() => Counted::Grant(
+                                    self.ledger(of.identity, &limit.by, of.grant, measure, now_ms)?,
+                                ),
+                                (Per::Statement, _) => Counted::Statement,
+                                _ => Counted::Session(used_in_session(before)),
+                            };
+                        Ok(Budget { limit: limit.clone(), counted })
+                    })
+                    .collect::<Result<Vec<_>, Reached>>()
+            };
         meter.rows = budgets(&meter.rows, &limits.rows, Measure::Rows)?;
         meter.bytes = budgets(&meter.bytes, &limits.bytes, Measure::Bytes)?;
         meter.statements = budgets(&meter.statements, &limits.statements, Measure::Statements)?;
         meter.running = match &limits.running {
             Some(limit) => Some(AtOnce {
-                ledger: self.ledger(identity, &limit.by, Measure::Running, now_ms)?,
+                ledger: self.ledger(of.identity, &limit.by, None, Measure::Running, now_ms)?,
                 limit: limit.clone(),
             }),
             None => None,
@@ -193,6 +225,7 @@ impl Ledgers {
         &self,
         identity: &Identity,
         by: &RuleRef,
+        grant: Option<&Grant>,
         measure: Measure,
         now_ms: u64,
     ) -> Result<Arc<Ledger>, Reached> {
@@ -200,6 +233,7 @@ impl Ledgers {
             issuer: identity.issuer.clone(),
             subject: identity.subject.clone(),
             policy: by.policy.clone(),
+            grant: grant.map(|grant| grant.id.clone()),
         };
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ledger) = of.get(&owner) {
@@ -218,7 +252,11 @@ impl Ledgers {
                 stands: false,
             });
         }
-        Ok(of.entry(owner).or_default().clone())
+        let ledger = of.entry(owner).or_default();
+        if let Some(grant) = grant {
+            ledger.lock().until_ms = u64::try_from(grant.ends_at).unwrap_or(0);
+        }
+        Ok(ledger.clone())
     }
 }
 
@@ -236,6 +274,40 @@ impl Meter {
     /// Whether something that a statement gives is counted.
     pub(crate) fn counts_rows(&self) -> bool {
         !self.rows.is_empty() || !self.bytes.is_empty()
+    }
+
+    /// Every limit, and what is used of it.
+    pub(crate) fn lines(&self, now_ms: u64) -> Vec<Line<'_>> {
+        let mut lines = Vec::new();
+        for (measure, budgets) in [
+            (Measure::Rows, &self.rows),
+            (Measure::Bytes, &self.bytes),
+            (Measure::Statements, &self.statements),
+        ] {
+            lines.extend(budgets.iter().map(|budget| budget.line(measure, now_ms)));
+        }
+        if let Some((limit, place)) = &self.session {
+            lines.push(at_once(Measure::Sessions, limit, &place.ledger));
+        }
+        if let Some(AtOnce { limit, ledger }) = &self.running {
+            lines.push(at_once(Measure::Running, limit, ledger));
+        }
+        for (name, limit, resets) in [
+            ("statement_time", &self.statement_time, Resets::WithTheNextStatement),
+            ("idle_in_transaction", &self.idle_in_transaction, Resets::WithTheNextSession),
+        ] {
+            let Some(Limit { value, by }) = limit else { continue };
+            lines.push(Line {
+                name,
+                per: None,
+                allowed: u64::try_from(value.as_millis()).unwrap_or(u64::MAX),
+                used: None,
+                unit: "ms",
+                resets: resets.said(),
+                by,
+            });
+        }
+        lines
     }
 
     /// So many statements are about to run: all of them or none.
@@ -278,9 +350,22 @@ impl Meter {
 fn used_in_session(before: &[Budget]) -> u64 {
     let used = before.iter().find_map(|budget| match budget.counted {
         Counted::Session(used) => Some(used),
-        Counted::Statement | Counted::Shared(..) => None,
+        Counted::Statement | Counted::Shared(..) | Counted::Grant(_) => None,
     });
     used.unwrap_or(0)
+}
+
+fn at_once<'m>(measure: Measure, limit: &'m Limit<u64>, ledger: &Ledger) -> Line<'m> {
+    let used = ledger.lock().places.get(&measure).copied().unwrap_or(0);
+    Line {
+        name: measure.name(),
+        per: None,
+        allowed: limit.value,
+        used: Some(used),
+        unit: "at once",
+        resets: Resets::WhenOneEnds.said(),
+        by: &limit.by,
+    }
 }
 
 /// Takes from all of `budgets`, or from none.
@@ -306,6 +391,28 @@ fn take(
 }
 
 impl Budget {
+    fn line(&self, measure: Measure, now_ms: u64) -> Line<'_> {
+        let PerLimit { n: allowed, per, by } = &self.limit;
+        let (used, resets) = match &self.counted {
+            Counted::Statement => (None, Resets::WithTheNextStatement),
+            Counted::Session(used) => (Some(*used), Resets::WithTheNextSession),
+            Counted::Grant(ledger) => {
+                let used = ledger.lock().totals.get(&measure).copied().unwrap_or(0);
+                (Some(used), Resets::WithTheNextGrant)
+            }
+            Counted::Shared(ledger, period) => {
+                let mut used = ledger.lock();
+                let window = used.windows.get_mut(&(measure, *period));
+                let (used, at_ms) = window.map_or((0, now_ms), |it| it.used(now_ms));
+                (Some(used), Resets::At { per: *per, at_ms })
+            }
+        };
+        let unit = if measure == Measure::Bytes { "bytes" } else { measure.name() };
+        let resets = resets.said();
+        let (name, per) = (measure.name(), Some(per.name()));
+        Line { name, per, allowed: *allowed, used, unit, resets, by }
+    }
+
     fn take(
         &mut self,
         measure: Measure,
@@ -323,6 +430,15 @@ impl Budget {
                 return Ok(());
             }
             Counted::Session(_) => Resets::WithTheNextSession,
+            Counted::Grant(ledger) => {
+                let mut used = ledger.lock();
+                let total = used.totals.entry(measure).or_default();
+                if fits(*total) {
+                    *total += amount;
+                    return Ok(());
+                }
+                Resets::WithTheNextGrant
+            }
             Counted::Shared(ledger, period) => {
                 match ledger.take(measure, *period, amount, allowed, now_ms) {
                     Ok(()) => return Ok(()),
@@ -339,6 +455,11 @@ impl Budget {
             Counted::Statement => {}
             Counted::Session(used) => *used -= amount,
             Counted::Shared(ledger, period) => ledger.give_back(measure, *period, amount),
+            Counted::Grant(ledger) => {
+                if let Some(total) = ledger.lock().totals.get_mut(&measure) {
+                    *total = total.saturating_sub(amount);
+                }
+            }
         }
     }
 }
@@ -377,7 +498,8 @@ impl Ledger {
     fn is_idle(&self, now_ms: u64) -> bool {
         let mut used = self.lock();
         used.windows.retain(|_, window| !window.is_empty(now_ms));
-        used.windows.is_empty() && used.places.values().all(|places| *places == 0)
+        let is_over = used.totals.is_empty() || now_ms >= used.until_ms;
+        is_over && used.windows.is_empty() && used.places.values().all(|places| *places == 0)
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
@@ -439,6 +561,9 @@ impl Reached {
                 self.measure.name()
             ),
             Resets::WithTheNextSession => "It begins anew with the next session.".to_owned(),
+            Resets::WithTheNextGrant => {
+                "It begins anew with the next grant; this one has had what it may.".to_owned()
+            }
             Resets::WhenOneEnds => "Try again when one of them has ended.".to_owned(),
             Resets::Never => "Waiting does not help: ask for less at once.".to_owned(),
             Resets::At { at_ms, .. } => format!(
@@ -451,21 +576,29 @@ impl Reached {
 
     /// For programs: when there is more.
     pub(crate) fn resets(&self) -> String {
-        match self.resets {
-            Resets::WithTheNextStatement => "next statement".to_owned(),
-            Resets::WithTheNextSession => "next session".to_owned(),
-            Resets::WhenOneEnds => "when one ends".to_owned(),
-            Resets::Never => "never".to_owned(),
-            Resets::At { at_ms, .. } => written_time(at_ms),
-        }
+        self.resets.said()
     }
 
     pub(crate) fn per(&self) -> Option<Per> {
         match self.resets {
             Resets::WithTheNextStatement => Some(Per::Statement),
             Resets::WithTheNextSession => Some(Per::Session),
+            Resets::WithTheNextGrant => Some(Per::Grant),
             Resets::At { per, .. } => Some(per),
             Resets::WhenOneEnds | Resets::Never => None,
+        }
+    }
+}
+
+impl Resets {
+    fn said(self) -> String {
+        match self {
+            Resets::WithTheNextStatement => "next statement".to_owned(),
+            Resets::WithTheNextSession => "next session".to_owned(),
+            Resets::WithTheNextGrant => "next grant".to_owned(),
+            Resets::WhenOneEnds => "when one ends".to_owned(),
+            Resets::Never => "never".to_owned(),
+            Resets::At { at_ms, .. } => written_time(at_ms),
         }
     }
 }
@@ -498,7 +631,9 @@ mod tests {
     }
 
     fn meter(ledgers: &Arc<Ledgers>, name: &str, limits: &Limits) -> Meter {
-        ledgers.meter(&Identity::local(name), limits, START).unwrap()
+        ledgers
+            .meter(Owned { identity: &Identity::local(name), grant: None }, limits, START)
+            .unwrap()
     }
 
     fn reached(resets: Resets, measure: Measure, allowed: u64) -> Result<(), Reached> {
@@ -590,7 +725,8 @@ mod tests {
         let limits =
             Limits { sessions: Some(limit.clone()), running: Some(limit), ..Limits::default() };
         let (mut one, mut two) = (meter(&ledgers, "a", &limits), meter(&ledgers, "a", &limits));
-        let third = ledgers.meter(&Identity::local("a"), &limits, START).map(drop);
+        let a = Owned { identity: &Identity::local("a"), grant: None };
+        let third = ledgers.meter(a, &limits, START).map(drop);
         assert_eq!(third, reached(Resets::WhenOneEnds, Measure::Sessions, 2));
         let unlimited = Limits { sessions: None, ..limits.clone() };
         let mut three = meter(&ledgers, "a", &unlimited);
@@ -618,12 +754,63 @@ mod tests {
         for _ in 0..4 {
             meter.row(&mut given, 1, START).unwrap();
         }
-        ledgers.renew(&mut meter, &Identity::local("a"), &limits(4), START).unwrap();
+        let a = Owned { identity: &Identity::local("a"), grant: None };
+        ledgers.renew(&mut meter, a, &limits(4), START).unwrap();
         assert!(meter.row(&mut given, 1, START).is_err());
-        ledgers.renew(&mut meter, &Identity::local("a"), &limits(6), START).unwrap();
+        ledgers.renew(&mut meter, a, &limits(6), START).unwrap();
         meter.row(&mut given, 1, START).unwrap();
         meter.row(&mut given, 1, START).unwrap();
         assert!(meter.row(&mut given, 1, START).is_err());
+    }
+
+    #[test]
+    fn what_a_grant_has_had_all_its_sessions_have_had_and_no_other_grant() {
+        let ledgers: Arc<Ledgers> = Arc::default();
+        let limits = Limits { rows: vec![per(3, Per::Grant)], ..Limits::default() };
+        let identity = Identity::local("a");
+        let (one, other) = (grant(), grant());
+        let meter = |grant| {
+            ledgers
+                .meter(Owned { identity: &identity, grant: Some(grant) }, &limits, START)
+                .unwrap()
+        };
+        let mut given = Given::default();
+        let (mut first, mut second) = (meter(&one), meter(&one));
+        first.row(&mut given, 1, START).unwrap();
+        second.row(&mut given, 1, START).unwrap();
+        drop((first, second));
+        let mut third = meter(&one);
+        third.row(&mut given, 1, START).unwrap();
+        let over = reached(Resets::WithTheNextGrant, Measure::Rows, 3);
+        assert_eq!(third.row(&mut given, 1, START), over);
+        meter(&other).row(&mut given, 1, START).unwrap();
+        // It is forgotten when the grant is over, and not before.
+        drop(third);
+        let idle = |now| ledgers.of.lock().unwrap().values().all(|ledger| ledger.is_idle(now));
+        assert!(!idle(START + MINUTE - 1) && idle(START + MINUTE));
+    }
+
+    fn grant() -> Grant {
+        let person = access::Person { issuer: "gatepost".to_owned(), subject: "a".to_owned() };
+        Grant {
+            id: GrantId::random().unwrap(),
+            identity: access::Identity {
+                person,
+                name: None,
+                groups: Vec::new(),
+                claims: std::collections::BTreeMap::new(),
+                actors: Vec::new(),
+            },
+            connection: "shop".to_owned(),
+            reason: None,
+            policies: Vec::new(),
+            scope: None,
+            opened_at: i64::try_from(START).unwrap(),
+            ends_at: i64::try_from(START + MINUTE).unwrap(),
+            request: None,
+            approved_by: Vec::new(),
+            state: access::GrantState::Open,
+        }
     }
 
     /// Eight threads, as sessions on worker threads do.

@@ -9,10 +9,14 @@ use tokio::time::{Instant, timeout_at};
 use wire::frame::{self, FrameError};
 use wire::startup::{self, FirstPacket, StartupError};
 
+use crate::arrival::Departure;
 use crate::stream::Stream;
 
 /// What one read may bring while somebody logs in.
 const READ_BYTES: usize = 4096;
+
+/// What a peer may say before it is its turn, while it waits for people.
+const EARLY_BYTES_MAX: usize = 64 << 10;
 
 pub(crate) struct Line {
     pub(crate) stream: Stream,
@@ -114,6 +118,20 @@ impl Line {
                 Ok(()) => {}
                 Err(LineError::Closed) => return Ok(()),
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until the peer goes. What it says meanwhile is kept, up to a bound. Cancel-safe.
+    pub(crate) async fn gone(&mut self) -> Departure {
+        loop {
+            if self.received.len() >= EARLY_BYTES_MAX {
+                return std::future::pending().await;
+            }
+            self.received.reserve(READ_BYTES);
+            match self.stream.read_buf(&mut self.received).await {
+                Ok(read) if read > 0 => {}
+                Ok(_) | Err(_) => return Departure::Left,
             }
         }
     }

@@ -3,9 +3,10 @@
 //! wrong in full goes to the log.
 //! <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 
+mod barred;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use identity::bearer::BearerError;
@@ -15,6 +16,7 @@ use policy::{Check, Limit, Refused, RuleRef, Then};
 use wire::backend::Report;
 use wire::startup::{StartupError, Version};
 
+pub(crate) use self::barred::{Barred, write_ending, write_granted, write_waiting};
 use crate::gate::Unmet;
 use crate::limits::{self, Reached};
 
@@ -101,13 +103,8 @@ pub(crate) enum Refusal {
     OutcomeUnrecorded,
     /// By the policies, or because no policy can be asked.
     Denied(Box<Denied>),
-    /// No policy lets this identity in here; these can be asked for.
-    NothingOpen {
-        connection: String,
-        ask: Vec<Arc<str>>,
-    },
-    /// The policies say how long a session may last.
-    WindowOver,
+    /// Nobody comes in without a grant, nor goes on without one.
+    Barred(Box<Barred>),
     /// The token that opened the session is over.
     TokenOver,
     /// A policy's limit is reached.
@@ -152,6 +149,8 @@ pub(crate) enum Denied {
     PortalJudgedBefore,
     /// What stands before it in the same string changes what it means.
     Alone,
+    /// Relations of the gateway's own beside names that have to be rewritten.
+    ShownBesideOthers,
     /// A name has two meanings, and the text can't be made to say which.
     TwoMeanings,
     /// EXECUTE of EXECUTE of EXECUTE…
@@ -241,15 +240,7 @@ impl Refusal {
         let mut out = Json::new();
         match self {
             Refusal::Denied(denied) => denied.detail(&mut out),
-            Refusal::NothingOpen { ask, .. } => {
-                out.text("code", "nothing_open");
-                out.flag("ask", !ask.is_empty());
-                out.list("policies", ask.iter().map(|name| &**name));
-            }
-            Refusal::WindowOver => {
-                out.text("code", "window_over");
-                out.flag("ask", true);
-            }
+            Refusal::Barred(barred) => barred.detail(&mut out),
             Refusal::TokenOver => {
                 out.text("code", "token_over");
                 out.flag("ask", false);
@@ -318,17 +309,7 @@ impl Refusal {
     fn own_words(&self) -> (&'static str, String, Option<Cow<'static, str>>) {
         let (sqlstate, message, hint) = match self {
             Refusal::Denied(denied) => return denied.words(),
-            Refusal::NothingOpen { connection, ask } => {
-                let message = format!("no policy lets you into connection \"{connection}\"");
-                let hint = match ask.as_slice() {
-                    [] => "Whoever keeps Gatepost's file can write a policy that names you.".into(),
-                    ask => format!(
-                        "These policies can be asked for, once somebody can be asked: {}.",
-                        ask.join(", ")
-                    ),
-                };
-                return ("28000", message, Some(hint.into()));
-            }
+            Refusal::Barred(barred) => return barred.words(),
             Refusal::Limit(reached) => {
                 let hint = reached.next_step(limits::now_ms());
                 return ("53400", reached.sentence(), Some(hint.into()));
@@ -364,7 +345,7 @@ impl Refusal {
 
     fn plain_words(&self) -> (&'static str, String, Option<&'static str>) {
         match self {
-            Refusal::Denied(_) | Refusal::NothingOpen { .. } => ("42501", String::new(), None),
+            Refusal::Denied(_) | Refusal::Barred(_) => ("42501", String::new(), None),
             Refusal::Limit(_)
             | Refusal::StatementTime(_)
             | Refusal::IdleInTransaction(_)
@@ -388,11 +369,6 @@ impl Refusal {
                 "Gatepost can't check the token now: the keys of its issuer are not to be had"
                     .into(),
                 Some("Try again later; Gatepost's log says why. Sessions that are open go on."),
-            ),
-            Refusal::WindowOver => (
-                "57P01",
-                "terminating connection: the time that the policies give a session is over".into(),
-                Some("Connect again: a new session has a window of its own."),
             ),
             Refusal::QuestionFailed => (
                 "58000",
@@ -591,7 +567,7 @@ impl Denied {
             Denied::PlanChanged => "plan_changed",
             Denied::WritesMask(_) => "hidden",
             Denied::PortalJudgedBefore => "policies_changed",
-            Denied::Alone => "send_it_alone",
+            Denied::Alone | Denied::ShownBesideOthers => "send_it_alone",
             Denied::TwoMeanings | Denied::TooDeep | Denied::Unreadable | Denied::Options => {
                 "not_understood"
             }
@@ -603,6 +579,7 @@ impl Denied {
                 Unmet::NoCatalog => "no_catalog",
                 Unmet::Unread => "unread",
                 Unmet::Path => "path_hides_system",
+                Unmet::Unshown => "store_away",
             },
         }
     }
@@ -618,9 +595,11 @@ impl Denied {
         };
         let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
         out.list("missing", missing.iter().map(String::as_str));
-        out.flag("ask", !ask.is_empty());
-        if !ask.is_empty() {
+        if ask.is_empty() {
+            out.flag("ask", false);
+        } else {
             out.list("policies", ask.iter().map(|name| &**name));
+            barred::ask_for(out, ask);
         }
     }
 
@@ -630,9 +609,24 @@ impl Denied {
         };
         match self {
             Denied::ByPolicy(refused) => {
+                let is_ours = |missing: &policy::Missing| {
+                    missing.verb == "set" && missing.object.starts_with("gatepost.")
+                };
                 let hint = match refused.ask.as_slice() {
+                    [] if refused.missing.iter().any(is_ours) => {
+                        "A grant is asked for by connecting, \
+                         as in options='-c gatepost.reason=…'; this session has its own already."
+                            .to_owned()
+                    }
+                    [] if refused.code == policy::Code::OutOfScope => "Connect with a wider \
+                         gatepost.scope, or without one, to ask for it."
+                        .to_owned(),
                     [] => not_repeated(refused),
-                    ask => format!("It would pass under these policies: {}.", ask.join(", ")),
+                    ask => format!(
+                        "It would pass under these policies: {}. Connect with options='{}' to ask.",
+                        ask.join(", "),
+                        barred::option(ask.iter().map(|name| &**name))
+                    ),
                 };
                 ("42501", refused.sentence.clone(), Some(hint.into()))
             }
@@ -720,6 +714,11 @@ impl Denied {
                 "What stands before this statement in the same string may change what it means.",
                 "Send it by itself.",
             ),
+            Denied::ShownBesideOthers => plain(
+                "0A000",
+                "gatepost.me and its like are read by themselves.",
+                "Read them in a statement of their own.",
+            ),
             Denied::TwoMeanings => plain(
                 "0A000",
                 "A name in this statement could mean two things.",
@@ -776,6 +775,11 @@ impl Unmet {
             Unmet::Unread => {
                 plain("58000", "The text could not be read to its end.", "Send it in pieces.")
             }
+            Unmet::Unshown => plain(
+                "58030",
+                "Gatepost can't read now what it has of you.",
+                "Its store of grants is away; its log says why. Try again in a moment.",
+            ),
             Unmet::Path => plain(
                 "42501",
                 "The search_path puts other schemas before pg_catalog.",
@@ -831,6 +835,15 @@ impl Json {
         self.0.push_str(if flag { "true" } else { "false" });
     }
 
+    fn object(&mut self, name: &str, fields: &[(&str, &str)]) {
+        self.name(name);
+        let mut inner = Json::new();
+        for (name, text) in fields {
+            inner.text(name, text);
+        }
+        self.0.push_str(&inner.done());
+    }
+
     fn list<'t>(&mut self, name: &str, texts: impl Iterator<Item = &'t str>) {
         self.name(name);
         self.0.push('[');
@@ -865,19 +878,7 @@ impl Json {
     }
 }
 
-/// Said to a session whose time is nearly over.
-pub(crate) fn write_window_notice(seconds: u64, out: &mut Vec<u8>) {
-    Report {
-        severity: "NOTICE",
-        code: "57P01",
-        message: &format!("this session ends in {seconds} s: the policies give it no longer"),
-        detail: Some("{\"code\":\"window_ends\",\"ask\":true}"),
-        hint: Some("Connect again then: a new session has a window of its own."),
-        position: None,
-    }
-    .write_notice(out);
-}
-
+/// Said to a session whose token is nearly over.
 pub(crate) fn write_token_notice(seconds: u64, out: &mut Vec<u8>) {
     Report {
         severity: "NOTICE",

@@ -24,6 +24,7 @@ use wire::frontend;
 
 use self::wakes::{Signal, WhenWoken};
 use crate::gate::{self, Around, Batch, Entry, Failure, Gate, Looked, Need, Seen, ToServer};
+use crate::grants::{Over, Tenure};
 use crate::line::Line;
 use crate::metrics::{Metrics, Refused};
 use crate::refusal::{self, Refusal};
@@ -35,11 +36,11 @@ use crate::stream::{Reader, Stream, Writer};
 const BUFFER_BYTES_MIN: usize = 8 << 10;
 const BUFFER_BYTES_MAX: usize = 128 << 10;
 
+/// How long before its token ends a session is told of it.
+const TOKEN_NOTICE: Duration = Duration::from_secs(60);
+
 /// How long a peer may take to take our last words.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long before its end a session is told of it.
-const WINDOW_NOTICE: Duration = Duration::from_secs(60);
 
 /// One side of a session: its socket, and what was read of it before the session began.
 pub(crate) struct Leg {
@@ -60,8 +61,8 @@ pub(crate) struct Session<'a> {
     pub(crate) gate: Gate,
     pub(crate) attendee: Arc<Attendee>,
     pub(crate) idle_timeout: Option<Duration>,
-    /// How long the policies let it last.
-    pub(crate) window: Option<Duration>,
+    /// The grant that it lives under.
+    pub(crate) tenure: Option<Tenure>,
     /// When the token ends that opened it, where it ends with that.
     pub(crate) token_ends: Option<Instant>,
     pub(crate) metrics: &'a Metrics,
@@ -86,7 +87,8 @@ pub(crate) enum End {
     Unanswered(Failure),
     /// Nothing is open for it any more.
     Closed(Refusal),
-    WindowOver,
+    /// Its grant is.
+    Over(Over),
     /// The token that opened it is over.
     TokenOver,
     IdleInTransaction(policy::Limit<Duration>),
@@ -172,7 +174,7 @@ impl Session<'_> {
                 tokio::select! {
                     biased;
                     end = overseer(&shared, &self.attendee, self.idle_timeout) => end,
-                    end = window_over(&shared, self.window) => end,
+                    end = timing::tenure_over(&shared, self.tenure.as_ref()) => end,
                     end = token_over(&shared, self.token_ends) => end,
                     end = timing::timekeeper(&shared) => end,
                     end = timing::canceller(&shared, &self.attendee) => end,
@@ -609,30 +611,18 @@ async fn overseer(shared: &Shared, attendee: &Attendee, idle_timeout: Option<Dur
     }
 }
 
-/// Ends a session when its time is over, whatever it does then, and says so a while before.
-async fn window_over(shared: &Shared, window: Option<Duration>) -> End {
-    let Some(window) = window else { return std::future::pending().await };
-    // The session begins here.
-    time_over(shared, Instant::now() + window, refusal::write_window_notice).await;
-    End::WindowOver
-}
-
-/// The same with its token.
+/// Ends a session with its token, whatever it does then, and says so a while before.
 async fn token_over(shared: &Shared, ends: Option<Instant>) -> End {
     let Some(end) = ends else { return std::future::pending().await };
-    time_over(shared, end, refusal::write_token_notice).await;
-    End::TokenOver
-}
-
-async fn time_over(shared: &Shared, end: Instant, notice: fn(u64, &mut Vec<u8>)) {
-    if let Some(before) = end.checked_sub(WINDOW_NOTICE)
+    if let Some(before) = end.checked_sub(TOKEN_NOTICE)
         && before > Instant::now()
     {
         sleep_until(before).await;
-        notice(WINDOW_NOTICE.as_secs(), &mut shared.words.borrow_mut());
+        refusal::write_token_notice(TOKEN_NOTICE.as_secs(), &mut shared.words.borrow_mut());
         shared.said.set();
     }
     sleep_until(end).await;
+    End::TokenOver
 }
 
 async fn say(words: &[u8], client: &mut Writer<'_>) -> io::Result<()> {
@@ -699,7 +689,7 @@ impl End {
             End::Unrecorded(_) => Some(Refusal::OutcomeUnrecorded),
             End::Unanswered(_) => Some(Refusal::QuestionFailed),
             End::Closed(refusal) => Some(refusal.clone()),
-            End::WindowOver => Some(Refusal::WindowOver),
+            End::Over(over) => Some(over.clone().into()),
             End::TokenOver => Some(Refusal::TokenOver),
             End::IdleInTransaction(limit) => Some(Refusal::IdleInTransaction(limit.clone())),
             End::Ordered => Some(Refusal::Stopping),
@@ -723,7 +713,7 @@ impl fmt::Display for End {
             End::Unrecorded(error) => write!(f, "an outcome could not be recorded: {error}"),
             End::Unanswered(failure) => write!(f, "the gate got no answer: {failure}"),
             End::Closed(refusal) => f.write_str(&refusal.words().message),
-            End::WindowOver => f.write_str("its window is over"),
+            End::Over(over) => f.write_str(over.reason()),
             End::TokenOver => f.write_str("the token that opened it is over"),
             End::IdleInTransaction(limit) => {
                 write!(f, "a transaction was open and idle for {:?}", limit.value)

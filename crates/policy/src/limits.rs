@@ -116,10 +116,6 @@ impl Limits {
             "rows" | "bytes" | "statements" => {
                 for part in value.split()? {
                     let (n, per) = amount(&part, key.text == "bytes")?;
-                    if per == Per::Grant {
-                        let message = "limits per grant are not built yet";
-                        return Err(Problem::new(part.place, message));
-                    }
                     if per == Per::Statement && key.text == "statements" {
                         let message = "`statements` per statement limits nothing";
                         return Err(Problem::new(part.place, message));

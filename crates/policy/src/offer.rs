@@ -66,11 +66,19 @@ impl Policies {
             .filter(|policy| policy.access.is_some() && policy.means(who, connection))
             .collect();
         let asks = |policy: &Policy| policy.access.as_ref().is_some_and(|access| access.asks);
+        let has_reason = wanted.reason.is_some_and(|reason| !reason.trim().is_empty());
+        let needs_reason = |policy: &Policy| {
+            policy.access.as_ref().is_some_and(|access| access.needs_reason && !has_reason)
+        };
         let chosen: Vec<&Policy> = match wanted.policies {
             [] => {
                 let (asking, open): (Vec<&Policy>, Vec<&Policy>) =
                     all.iter().partition(|policy| asks(policy));
-                if open.is_empty() { asking } else { open }
+                let these = if open.is_empty() { asking } else { open };
+                // Who says no reason can have what needs none.
+                let (lacking, rest): (Vec<&Policy>, Vec<&Policy>) =
+                    these.iter().partition(|policy| needs_reason(policy));
+                if rest.is_empty() { lacking } else { rest }
             }
             names => {
                 let is_there = |name: &&String| all.iter().any(|policy| *policy.name == ***name);
@@ -88,11 +96,7 @@ impl Policies {
             return Err(NotOffered::Closed);
         }
         let access = || chosen.iter().filter_map(|policy| policy.access.as_ref());
-        let has_reason = wanted.reason.is_some_and(|reason| !reason.trim().is_empty());
-        let needs_reason = |policy: &&&Policy| {
-            policy.access.as_ref().is_some_and(|access| access.needs_reason && !has_reason)
-        };
-        if let Some(policy) = chosen.iter().find(needs_reason) {
+        if let Some(policy) = chosen.iter().find(|policy| needs_reason(policy)) {
             return Err(NotOffered::NoReason { policy: policy.name.clone() });
         }
         let shortest = |times: &mut dyn Iterator<Item = Option<Duration>>| {
@@ -250,6 +254,14 @@ mod tests {
             let offered = check(&policies, Wanted { reason, ..Wanted::default() });
             assert_eq!(offered.is_ok(), is_one, "{reason:?}");
         }
+        // What needs none opens without one, and with one both do.
+        let both = [policies[0].clone(), policy("b", None, "optional", None)];
+        assert_eq!(names(&check(&both, Wanted::default()).unwrap()), ["b"]);
+        let wanted = Wanted { reason: Some("x"), ..Wanted::default() };
+        assert_eq!(names(&check(&both, wanted).unwrap()), ["a", "b"]);
+        let named = ["a".to_owned(), "b".to_owned()];
+        let wanted = Wanted { policies: &named, ..Wanted::default() };
+        assert_eq!(check(&both, wanted), Err(NotOffered::NoReason { policy: "a".into() }));
     }
 
     #[test]

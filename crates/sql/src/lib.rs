@@ -30,6 +30,7 @@ pub mod parse;
 pub mod rewrite;
 pub mod secrets;
 pub mod split;
+pub mod stand_in;
 
 mod lex;
 mod nodes;

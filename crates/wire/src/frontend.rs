@@ -251,6 +251,11 @@ pub fn write_copy_done(out: &mut Vec<u8>) {
     frame::write(out, COPY_DONE, |_| {});
 }
 
+/// A Bind whose body is here.
+pub fn write_bind_body(out: &mut Vec<u8>, body: &[u8]) {
+    frame::write(out, BIND, |out| out.extend_from_slice(body));
+}
+
 /// An Execute whose body is here.
 pub fn write_execute(out: &mut Vec<u8>, body: &[u8]) {
     frame::write(out, EXECUTE, |out| out.extend_from_slice(body));

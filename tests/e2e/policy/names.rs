@@ -164,7 +164,7 @@ on_each_version! {
         agent.send(&raw::query("SELECT 1"));
         let last = agent.read().expect("last words");
         assert_eq!(last.severity(), "FATAL");
-        assert_eq!(last.sqlstate(), "28000");
+        assert_eq!(last.sqlstate(), "57P01");
         assert_eq!(agent.read(), None);
         let target = stand.gate.target();
         let parameters = [("database", target.database.as_str())];

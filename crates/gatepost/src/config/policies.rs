@@ -80,7 +80,7 @@ pub(crate) struct PolicyFile {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "access", rename = "Access")]
 pub(crate) struct AccessFile {
-    /// How long a session lasts.
+    /// How long a grant lasts.
     #[serde(default)]
     pub(crate) window: Texts,
     /// The longest that can be asked for.

@@ -110,7 +110,7 @@ fn conclude(
             // An end that no clock can show is none.
             let ends = Instant::now().checked_add(Duration::from_secs(left));
             let token_ends = ends.filter(|_| provider.issuer.ends_with_token);
-            Ok(Proof { identity, method, token_ends })
+            Ok(Proof { identity, method, token_ends, grant: None })
         }
         Err(Unproven::Token(why)) => Err(Refusal::WrongToken { user, why }.into()),
         Err(Unproven::NoKeys) => Err(Refusal::IssuerUnreachable.into()),

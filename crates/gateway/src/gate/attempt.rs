@@ -57,7 +57,7 @@ pub(super) enum Lone {
 }
 
 /// What is sent of a statement whose effects are counted, if they are; or why it may not run.
-type Guarded<T> = Result<Result<Option<T>, Refusal>, Need>;
+pub(super) type Guarded<T> = Result<Result<Option<T>, Refusal>, Need>;
 
 /// What a record says of the verdict.
 struct Ruling<'r> {
@@ -106,6 +106,18 @@ impl<'r> Ruling<'r> {
     }
 }
 
+/// Whether a message could make the server do something.
+pub(super) fn may_run(tag: u8) -> bool {
+    matches!(
+        tag,
+        frontend::QUERY
+            | frontend::PARSE
+            | frontend::BIND
+            | frontend::EXECUTE
+            | frontend::FUNCTION_CALL
+    )
+}
+
 impl Gate {
     /// Looks at a message that wants to pass, and notes what it is about to do. A need is nothing
     /// noted: the message is to be shown again.
@@ -114,6 +126,7 @@ impl Gate {
         if self.awaits_certainty(frame.tag) && self.unmet.is_none() {
             return Err(Need::Answers);
         }
+        self.may_go_on(frame.tag)?;
         let rules = self.rules_now()?;
         let rules = rules.as_deref();
         let looked = match frame.tag {
@@ -159,6 +172,7 @@ impl Gate {
         self.ahead = None;
         self.is_answered = false;
         self.estimate = None;
+        self.shown = None;
         Ok(looked)
     }
 
@@ -207,6 +221,13 @@ impl Gate {
             Some(_) if refusal.is_none() => refusal = Some(Denied::Unreadable.into()),
             _ => {}
         }
+        let mut shown = None;
+        if rules.is_none() && refusal.is_none() && is_whole {
+            match self.shown(text)? {
+                Ok(splice) => shown = splice,
+                Err(denied) => refusal = Some(denied.into()),
+            }
+        }
         let mut guarded = None;
         if let Some(judged) = understood.as_deref().filter(|_| refusal.is_none()) {
             match self.guard_query(judged, text)? {
@@ -252,7 +273,7 @@ impl Gate {
         }
         let first = self.next_id;
         let everything = self.everything.as_ref();
-        let mut splice = understood.as_ref().and_then(|understood| understood.splice.clone());
+        let mut splice = understood.as_ref().and_then(|it| it.splice.clone()).or(shown);
         let forwarded = splice
             .as_ref()
             .map(|splice| recorded(Some(splice.text()), &[], splice.text().len(), patterns).0);
@@ -377,6 +398,16 @@ impl Gate {
             Some(_) if refusal.is_none() => refusal = Some(Denied::Unreadable.into()),
             _ => {}
         }
+        let mut splice =
+            judged.as_ref().and_then(|judged| judged.understood.borrow().splice.clone());
+        let mut is_shown = judged.as_ref().is_some_and(|it| it.understood.borrow().is_shown);
+        if rules.is_none() && refusal.is_none() && !parse.text_is_cut {
+            match self.shown(parse.text)? {
+                Ok(found) => (is_shown, splice) = (found.is_some(), found),
+                Err(denied) => refusal = Some(denied.into()),
+            }
+        }
+        let shown = is_shown.then(|| Rc::from(parse.text));
         let read = if parse.text_is_cut { None } else { self.reading.text(parse.text) };
         let patterns = &self.installed.patterns;
         let (text, secrets) = match read.as_deref() {
@@ -390,9 +421,8 @@ impl Gate {
             read => recorded(read, parse.text, frame.body_bytes, patterns),
         };
         let text = text.into_owned();
-        let splice = judged.as_ref().and_then(|judged| judged.understood.borrow().splice.clone());
         let types = RefCell::new(parse.types);
-        let prepared = Rc::new(Prepared { text, secrets, types, judged });
+        let prepared = Rc::new(Prepared { text, secrets, types, judged, shown });
         let id = self.take_id();
         let name = parse.name.into();
         self.lone.push(Lone::Parse {
@@ -453,6 +483,22 @@ impl Gate {
             }
             _ => {}
         }
+        let mut renewed = None;
+        // What is parsed in the same batch is fresh.
+        let is_fresh = self
+            .lone
+            .iter()
+            .any(|lone| matches!(lone, Lone::Parse { name, .. } if **name == *bind.statement));
+        let is_whole = !bind.is_cut && frame.body.len() == frame.body_bytes;
+        if refusal.is_none() && is_whole && !is_fresh {
+            let used = prepared.clone().or_else(|| self.memory.statement(bind.statement));
+            if let Some(used) = used.filter(|used| used.shown.is_some()) {
+                match self.renewed(&used, bind.statement, frame.body)? {
+                    Ok(found) => renewed = found,
+                    Err(refused) => refusal = Some(refused),
+                }
+            }
+        }
         // What the statement was prepared for in the same batch is recorded once, with the rest.
         let lone = self.lone.iter().rposition(
             |lone| matches!(lone, Lone::Parse { name, .. } if **name == *bind.statement),
@@ -489,7 +535,13 @@ impl Gate {
                 self.sight.moved(understood.moves);
             }
         }
-        Ok(Entry::Binding { id, splice }.into())
+        let entry = Entry::Binding { id, splice };
+        Ok(match renewed {
+            Some((instead, around)) => {
+                Looked { entry, instead: Some(instead), around: Some(Box::new(around)) }
+            }
+            None => entry.into(),
+        })
     }
 
     /// Why the planner's word refuses what is to be bound, if it does.

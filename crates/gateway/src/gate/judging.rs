@@ -117,6 +117,19 @@ impl Gate {
         text: &[u8],
         when: When,
     ) -> Result<Rc<Understood>, Need> {
+        match self.understand_shown(rules, text, when)? {
+            Some(understood) => Ok(understood),
+            None => self.understand_once(rules, text, when),
+        }
+    }
+
+    /// The same of a text as it stands.
+    pub(super) fn understand_once(
+        &mut self,
+        rules: &Rules,
+        text: &[u8],
+        when: When,
+    ) -> Result<Rc<Understood>, Need> {
         let policies = rules.in_force().id().clone();
         let nowhere = StandsOn { policies, sight: None };
         // A change of the encoding may be on its way, and with it another reading of this text.
@@ -177,7 +190,9 @@ impl Gate {
         }
         let text = judged.text.clone();
         let now = self.understand(rules, &text, When::Runs)?;
-        if now.refusal.is_none() && now.splice != before.splice {
+        // Rows of our own are others each time, and are put in anew when it is bound.
+        let is_shown = now.is_shown && before.is_shown;
+        if now.refusal.is_none() && !is_shown && now.splice != before.splice {
             let refusal = Denied::PlanChanged.into();
             return Ok(Rc::new(Understood::refused(now.stands_on.clone(), refusal)));
         }
@@ -568,6 +583,7 @@ impl Whole {
         Whole {
             when,
             understood: Understood {
+                is_shown: false,
                 stands_on,
                 statements: Vec::new(),
                 refusal: None,

@@ -91,8 +91,13 @@ impl Gate {
         let none = Limits::default();
         let limits = rules.map_or(&none, |rules| rules.in_force().limits());
         let (meter, identity) = (&mut self.limited.meter, &self.person.identity);
-        let renewed = self.gateway.ledgers.renew(meter, identity, limits, limits::now_ms());
+        let of = limits::Owned { identity, grant: self.tenure.as_ref().map(|it| &it.served.grant) };
+        let renewed = self.gateway.ledgers.renew(meter, of, limits, limits::now_ms());
         renewed.map_err(|reached| Refusal::Limit(Box::new(reached)))
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.limited.meter
     }
 
     /// So many statements are about to run: whether they may, as far as limits go.

@@ -26,6 +26,8 @@ pub(crate) struct Prepared {
     pub(crate) types: RefCell<Vec<u32>>,
     /// `None` where nothing is judged.
     pub(super) judged: Option<Judged>,
+    /// The client's text, if rows of the gateway's own stand in it when it is sent.
+    pub(super) shown: Option<Rc<[u8]>>,
 }
 
 /// A prepared statement as it was last judged.
@@ -320,7 +322,8 @@ fn certain<'p, T>(
 impl Prepared {
     fn bytes(&self, name: &[u8]) -> usize {
         let judged = self.judged.as_ref().map_or(0, |judged| judged.text.len());
-        name.len() + self.text.bytes() + judged
+        let shown = self.shown.as_ref().map_or(0, |text| text.len());
+        name.len() + self.text.bytes() + judged + shown
     }
 }
 
@@ -341,6 +344,7 @@ mod tests {
             secrets: Secrets::These(vec![]),
             types: RefCell::default(),
             judged: None,
+            shown: None,
         })
     }
 

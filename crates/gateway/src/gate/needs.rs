@@ -33,6 +33,10 @@ pub(crate) enum Need {
     Estimate(Box<Expecting>),
     /// What a long text says.
     LongText(Box<LongText>),
+    /// What the store has of the identity: the message asks for it.
+    Shown,
+    /// Whether the session's grant still lives: its store can't be read now.
+    Standing,
     /// Nothing may pass any more: the session ends.
     End(Refusal),
 }
@@ -58,6 +62,8 @@ pub(crate) enum Unmet {
     NoCatalog,
     /// A long text was not read to its end.
     Unread,
+    /// The store of grants could not be read.
+    Unshown,
     /// The client's path puts other operators before the server's own.
     Path,
 }

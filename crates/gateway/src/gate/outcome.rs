@@ -323,6 +323,7 @@ impl Gate {
             secrets,
             types: RefCell::default(),
             judged: Some(Judged { text: text.into(), is_sql: true, understood }),
+            shown: None,
         })
     }
 

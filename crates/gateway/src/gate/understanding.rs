@@ -25,6 +25,7 @@ const SEEN_MAX: usize = 20_000;
 const SEEN_TEXT_BYTES_MAX: usize = 64 << 10;
 
 /// A text, understood and judged.
+#[derive(Clone)]
 pub(super) struct Understood {
     pub(super) stands_on: StandsOn,
     /// Its statements, as far as they were looked at: up to the first that may not run.
@@ -52,9 +53,12 @@ pub(super) struct Understood {
     pub(super) is_rewritten: bool,
     /// Parameters that are stored in masked columns, and what they may not look like.
     pub(super) stored: Vec<(u32, Look)>,
+    /// Rows of the gateway's own stand in that.
+    pub(super) is_shown: bool,
 }
 
 /// One statement of a text.
+#[derive(Clone)]
 pub(super) struct Told {
     pub(super) place: Range<usize>,
     pub(super) kind: Kind,
@@ -116,6 +120,7 @@ impl Understood {
             disguised: false,
             is_rewritten: false,
             stored: Vec::new(),
+            is_shown: false,
         }
     }
 

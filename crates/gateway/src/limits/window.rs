@@ -58,6 +58,14 @@ impl Window {
         Ok(())
     }
 
+    /// What counts now, and when the oldest of it doesn't any more.
+    pub(super) fn used(&mut self, now_ms: u64) -> (u64, u64) {
+        self.advance(now_ms);
+        let (newest, part_ms) = (self.newest, self.part_ms);
+        let oldest = (newest + 1..=newest + SLOTS as u64).find(|part| *self.slot(*part) > 0);
+        (self.total, oldest.map_or(now_ms, |part| part * part_ms))
+    }
+
     /// What was just taken was not used after all.
     pub(super) fn give_back(&mut self, amount: u64) {
         let newest = self.newest;

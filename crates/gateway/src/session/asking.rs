@@ -10,8 +10,8 @@ use wire::exchange::Standing;
 
 use super::{BUFFER_BYTES_MAX, End, Messages, Shared};
 use crate::gate::{
-    self, CatalogReading, Cleared, Entry, Expecting, Failure, Need, Rows, ToServer, Unmet, Wanted,
-    Within,
+    self, CatalogReading, Cleared, Entry, Expecting, Failure, Need, Rows, Shown, ToServer, Unmet,
+    Wanted, Within,
 };
 use crate::stream::Reader;
 
@@ -41,6 +41,19 @@ impl Messages<'_> {
             }
             Need::Estimate(expecting) => self.estimate(&expecting, client, server).await,
             Need::Names => self.names(client, server).await,
+            Need::Shown => {
+                let (gateway, _) = gate.borrow().database();
+                let person = gate.borrow().person();
+                let read = Shown::read(&gateway, person);
+                let shown = self.while_listening(client, read).await?;
+                gate.borrow_mut().shows(shown);
+                Ok(())
+            }
+            Need::Standing => {
+                let (gateway, _) = gate.borrow().database();
+                // While it is in doubt whether the grant lives nothing begins.
+                self.while_listening(client, gateway.grants.settled()).await.map(|_| ())
+            }
             Need::Catalog => self.catalog(client, server).await,
             Need::LongText(text) => {
                 let ahead = self.while_listening(client, text.read()).await?;

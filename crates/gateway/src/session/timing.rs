@@ -7,6 +7,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use wire::exchange::Standing;
 
 use super::{End, Shared};
+use crate::grants::{Life, Tenure};
+use crate::refusal;
 use crate::roster::Attendee;
 
 /// However short a limit is, it is looked after this often at most.
@@ -26,6 +28,30 @@ pub(super) async fn canceller(shared: &Shared, attendee: &Attendee) -> End {
         }
         shared.cancelling.set(false);
         shared.progress.set();
+    }
+}
+
+/// Ends a session when its grant is over, whatever it does then, and says so a while before.
+pub(super) async fn tenure_over(shared: &Shared, tenure: Option<&Tenure>) -> End {
+    let Some(tenure) = tenure else { return std::future::pending().await };
+    let mut life = tenure.served.watch();
+    let mut is_told = false;
+    loop {
+        let now = life.borrow_and_update().clone();
+        match now {
+            Life::Goes => {}
+            Life::Wanes(left) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    refusal::write_ending(left, &mut shared.words.borrow_mut());
+                    shared.said.set();
+                }
+            }
+            Life::Over(over) => return End::Over(over),
+        }
+        // The sender lives as long as the tenure does.
+        if life.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 
