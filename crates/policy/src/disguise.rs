@@ -299,6 +299,11 @@ impl<'c> Closing<'c> {
             for (number, (kind, rule)) in &own {
                 let name = relation.columns.iter().find(|column| column.number == *number);
                 if let Some(column) = name.and_then(|column| above.column(&column.name)) {
+                    let of_parent = self.masks.get(parent).and_then(|it| it.get(&column.number));
+                    // The same rule means both.
+                    if of_parent.is_some_and(|(own, _)| own == kind) {
+                        continue;
+                    }
                     self.mask(*parent, column.number, &carried(kind), rule);
                 }
             }

@@ -441,8 +441,8 @@ pub(crate) fn what_masks_close_over(server: &Server) {
     let filtered = scope(&catalog, &[], &rows, &[("region", "nörth's")]);
     let found = looks(&filtered, CLOSURES);
     let north = "(((region OPERATOR(pg_catalog.=) U&'n\\+0000f6rth''s')))";
-    let either = "(((id OPERATOR(pg_catalog.>) (1)) AND ((region OPERATOR(pg_catalog.=) 'a') OR \
-                  (region OPERATOR(pg_catalog.=) 'b'))))";
+    let either = "((((id OPERATOR(pg_catalog.>) (1)) AND ((region OPERATOR(pg_catalog.=) 'a') OR \
+                  (region OPERATOR(pg_catalog.=) 'b')))))";
     for (relation, filter) in [("events", north), ("events_2", north), ("others", either)] {
         assert!(found.contains(&format!("{relation}: where {filter}\n")), "{relation}: {found}");
     }
