@@ -46,7 +46,7 @@ on_each_version! {
                 ("select connection from GATEPOST.ME", &*stand.database.name),
                 ("SELECT m.grant_id FROM gatepost.me AS m", grant.id.as_str()),
                 ("SELECT reason FROM gatepost.me", odd),
-                ("SELECT policies[1] FROM gatepost.me", "items"),
+                ("SELECT 'items' = ANY (policies) FROM gatepost.me", "t"),
                 ("SELECT count(*) FROM gatepost.grants WHERE this_session", "1"),
                 ("SELECT count(*) FROM gatepost.pending", "0"),
                 ("SELECT g.grant_id FROM gatepost.me JOIN gatepost.grants g USING (grant_id)", grant.id.as_str()),
