@@ -210,3 +210,20 @@ impl Asking {
         pause.min(FAILURE_PAUSE_MAX).saturating_sub(last.elapsed())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_repeated_later_and_later_up_to_a_bound() {
+        let wait = |failures| Asking { last: Some(Instant::now()), failures }.wait();
+        assert_eq!(wait(0), Duration::ZERO);
+        for (failures, seconds) in [(1, 1), (2, 2), (3, 4), (5, 16), (6, 16), (u32::MAX, 16)] {
+            let (wait, expected) = (wait(failures), Duration::from_secs(seconds));
+            assert!(wait <= expected, "{failures}: {wait:?}");
+            assert!(wait + Duration::from_millis(500) > expected, "{failures}: {wait:?}");
+        }
+        assert_eq!(Asking { last: None, failures: 3 }.wait(), Duration::ZERO);
+    }
+}
