@@ -9,6 +9,7 @@ mod check;
 mod conditions;
 mod drivers;
 mod grants;
+mod holds;
 mod hostile;
 mod identity;
 mod journal;

@@ -2,7 +2,7 @@
 //! real server: how refusals look in every place, what names mean and when, and every way we know
 //! to run a statement that may not run.
 
-mod stand;
+pub mod stand;
 
 mod attacks;
 mod names;

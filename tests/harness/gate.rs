@@ -17,11 +17,18 @@ pub struct Place {
     /// To be listened at on 127.0.0.1: that the gateway is up is seen by connecting there.
     pub port: u16,
     pub http_port: u16,
+    /// Of the gateway's process, beside the test's own.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Place {
     fn new() -> Place {
-        Place { directory: Directory::new(), port: free_port(), http_port: free_port() }
+        Place {
+            directory: Directory::new(),
+            port: free_port(),
+            http_port: free_port(),
+            environment: Vec::new(),
+        }
     }
 
     /// The lines that [`Gatepost::start`] puts first: 127.0.0.1, a Unix socket, http and state.
@@ -228,6 +235,7 @@ fn spawn(place: &Place, arguments: &[&str]) -> Child {
         .args(["serve", "-c"])
         .arg(place.directory.join("gatepost.yaml"))
         .args(arguments)
+        .envs(place.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a log"))
         .stderr(log)

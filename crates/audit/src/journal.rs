@@ -108,6 +108,7 @@ pub struct Journal {
 }
 
 struct Door {
+    node: Box<str>,
     queue: Arc<Queue>,
     heads: Arc<Heads>,
 }
@@ -150,6 +151,7 @@ impl Journal {
             to_anchor: watch::Sender::new(None),
             ended: watch::Sender::new(None),
         });
+        let node = options.node.as_str().into();
         let mut writer = Writer {
             queue: Arc::clone(&queue),
             outside,
@@ -210,7 +212,12 @@ impl Journal {
             .name("gatepost-journal".to_owned())
             .spawn(move || writer.run())
             .map_err(io)?;
-        Ok((Journal { door: Arc::new(Door { queue, heads }) }, report))
+        Ok((Journal { door: Arc::new(Door { node, queue, heads }) }, report))
+    }
+
+    /// The node's name, as it stands in every record.
+    pub fn node(&self) -> &str {
+        &self.door.node
     }
 
     /// Returns once the events are in the queue, which is at once unless it is full. Several events

@@ -456,7 +456,7 @@ impl Visit<'_> {
         let result = match (attendee, recorded) {
             (None, _) => "unknown",
             (Some(_), Err(_)) => "unrecorded",
-            (Some(attendee), Ok(())) => match attendee.backend.cancel().await {
+            (Some(attendee), Ok(())) => match attendee.cancel().await {
                 Ok(()) => "forwarded",
                 Err(error) => {
                     tracing::warn!(pid, %error, "a cancel request could not be forwarded");

@@ -8,8 +8,10 @@
 
 mod ahead;
 mod attempt;
+mod claimed;
 mod found;
 mod guarded;
+mod held;
 mod judging;
 mod limited;
 mod memory;
@@ -24,6 +26,7 @@ mod showing;
 mod sight;
 mod splice;
 mod substitute;
+mod tried;
 mod understanding;
 mod withheld;
 
@@ -49,8 +52,11 @@ use self::ahead::Ahead;
 
 use self::attempt::Lone;
 pub(crate) use self::attempt::wanted_of_messages;
+pub(crate) use self::claimed::{TRANSACTION_SQL, settle_holds, transaction};
 use self::guarded::Guarding;
 pub(crate) use self::guarded::Guards;
+pub(crate) use self::held::Asking;
+use self::held::Holding;
 use self::limited::Limited;
 use self::memory::{Memory, Prepared};
 pub(crate) use self::needs::{CatalogReading, Expecting, Need, Unmet};
@@ -65,6 +71,7 @@ use self::sight::Sight;
 pub(crate) use self::sight::{Wanted, Within};
 use self::splice::Splice;
 pub(crate) use self::substitute::tag_sent;
+pub(crate) use self::tried::{Trial, Tried};
 use crate::conditions::Estimate;
 use crate::gateway::{Gateway, Installed};
 use crate::grants::{self, Over, Tenure};
@@ -179,8 +186,11 @@ pub(crate) struct Gate {
     status: u8,
     /// A question of the gate's own is on its way.
     asked: Option<Asked>,
+    /// The last one has failed, perhaps behind its Parse.
+    question_left: bool,
     limited: Limited,
     guarding: Guarding,
+    holding: Holding,
     /// What the planner expects of the present message, if it was asked; `None` inside: it can't say.
     estimate: Option<Option<Estimate>>,
     /// What the store has of the identity, if the present message asks for it.
@@ -373,8 +383,10 @@ impl Gate {
             begun: Instant::now(),
             status: b'I',
             asked: None,
+            question_left: false,
             limited: Limited::new(meter),
             guarding: Guarding::new(setting),
+            holding: Holding::default(),
             is_answered: false,
             estimate: None,
             shown: None,
@@ -441,6 +453,18 @@ impl Gate {
             self.installed = installed;
         }
         Ok(self.rules.clone())
+    }
+
+    /// The session's name.
+    pub(crate) fn session(&self) -> &str {
+        &self.person.session
+    }
+
+    /// One event of this session's, to be recorded at once.
+    pub(crate) fn batch_of(&self, event: &Event<'_>) -> event::Batch {
+        let mut batch = event::Batch::new();
+        batch.push(&self.who, event);
+        batch
     }
 
     fn take_id(&mut self) -> u64 {

@@ -24,6 +24,7 @@ use crate::attempts::Attempts;
 use crate::catalogs::Catalogs;
 use crate::door::Accounts;
 use crate::grants::Grants;
+use crate::holds::Holds;
 use crate::issuers::Provider;
 use crate::limits::Ledgers;
 use crate::metrics::Metrics;
@@ -53,6 +54,7 @@ pub struct Gateway {
     pub(crate) metrics: Metrics,
     pub(crate) ledgers: Arc<Ledgers>,
     pub(crate) grants: Grants,
+    pub(crate) holds: Holds,
 }
 
 /// One version of the configuration with the secrets of its accounts read.
@@ -115,6 +117,7 @@ impl Gateway {
         let catalogs = Catalogs::start(keyring.clone(), metrics.catalogs.clone())
             .map_err(GatewayError::Thread)?;
         let grants = Grants::start(&state).await?;
+        let holds = Holds::new(journal.node());
         let gateway = Arc::new(Gateway {
             installed: ArcSwap::from_pointee(installed),
             stopping: AtomicBool::new(false),
@@ -129,8 +132,10 @@ impl Gateway {
             metrics,
             ledgers: Arc::default(),
             grants,
+            holds,
         });
         Grants::keep(&gateway).map_err(GatewayError::Thread)?;
+        Holds::keep(&gateway);
         Ok(gateway)
     }
 

@@ -22,6 +22,7 @@ mod fetch;
 mod gate;
 mod gateway;
 mod grants;
+mod holds;
 mod limits;
 mod line;
 mod metrics;

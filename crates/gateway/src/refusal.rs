@@ -4,6 +4,7 @@
 //! <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 
 mod barred;
+mod held;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -17,6 +18,7 @@ use wire::backend::Report;
 use wire::startup::{StartupError, Version};
 
 pub(crate) use self::barred::{Barred, write_ending, write_granted, write_waiting};
+pub(crate) use self::held::{HeldBack, estimate_as_json, rule_as_text, write_held};
 use crate::gate::Unmet;
 use crate::limits::{self, Reached};
 
@@ -119,8 +121,19 @@ pub(crate) enum Refusal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Denied {
     ByPolicy(Box<Refused>),
-    /// A person would have to agree, and nobody can be asked yet.
-    Held(RuleRef),
+    /// A person would have to agree, and does not or has not.
+    HeldBack(Box<HeldBack>),
+    /// A person would have to agree, and nobody can be asked, because of this.
+    CannotHold {
+        rule: RuleRef,
+        why: &'static str,
+    },
+    /// A person would have to agree, and others would wait for what is locked meanwhile.
+    HeldInTransaction(RuleRef),
+    /// What was agreed to is another thing than what would run now.
+    HoldMoved(String),
+    /// It was bound when nobody had to agree to it.
+    HeldSinceBound(RuleRef),
     /// The rule has a condition that is not built yet.
     NotBuilt(RuleRef),
     /// The rule's condition holds, or nobody can say that it doesn't.
@@ -172,7 +185,10 @@ impl Denied {
     /// All conditions of the rule hold.
     pub(crate) fn condition(check: &Check, sentence: String) -> Denied {
         match check.then {
-            Then::Hold => Denied::Held(check.rule.clone()),
+            Then::Hold => Denied::CannotHold {
+                rule: check.rule.clone(),
+                why: "what a statement has done holds none yet, and is undone",
+            },
             Then::Refuse => Denied::Condition { rule: check.rule.clone(), sentence },
         }
     }
@@ -538,7 +554,9 @@ impl Denied {
     fn rule(&self) -> Option<&RuleRef> {
         match self {
             Denied::ByPolicy(refused) => refused.rule.as_ref(),
-            Denied::Held(rule)
+            Denied::CannotHold { rule, .. }
+            | Denied::HeldInTransaction(rule)
+            | Denied::HeldSinceBound(rule)
             | Denied::NotBuilt(rule)
             | Denied::AloneUnderCondition(rule)
             | Denied::Condition { rule, .. } => Some(rule),
@@ -550,7 +568,11 @@ impl Denied {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Denied::ByPolicy(refused) => refused.code.as_str(),
-            Denied::Held(_) => "held",
+            Denied::HeldBack(why) => why.code(),
+            Denied::CannotHold { .. } => "cannot_hold",
+            Denied::HeldInTransaction(_) => "held_in_transaction",
+            Denied::HoldMoved(_) => "hold_moved",
+            Denied::HeldSinceBound(_) => "policies_changed",
             Denied::NotBuilt(_) => "not_built",
             Denied::Condition { .. } => "condition",
             Denied::AloneUnderCondition(_) => "send_it_alone",
@@ -585,6 +607,9 @@ impl Denied {
     }
 
     fn detail(&self, out: &mut Json) {
+        if let Denied::HeldBack(why) = self {
+            return why.detail(out);
+        }
         out.text("code", self.code());
         if let Some(rule) = self.rule() {
             out.rule(rule);
@@ -630,10 +655,33 @@ impl Denied {
                 };
                 ("42501", refused.sentence.clone(), Some(hint.into()))
             }
-            Denied::Held(rule) => (
-                "ZP001",
-                format!("This statement has to wait for a person to agree, by {rule}."),
-                Some("Nobody can be asked yet: holds are not built.".into()),
+            Denied::HeldBack(why) => why.words(),
+            Denied::CannotHold { rule, why } => (
+                "0A000",
+                format!("A person has to agree to this statement, by {rule}, and can't: {why}."),
+                None,
+            ),
+            Denied::HeldInTransaction(rule) => (
+                "ZP004",
+                format!(
+                    "A person has to agree to this statement, by {rule}, and nobody is asked inside \
+                     a transaction that has begun."
+                ),
+                Some(
+                    "Send it by itself: outside of BEGIN, with autocommit, and first in its \
+                     pipeline."
+                        .into(),
+                ),
+            ),
+            Denied::HoldMoved(hold) => (
+                "ZP003",
+                format!("What was agreed to as hold {hold} is not what would run now."),
+                Some("It did not run. Repeat it to ask again.".into()),
+            ),
+            Denied::HeldSinceBound(rule) => (
+                "ZP003",
+                format!("A person has to agree to this statement now, by {rule}."),
+                Some("Bind it again to ask.".into()),
             ),
             Denied::NotBuilt(rule) => (
                 "0A000",

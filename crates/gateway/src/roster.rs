@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use crate::dial::Backend;
+use crate::dial::{Backend, DialError};
 
 /// A cancel key of protocol 3.0.
 pub(crate) type CancelKey = [u8; 4];
@@ -33,6 +33,8 @@ pub(crate) struct Attendee {
     pub(crate) backend: Backend,
     told_to_end: AtomicBool,
     told: Notify,
+    /// How often its client wanted to be done.
+    cancels: watch::Sender<u64>,
 }
 
 /// A session's own hold on its entry; it leaves the roster when this is dropped.
@@ -60,6 +62,7 @@ impl Roster {
         let attendee = Arc::new(Attendee {
             told_to_end: AtomicBool::new(present.stopping),
             told: Notify::new(),
+            cancels: watch::Sender::new(0),
             session: session.to_owned(),
             backend,
         });
@@ -107,6 +110,17 @@ impl Attendee {
     /// Somebody wants this session to end.
     pub(crate) fn is_told_to_end(&self) -> bool {
         self.told_to_end.load(Ordering::Acquire)
+    }
+
+    /// The client wants to be done with what it waits for, in the server and before it.
+    pub(crate) async fn cancel(&self) -> Result<(), DialError> {
+        self.cancels.send_modify(|cancels| *cancels += 1);
+        self.backend.cancel().await
+    }
+
+    /// Hears of each cancel from now on.
+    pub(crate) fn cancels(&self) -> watch::Receiver<u64> {
+        self.cancels.subscribe()
     }
 
     /// Waits for a change of `is_told_to_end`.

@@ -3,7 +3,9 @@
 //! moved as they came, a batch to a write.
 
 mod asking;
+mod holding;
 mod timing;
+mod trial;
 mod wakes;
 
 use std::cell::{Cell, RefCell};
@@ -25,6 +27,7 @@ use wire::frontend;
 use self::wakes::{Signal, WhenWoken};
 use crate::gate::{self, Around, Batch, Entry, Failure, Gate, Looked, Need, Seen, ToServer};
 use crate::grants::{Over, Tenure};
+use crate::holds::fault;
 use crate::line::Line;
 use crate::metrics::{Metrics, Refused};
 use crate::refusal::{self, Refusal};
@@ -165,6 +168,7 @@ impl Session<'_> {
             seen: Vec::new(),
             is_swallowing: false,
             shared: &shared,
+            attendee: &self.attendee,
             metrics: self.metrics,
         };
         let end = {
@@ -218,7 +222,9 @@ impl Session<'_> {
         if !matches!(end, End::ClientGone(_)) {
             last_words(&mut client, &words).await;
         }
-        shared.gate.into_inner().end(&end.to_string()).await;
+        let mut gate = shared.gate.into_inner();
+        gate.leave_holds().await;
+        gate.end(&end.to_string()).await;
         end
     }
 }
@@ -245,6 +251,7 @@ struct Messages<'a> {
     /// The present message was replaced: what comes of it is dropped.
     is_swallowing: bool,
     shared: &'a Shared,
+    attendee: &'a Arc<Attendee>,
     metrics: &'a Metrics,
 }
 
@@ -389,6 +396,9 @@ impl Messages<'_> {
         // A cancel that is on its way must not hit this.
         self.shared.wait_until(|shared| !shared.cancelling.get()).await;
         let sent = server.send(cleared).await;
+        if gate.borrow().runs_held() {
+            fault("sent");
+        }
         self.buffer.consume(ready);
         sent
     }
@@ -436,6 +446,7 @@ impl Replies<'_> {
                     Ok(()) => gate::release(gate).await,
                     refused => refused,
                 };
+                gate::settle_holds(gate).await;
                 if let Err(error) = released {
                     // The batch is held back whole, and our words may take its place.
                     self.walker = Walker::new(gate::wanted_of_replies_alone);

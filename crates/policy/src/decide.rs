@@ -304,6 +304,7 @@ impl<'j> Judgement<'j> {
                 then: if rule.effect == Effect::Hold { Then::Hold } else { Then::Refuse },
                 by: rule.by_spelled.clone(),
                 need: rule.need,
+                shape: rule.shape,
                 on: on.clone(),
             };
             let is_after = rule.asked.iter().any(|condition| condition.is_after());
@@ -317,6 +318,7 @@ impl<'j> Judgement<'j> {
                 rule: rule.name.clone(),
                 by: rule.by_spelled.clone(),
                 need: rule.need,
+                shape: rule.shape,
             })
             .collect();
         if let Some(first) = all.first() {

@@ -40,6 +40,8 @@ pub(crate) struct Rule {
     pub(crate) by: Who,
     pub(crate) by_spelled: Arc<str>,
     pub(crate) need: u32,
+    /// They may agree to the statement with other parameters, too.
+    pub(crate) shape: bool,
 }
 
 /// What a rule is about, of one kind of objects.
@@ -126,6 +128,7 @@ impl Rule {
             by: Who::default(),
             by_spelled: Arc::default(),
             need: 1,
+            shape: false,
         };
         let mut in_schemas = Vec::new();
         match written.verbs.split() {
@@ -286,9 +289,18 @@ impl Rule {
         problems: &mut Vec<Problem>,
     ) {
         let need = written.need.as_ref().map(|need| read_need(need, problems));
+        match &written.shape {
+            None => {}
+            Some(shape) if shape.text == "true" => self.shape = true,
+            Some(shape) if shape.text == "false" => {}
+            Some(shape) => {
+                let message = "`shape` is `true` or `false`";
+                problems.push(Problem::new(shape.place, message));
+            }
+        }
         if self.effect != Effect::Hold {
-            if !written.by.is_empty() || need.is_some() {
-                let message = "`by` and `need` belong to `hold`: nobody is asked here";
+            if !written.by.is_empty() || need.is_some() || written.shape.is_some() {
+                let message = "`by`, `need` and `shape` belong to `hold`: nobody is asked here";
                 problems.push(Problem::new(written.verbs.place, message));
             }
             return;

@@ -50,6 +50,8 @@ pub struct Hold {
     pub by: Arc<str>,
     /// How many of them have to.
     pub need: u32,
+    /// They may agree to the statement with other parameters, too.
+    pub shape: bool,
 }
 
 /// Conditions that only the database can answer.
@@ -62,8 +64,18 @@ pub struct Check {
     /// Who may agree, where it holds; empty where it refuses.
     pub by: Arc<str>,
     pub need: u32,
+    pub shape: bool,
     /// What the rule is about, of what the statement does: counts are of these.
     pub on: Vec<(RelationId, Verb)>,
+}
+
+impl Check {
+    /// What people have to agree to, where it holds.
+    pub fn hold(&self) -> Option<Hold> {
+        let Check { rule, by, need, shape, .. } = self;
+        let hold = Hold { rule: rule.clone(), by: by.clone(), need: *need, shape: *shape };
+        (self.then == Then::Hold).then_some(hold)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

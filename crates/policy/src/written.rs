@@ -71,6 +71,7 @@ pub struct Rule {
     pub conditions: Vec<Text>,
     pub by: Vec<Who>,
     pub need: Option<Text>,
+    pub shape: Option<Text>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -156,6 +156,7 @@ struct RuleFile {
     conditions: Texts,
     by: WhoFile,
     need: Texts,
+    shape: Texts,
     at: Option<Position>,
 }
 
@@ -235,14 +236,18 @@ impl RuleFile {
     fn written(self, problems: &mut Vec<policy::Problem>) -> Option<written::Rule> {
         let mut verbs = self.verbs.into_iter();
         let (Some((verb, objects)), None) = (verbs.next(), verbs.next()) else {
-            let message = "a rule is one `verbs: objects`, with `except`, `if`, `by` and `need` \
-                           beside it; begin each rule with `- `";
+            let message = "a rule is one `verbs: objects`, with `except`, `if`, `by`, `need` \
+                           and `shape` beside it; begin each rule with `- `";
             let problem = policy::Problem { place: place(self.at), message: message.to_owned() };
             problems.push(problem);
             return None;
         };
         if let Some(second) = self.need.0.get(1) {
             let message = "`need` is one number".to_owned();
+            problems.push(policy::Problem { place: place(second.at), message });
+        }
+        if let Some(second) = self.shape.0.get(1) {
+            let message = "`shape` is `true` or `false`".to_owned();
             problems.push(policy::Problem { place: place(second.at), message });
         }
         Some(written::Rule {
@@ -252,6 +257,7 @@ impl RuleFile {
             conditions: self.conditions.0.into_iter().map(text).collect(),
             by: self.by.0,
             need: self.need.0.into_iter().next().map(text),
+            shape: self.shape.0.into_iter().next().map(text),
         })
     }
 }
@@ -501,6 +507,7 @@ impl<'de> Deserialize<'de> for Rules {
                         "if" => rule.conditions = map.next_value()?,
                         "by" => rule.by = map.next_value()?,
                         "need" => rule.need = map.next_value()?,
+                        "shape" => rule.shape = map.next_value()?,
                         _ => rule.verbs.push((key, map.next_value()?)),
                     }
                 }
@@ -558,7 +565,7 @@ impl JsonSchema for Rules {
             "items": {
                 "title": "rule",
                 "type": ["object", "string"],
-                "properties": { "except": texts, "if": texts, "by": who, "need": { "type": "integer", "minimum": 1 } },
+                "properties": { "except": texts, "if": texts, "by": who, "need": { "type": "integer", "minimum": 1 }, "shape": { "type": "boolean" } },
                 "additionalProperties": texts
             }
         })

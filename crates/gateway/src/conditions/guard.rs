@@ -307,6 +307,7 @@ mod tests {
                 then: Then::Refuse,
                 by: "".into(),
                 need: 1,
+                shape: false,
                 on,
             };
             let texts = Guard::new(&[check], &self.catalog).unwrap();

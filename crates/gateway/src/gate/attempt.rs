@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use access::HoldId;
 use audit::event::Statement;
 use audit::{PARAMETER_BYTES_MAX, Parameter};
 use policy::RuleRef;
@@ -13,6 +14,7 @@ use wire::frame::Frame;
 use wire::frontend::{self, Bind, FunctionCall, Parse, Value};
 
 use super::guarded::Script;
+use super::held::ToHold;
 use super::judging::{self, When};
 use super::memory::{Bound, Judged, Kept, Prepared};
 use super::needs::Need;
@@ -95,6 +97,15 @@ impl<'r> Ruling<'r> {
         }
     }
 
+    /// People have agreed to it.
+    fn under(mut self, hold: Option<&str>) -> Ruling<'r> {
+        if hold.is_some() {
+            self.verdict = "hold";
+            self.only_reads = false;
+        }
+        self
+    }
+
     fn statement(&self) -> Statement<'_> {
         Statement {
             verdict: self.verdict,
@@ -169,6 +180,9 @@ impl Gate {
         // What was asked for this message is not for the next.
         self.unmet = None;
         self.looked_since = None;
+        self.holding.since = None;
+        self.holding.tried = None;
+        self.holding.sees = false;
         self.ahead = None;
         self.is_answered = false;
         self.estimate = None;
@@ -185,6 +199,7 @@ impl Gate {
     fn series_ends(&mut self) {
         self.series += 1;
         self.doomed = None;
+        self.series_is_over();
         self.sight.series_ends();
     }
 
@@ -228,11 +243,27 @@ impl Gate {
                 Err(denied) => refusal = Some(denied.into()),
             }
         }
+        let mut hold = None;
+        if let (Some(rules), Some(judged)) = (rules, understood.as_deref())
+            && refusal.is_none()
+            && judged.held(false).next().is_some()
+        {
+            match self.hold_query(judged, rules, text)? {
+                Ok(found) => hold = found,
+                Err(denied) => refusal = Some(denied),
+            }
+        }
         let mut guarded = None;
         if let Some(judged) = understood.as_deref().filter(|_| refusal.is_none()) {
             match self.guard_query(judged, text)? {
                 Ok(found) => guarded = found,
                 Err(denied) => refusal = Some(denied),
+            }
+            if guarded.is_none() && refusal.is_none() && self.needs_an_end(judged) {
+                match std::str::from_utf8(text) {
+                    Ok(read) => guarded = Some(self.ended_query(read, judged.splice.as_deref())),
+                    Err(_) => refusal = Some(Denied::Unreadable.into()),
+                }
             }
         }
         self.record_lone(u64::MAX);
@@ -272,6 +303,7 @@ impl Gate {
             return Ok(Looked::refused(refusal, Some(id), instead).at(position));
         }
         let first = self.next_id;
+        let hold = hold.as_ref().map(HoldId::as_str);
         let everything = self.everything.as_ref();
         let mut splice = understood.as_ref().and_then(|it| it.splice.clone()).or(shown);
         let forwarded = splice
@@ -279,10 +311,11 @@ impl Gate {
             .map(|splice| recorded(Some(splice.text()), &[], splice.text().len(), patterns).0);
         let mut push = |id: u64, text: &Recorded<'_>| {
             let at = usize::try_from(id - first).unwrap_or(0);
-            let ruling = Ruling::of(understood.as_deref(), at, None, everything);
+            let ruling = Ruling::of(understood.as_deref(), at, None, everything).under(hold);
             let statement = Statement {
                 id,
                 kind: "query",
+                hold,
                 text: Some(text.as_text()),
                 forwarded: forwarded.as_ref().filter(|_| at == 0).map(Recorded::as_text),
                 ..ruling.statement()
@@ -331,7 +364,8 @@ impl Gate {
         text: &[u8],
     ) -> Guarded<(Splice, Box<Script>)> {
         let commits = understood.commits() && self.may_have_deferred();
-        let conditions = understood.conditions().filter(|_| !understood.only_prepares()).cloned();
+        let conditions = self.conditions_now(understood)?;
+        let conditions = conditions.filter(|_| !understood.only_prepares());
         if self.is_aborted() || !commits && conditions.is_none() {
             return Ok(Ok(None));
         }
@@ -421,8 +455,9 @@ impl Gate {
             read => recorded(read, parse.text, frame.body_bytes, patterns),
         };
         let text = text.into_owned();
+        let declared = parse.types.as_slice().into();
         let types = RefCell::new(parse.types);
-        let prepared = Rc::new(Prepared { text, secrets, types, judged, shown });
+        let prepared = Rc::new(Prepared { text, secrets, types, declared, judged, shown });
         let id = self.take_id();
         let name = parse.name.into();
         self.lone.push(Lone::Parse {
@@ -454,6 +489,7 @@ impl Gate {
         let mut understood = None;
         let mut prepared = None;
         let mut is_command = false;
+        let mut hold = None;
         match rules {
             Some(rules) if refusal.is_none() => {
                 prepared = self.memory.certain_statement(bind.statement, self.series)?;
@@ -467,6 +503,17 @@ impl Gate {
                         }
                         is_command = true;
                         understood = Some(command);
+                        // Whether it may run is for its Execute to say; whether people agree is
+                        // asked while nothing has run yet.
+                        let judged =
+                            self.judged_statement(rules, prepared.as_deref(), bind.statement)?;
+                        if let Ok(now) = judged {
+                            let prepared = prepared.as_deref();
+                            match self.hold_bind(&now, rules, prepared, &bind, frame)? {
+                                Ok(found) => hold = found,
+                                Err(denied) => refusal = Some(denied),
+                            }
+                        }
                     }
                     None => {
                         match self.judged_statement(rules, prepared.as_deref(), bind.statement)? {
@@ -474,6 +521,12 @@ impl Gate {
                                 let prepared = prepared.as_deref();
                                 refusal = looks_masked(&now, &bind)
                                     .or(self.expected_of_bind(&now, prepared, &bind, frame)?);
+                                if refusal.is_none() {
+                                    match self.hold_bind(&now, rules, prepared, &bind, frame)? {
+                                        Ok(found) => hold = found,
+                                        Err(denied) => refusal = Some(denied),
+                                    }
+                                }
                                 understood = Some(now);
                             }
                             Err(denied) => refusal = Some(denied),
@@ -516,6 +569,7 @@ impl Gate {
             is_cursor: false,
             given: Rc::default(),
             has_begun: Cell::default(),
+            hold: hold.map(|hold| hold.as_str().into()),
         });
         self.lone.push(Lone::Bind {
             id,
@@ -527,6 +581,7 @@ impl Gate {
             return Ok(self.refused(frame, refusal, id));
         }
         self.memory.bind(bind.portal, self.series, bound);
+        self.series_has_begun();
         let mut splice = None;
         if let Some(understood) = understood {
             splice = understood.splice.clone();
@@ -563,6 +618,66 @@ impl Gate {
         let is_whole = !bind.is_cut && frame.body.len() == frame.body_bytes;
         let values = Some(bind.parameters.as_slice()).filter(|_| is_whole);
         self.expected(&conditions, forwarded, &types, values)
+    }
+
+    /// The hold under which a string runs, if it needs one.
+    fn hold_query(
+        &mut self,
+        understood: &Understood,
+        rules: &Rules,
+        text: &[u8],
+    ) -> Result<Result<Option<HoldId>, Refusal>, Need> {
+        let read = self.reading.text(text);
+        let patterns = &self.installed.patterns;
+        let (shown, _) = recorded(read.as_deref(), text, text.len(), patterns);
+        let what = ToHold {
+            text,
+            shown: &shown,
+            declared: &[],
+            types: &[],
+            values: &[],
+            parameters: &[],
+            is_cut: false,
+        };
+        self.held(understood, rules, false, what)
+    }
+
+    /// The hold under which a portal is opened, if it needs one.
+    fn hold_bind(
+        &mut self,
+        understood: &Understood,
+        rules: &Rules,
+        prepared: Option<&Prepared>,
+        bind: &Bind<'_>,
+        frame: &Frame<'_>,
+    ) -> Result<Result<Option<HoldId>, Refusal>, Need> {
+        let judged = prepared.and_then(|prepared| Some((prepared, prepared.judged.as_ref()?)));
+        let Some((prepared, judged)) = judged else { return Ok(Ok(None)) };
+        if understood.held(judged.is_sql).next().is_none() {
+            return Ok(Ok(None));
+        }
+        let kept: Vec<Kept> = bind.parameters.iter().map(keep).collect();
+        let types = prepared.types.borrow();
+        let parameters: Vec<Parameter<'_>> = kept
+            .iter()
+            .zip(1u16..)
+            .map(|(kept, number)| {
+                let oid = types.get(usize::from(number) - 1).copied();
+                // What is to be stored in a masked column a reviewer does not see.
+                let masked = understood.stored.iter().any(|(stored, _)| *stored == u32::from(number));
+                kept.parameter(oid, masked || prepared.secrets.contain(number))
+            })
+            .collect();
+        let what = ToHold {
+            text: &judged.text,
+            shown: &prepared.text,
+            declared: &prepared.declared,
+            types: &types,
+            values: &bind.parameters,
+            parameters: &parameters,
+            is_cut: bind.is_cut || frame.body.len() < frame.body_bytes,
+        };
+        self.held(understood, rules, judged.is_sql, what)
     }
 
     /// What a prepared statement does now, or why it may not.
@@ -603,6 +718,10 @@ impl Gate {
         }
         self.nothing_is_due();
         let mut guarded = None;
+        if let Some(understood) = understood.as_deref() {
+            let bound = self.memory.certain_portal(portal, self.series)?;
+            refusal = self.executes_held(understood, bound.as_deref()).err();
+        }
         if let Some(understood) = understood.as_deref().filter(|_| refusal.is_none()) {
             let bound = self.memory.certain_portal(portal, self.series)?;
             match self.guard_execute(understood, bound.as_deref(), frame)? {
@@ -627,6 +746,7 @@ impl Gate {
         if let Some(refusal) = refusal {
             return Ok(self.refused(frame, refusal, id));
         }
+        self.series_has_begun();
         let mut running = Running::new(id, 1);
         running.metered = self.metered(bound.as_deref());
         if let Some(understood) = understood {
@@ -658,7 +778,7 @@ impl Gate {
         frame: &Frame<'_>,
     ) -> Guarded<(Vec<u8>, Around)> {
         let commits = understood.commits() && self.may_have_deferred();
-        let conditions = understood.conditions().cloned();
+        let conditions = self.conditions_now(understood)?;
         if self.is_aborted() || !commits && conditions.is_none() {
             return Ok(Ok(None));
         }
@@ -827,10 +947,12 @@ impl Gate {
         let understood = bound.and_then(|bound| bound.understood.as_deref());
         let patterns = &self.installed.patterns;
         let forwarded = forwarded(understood.filter(|_| refusal.is_none()), patterns);
-        let ruling = Ruling::of(understood, 0, refusal, self.everything.as_ref());
+        let hold = bound.and_then(|bound| bound.hold.as_deref()).filter(|_| refusal.is_none());
+        let ruling = Ruling::of(understood, 0, refusal, self.everything.as_ref()).under(hold);
         let statement = Statement {
             id,
             kind,
+            hold,
             text: prepared.map(|prepared| prepared.text.as_text()),
             name: name.as_deref().filter(|name| !name.is_empty()),
             portal: Some(&*portal).filter(|portal| !portal.is_empty()),

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use audit::event::Outcome;
-use policy::{Check, Condition};
+use policy::{Check, Condition, Hold, Then};
 use wire::backend::{self, ErrorFields};
 use wire::frame::{Frame, HEADER_BYTES};
 use wire::frontend;
@@ -71,6 +71,11 @@ impl Guarding {
         let setting = format!("gatepost.b{random:032x}");
         Guarding { setting, deferred: Vec::new(), held: None, outstanding: 0, due: None }
     }
+
+    /// The name of the setting that keeps a baseline.
+    pub(super) fn setting(&self) -> &str {
+        &self.setting
+    }
 }
 
 impl Gate {
@@ -108,6 +113,27 @@ impl Gate {
         }
     }
 
+    /// What the planner expects of a statement. `None`: it can't say. A need is to ask it.
+    pub(super) fn estimated(
+        &self,
+        text: Option<&str>,
+        types: &[u32],
+        values: Option<&[frontend::Value<'_>]>,
+    ) -> Result<Option<Estimate>, Need> {
+        match (self.estimate, text, values) {
+            (Some(estimate), _, _) => Ok(estimate),
+            (None, Some(text), Some(values)) => {
+                let name = self.nonce.as_bytes();
+                let mut messages = Vec::new();
+                let question = Estimate::question(text);
+                frontend::write_parse_of(&mut messages, name, &question, types);
+                frontend::write_bind(&mut messages, name, name, values);
+                Err(Need::Estimate(Box::new(Expecting { messages })))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Whether what the planner expects lets a statement run. A need is to ask it.
     pub(super) fn expected(
         &mut self,
@@ -116,30 +142,36 @@ impl Gate {
         types: &[u32],
         values: Option<&[frontend::Value<'_>]>,
     ) -> Result<Option<Refusal>, Need> {
-        let Some(first) = conditions.before.first() else { return Ok(None) };
-        let unknown = |check: &Check| {
+        let mut refusing = conditions.before.iter().filter(|check| check.then == Then::Refuse);
+        let Some(first) = refusing.clone().next() else { return Ok(None) };
+        let Some(estimate) = self.estimated(text, types, values)? else {
             let sentence = "The planner can't say what to expect of this statement.".to_owned();
-            Ok(Some(Refusal::from(Denied::condition(check, sentence))))
+            return Ok(Some(Refusal::from(Denied::condition(first, sentence))));
         };
-        let estimate = match (self.estimate, text, values) {
-            (Some(Some(estimate)), _, _) => estimate,
-            (None, Some(text), Some(values)) => {
-                let name = self.nonce.as_bytes();
-                let mut messages = Vec::new();
-                let question = Estimate::question(text);
-                frontend::write_parse_of(&mut messages, name, &question, types);
-                frontend::write_bind(&mut messages, name, name, values);
-                return Err(Need::Estimate(Box::new(Expecting { messages })));
-            }
-            _ => return unknown(first),
-        };
-        let met = conditions.before.iter().find(|check| estimate.meets(check));
+        let met = refusing.find(|check| estimate.meets(check));
         Ok(met.map(|check| {
             let Estimate { rows, cost } = estimate;
             let sentence =
                 format!("The planner expects {rows} rows of this statement, at a cost of {cost}.");
             Denied::condition(check, sentence).into()
         }))
+    }
+
+    /// What people have to agree to because of what the planner expects, or can't say.
+    pub(super) fn held_by_estimate(
+        &self,
+        conditions: Option<&Conditions>,
+        text: Option<&str>,
+        types: &[u32],
+        values: Option<&[frontend::Value<'_>]>,
+    ) -> Result<Vec<Hold>, Need> {
+        let before = conditions.map_or(&[][..], |conditions| &conditions.before);
+        if !before.iter().any(|check| check.then == Then::Hold) {
+            return Ok(Vec::new());
+        }
+        let estimate = self.estimated(text, types, values)?;
+        let met = |check: &&Check| estimate.is_none_or(|estimate| estimate.meets(check));
+        Ok(before.iter().filter(met).filter_map(Check::hold).collect())
     }
 
     /// A simple query with its guard, and what its answers are. Nothing may be outstanding.
@@ -163,6 +195,17 @@ impl Gate {
         parts.push(Part::Guard(conditions.clone()));
         let prefix = format!("{};\n", guard.baseline(setting));
         (Splice::around(text, inner, &prefix, &suffix), Script::new(parts, in_block))
+    }
+
+    /// A simple query of one statement, in a transaction that a question of ours has begun: the end of
+    /// a string of several ends that in every version, before the last of them says so.
+    pub(super) fn ended_query(
+        &mut self,
+        text: &str,
+        inner: Option<&Splice>,
+    ) -> (Splice, Box<Script>) {
+        let parts = vec![Part::Client, Part::Quiet];
+        (Splice::around(text, inner, "", "\n;SELECT"), Script::new(parts, false))
     }
 
     /// A simple query that commits, behind the guards of what was deferred.
@@ -330,7 +373,13 @@ impl Gate {
                     return Some(held);
                 }
             }
-            (Part::Quiet, backend::COMMAND_COMPLETE) => script.at += 1,
+            (Part::Quiet, backend::COMMAND_COMPLETE) => {
+                script.at += 1;
+                if let Some(held) = script.held.take_if(|_| is_last) {
+                    self.completed(running, held.get(HEADER_BYTES..).unwrap_or_default());
+                    return Some(held);
+                }
+            }
             _ => {}
         }
         hidden
@@ -356,6 +405,12 @@ impl Gate {
 
     /// What the server says beside a text of ours. That SET CONSTRAINTS stands in no block is known.
     pub(crate) fn about_ours(&self, entry: &Entry, frame: &Frame<'_>) -> Option<Vec<u8>> {
+        if matches!(entry, Entry::Ours { .. })
+            && self.hides_notices()
+            && frame.tag == backend::NOTICE
+        {
+            return Some(Vec::new());
+        }
         let is_ours = matches!(entry, Entry::Quiet | Entry::Guarding(_));
         let is_known = is_ours
             && frame.tag == backend::NOTICE

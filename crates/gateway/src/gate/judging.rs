@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use policy::{Context, RuleRef, Scope, Verdict};
+use policy::{Context, RuleRef, Scope, Then, Verdict};
 use sql::Script;
 use sql::catalog::{self, Catalog, Step};
 use sql::facts::{Facts, Kind, NotUnderstood, SettingName, Transaction};
@@ -19,6 +19,7 @@ use sql::rewrite::{Edit, Look};
 use super::Gate;
 use super::ahead::{LONG_TEXT_BYTES, LongText};
 use super::found::{self, Found};
+use super::held::Held;
 use super::memory::{Bound, Judged, Uncertain};
 use super::names::{Moves, is_nameless, takes_back};
 use super::needs::{Need, Unmet};
@@ -382,7 +383,10 @@ impl Gate {
     ) -> Result<(), Stop> {
         let Statement { place, facts, catalog, mut moves } = statement;
         let mut touches = touches(facts, catalog);
-        let (mut by, mut conditions) = conditional(scope.decide(facts, context), facts, catalog)?;
+        let verdict = scope.decide(facts, context);
+        let (mut by, mut conditions, held) = conditional(verdict, facts, catalog)?;
+        let mut held: Vec<_> = held.into_iter().collect();
+        let mut runs = Vec::new();
         let handle = facts.handle.as_deref();
         let effect = match (facts.kind, handle) {
             (Kind::Prepare, Some(name)) => Some(Effect::Prepares(name.into())),
@@ -412,6 +416,10 @@ impl Gate {
                     moves = moves.or(run.moves);
                     let of_run =
                         run.conditions.filter(|_| facts.kind != (Kind::Explain { analyze: false }));
+                    if facts.kind != (Kind::Explain { analyze: false }) {
+                        held.extend(run.held);
+                        runs = run.runs;
+                    }
                     conditions = match (conditions, of_run) {
                         (Some(own), Some(_)) => return Err(own.unanswered().into()),
                         (own, of_run) => of_run.or(own),
@@ -438,7 +446,8 @@ impl Gate {
             // What it changes could not be told from what the others do.
             return Err(Denied::AloneUnderCondition(conditions.rule.clone()).into());
         }
-        whole.understood.statements.push(Told { place, kind, by, touches, effect, conditions });
+        let told = Told { place, kind, by, touches, effect, conditions, held, runs };
+        whole.understood.statements.push(told);
         Ok(())
     }
 
@@ -461,7 +470,11 @@ impl Gate {
         match &understood.refusal {
             Some(Refusal::Denied(denied)) => Err(Stop::Refused(denied.clone())),
             Some(_) => Err(unknown().into()),
-            None => Ok(Run::of(&understood)),
+            None => {
+                let mut run = Run::of(&understood);
+                run.runs.push(judged.text.clone());
+                Ok(run)
+            }
         }
     }
 
@@ -540,6 +553,8 @@ struct Run {
     disguised: bool,
     /// What it is given is stored in masked columns.
     stores: bool,
+    held: Vec<Rc<Held>>,
+    runs: Vec<Rc<[u8]>>,
 }
 
 impl Run {
@@ -552,6 +567,8 @@ impl Run {
             conditions: told.and_then(|told| told.conditions.clone()),
             disguised: understood.disguised,
             stores: !understood.stored.is_empty(),
+            held: told.map_or_else(Vec::new, |told| told.held.clone()),
+            runs: told.map_or_else(Vec::new, |told| told.runs.clone()),
         }
     }
 }
@@ -669,8 +686,10 @@ impl Whole {
         let told = self.understood.statements.get(at)?;
         let (by, touches) = (told.by.clone(), told.touches.clone());
         let conditions = told.conditions.clone();
+        let (held, runs) = (told.held.clone(), told.runs.clone());
         let Understood { moves, disguised, ref stored, .. } = self.understood;
-        Some(Run { by, touches, moves, conditions, disguised, stores: !stored.is_empty() })
+        let stores = !stored.is_empty();
+        Some(Run { by, touches, moves, conditions, disguised, stores, held, runs })
     }
 
     /// Notes the schemas of names that another schema of the path has, too.
@@ -843,24 +862,34 @@ fn allowed(verdict: Verdict) -> Result<Option<RuleRef>, Denied> {
             None => Ok(Some(by)),
             Some(check) => Err(Denied::NotBuilt(check.rule)),
         },
-        Verdict::Hold { by, .. } => Err(Denied::Held(by)),
+        Verdict::Hold { by, .. } => {
+            let why = "nobody could be shown what it is; send it as a statement of its own";
+            Err(Denied::CannotHold { rule: by, why })
+        }
         Verdict::Refuse(refused) => Err(Denied::ByPolicy(Box::new(refused))),
     }
 }
 
+/// The rule that lets a statement run, what the database has to say first, and why people have.
+type Ruled = (Option<RuleRef>, Option<Rc<Conditions>>, Option<Rc<Held>>);
+
 /// The verdict on a statement whose conditions can be asked.
-fn conditional(
-    verdict: Verdict,
-    facts: &Facts,
-    catalog: &Catalog,
-) -> Result<(Option<RuleRef>, Option<Rc<Conditions>>), Denied> {
-    let Verdict::Allow { by, before, after } = verdict else {
-        return Ok((allowed(verdict)?, None));
+fn conditional(verdict: Verdict, facts: &Facts, catalog: &Catalog) -> Result<Ruled, Denied> {
+    let (by, before, after, held) = match verdict {
+        Verdict::Allow { by, before, after } => {
+            let holds = before.iter().chain(&after).any(|check| check.then == Then::Hold);
+            let held = holds.then(|| Rc::new(Held::new(Vec::new(), facts, catalog)));
+            (by, before, after, held)
+        }
+        Verdict::Hold { by, all, before, after } => {
+            (by, before, after, Some(Rc::new(Held::new(all, facts, catalog))))
+        }
+        Verdict::Refuse(_) => return Ok((allowed(verdict)?, None, None)),
     };
     let runs = facts.kind != (Kind::Explain { analyze: false });
     let (before, after) = if runs { (before, after) } else { (Vec::new(), Vec::new()) };
     let Some(rule) = before.iter().chain(&after).next().map(|check| check.rule.clone()) else {
-        return Ok((Some(by), None));
+        return Ok((Some(by), None, held));
     };
     if let Some(check) = after.first() {
         let empties = facts.relations.iter().any(|used| used.truncate);
@@ -869,7 +898,7 @@ fn conditional(
         }
     }
     match Conditions::new(rule.clone(), before, after, catalog) {
-        Ok(conditions) => Ok((Some(by), Some(Rc::new(conditions)))),
+        Ok(conditions) => Ok((Some(by), Some(Rc::new(conditions)), held)),
         Err(_) => Err(Denied::Condition {
             rule,
             sentence: "What this statement changes can't be counted: it is in a table of another \

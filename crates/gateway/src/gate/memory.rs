@@ -24,6 +24,8 @@ pub(crate) struct Prepared {
     pub(crate) secrets: Secrets,
     /// As the client declared them, or as the server described them.
     pub(crate) types: RefCell<Vec<u32>>,
+    /// As the client declared them.
+    pub(super) declared: Box<[u32]>,
     /// `None` where nothing is judged.
     pub(super) judged: Option<Judged>,
     /// The client's text, if rows of the gateway's own stand in it when it is sent.
@@ -55,6 +57,8 @@ pub(crate) struct Bound {
     pub(super) given: Rc<Cell<Given>>,
     /// It runs on when it is executed again.
     pub(super) has_begun: Cell<bool>,
+    /// The hold under which it was bound.
+    pub(super) hold: Option<Box<str>>,
 }
 
 /// A value that was bound, as far as it is recorded.
@@ -328,6 +332,12 @@ impl Prepared {
 }
 
 impl Bound {
+    /// It runs what SQL has prepared.
+    pub(super) fn is_of_sql(&self) -> bool {
+        let judged = self.prepared.as_ref().and_then(|prepared| prepared.judged.as_ref());
+        judged.is_some_and(|judged| judged.is_sql)
+    }
+
     fn bytes(&self, portal: &[u8]) -> usize {
         let values = self.values.iter().filter_map(|value| value.bytes.as_ref());
         portal.len() + values.map(|bytes| bytes.len()).sum::<usize>()
@@ -343,6 +353,7 @@ mod tests {
             text: Recorded::Sql { text: text.to_owned().into(), redacted: 0 },
             secrets: Secrets::These(vec![]),
             types: RefCell::default(),
+            declared: Box::default(),
             judged: None,
             shown: None,
         })
@@ -422,6 +433,7 @@ mod tests {
             is_cursor: false,
             given: Rc::default(),
             has_begun: Cell::default(),
+            hold: None,
         })
     }
 

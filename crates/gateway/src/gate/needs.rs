@@ -10,10 +10,12 @@ use wire::frame::Frame;
 
 use super::Gate;
 use super::ahead::LongText;
+use super::held::Asking;
 use super::memory::Uncertain;
 use super::names::{NAMES_SQL, Names};
 use super::ours::Rows;
 use super::sight::{Seeing, Wanted, Within};
+use super::tried::Trial;
 use crate::catalogs::{CatalogError, Decoder, Snapshot, Undecodable};
 use crate::conditions::Estimate;
 use crate::gateway::Gateway;
@@ -35,6 +37,10 @@ pub(crate) enum Need {
     LongText(Box<LongText>),
     /// What the store has of the identity: the message asks for it.
     Shown,
+    /// What it changes, which is undone.
+    Trial(Box<Trial>),
+    /// People have to agree.
+    Person(Box<Asking>),
     /// Whether the session's grant still lives: its store can't be read now.
     Standing,
     /// Nothing may pass any more: the session ends.

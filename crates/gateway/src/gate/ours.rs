@@ -92,6 +92,21 @@ impl Gate {
         self.asking(out, ready, false)
     }
 
+    /// The same, never with a Sync: the transaction in which it is asked goes on.
+    pub(crate) fn ask_openly(&mut self, text: &str) -> (Cleared<'static>, Vec<(u8, Entry)>) {
+        let mut out = Vec::new();
+        frontend::write_question(&mut out, self.nonce.as_bytes(), text);
+        self.asking(out, false, false)
+    }
+
+    /// What ends a series that the client has not begun, and that has failed.
+    pub(crate) fn end_series(&mut self) -> (Cleared<'static>, Vec<(u8, Entry)>) {
+        let mut out = Vec::new();
+        frontend::write_sync(&mut out);
+        self.asked = Some(Asked { is_synced: true, ..Asked::default() });
+        (Cleared(out.into()), vec![(frontend::SYNC, Entry::Ours { is_last: true })])
+    }
+
     /// The same of a question whose Parse and Bind are written. Should it fail in a series, the
     /// client reads that.
     pub(crate) fn ask_expecting(
@@ -110,13 +125,23 @@ impl Gate {
         ready: bool,
         may_fail: bool,
     ) -> (Cleared<'static>, Vec<(u8, Entry)>) {
-        let mut tags = vec![
+        let mut tags = Vec::with_capacity(7);
+        if std::mem::take(&mut self.question_left) {
+            let mut closed = Vec::new();
+            for what in [b'P', b'S'] {
+                frontend::write_close(&mut closed, what, self.nonce.as_bytes());
+                tags.push(frontend::CLOSE);
+            }
+            closed.append(&mut out);
+            out = closed;
+        }
+        tags.extend([
             frontend::PARSE,
             frontend::BIND,
             frontend::EXECUTE,
             frontend::CLOSE,
             frontend::CLOSE,
-        ];
+        ]);
         match ready {
             true => {
                 frontend::write_sync(&mut out);
@@ -167,6 +192,8 @@ impl Gate {
     /// In a series without a Sync the client has to read a cancellation itself, for the server now
     /// skips what it says next.
     pub(super) fn ours_failed(&mut self, frame: &Frame<'_>) -> Option<Vec<u8>> {
+        // It may have left its names behind.
+        self.question_left = true;
         let Some(asked) = &mut self.asked else { return Some(Vec::new()) };
         let fields = ErrorFields::read(frame.body);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

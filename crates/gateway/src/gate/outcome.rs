@@ -67,6 +67,7 @@ impl Gate {
     /// A part of the answer to the message that `entry` goes with. `Some` is an error of ours to
     /// put in the place of the server's.
     pub(crate) fn part(&mut self, entry: &mut Entry, frame: &Frame<'_>) -> Option<Vec<u8>> {
+        self.hears_of_held(frame);
         if let Entry::Running(running) = entry {
             if !running.metered.is_cut()
                 && let Some(instead) = self.script(running, frame)
@@ -108,6 +109,9 @@ impl Gate {
 
     /// The last part of the answer. `Some` stands in its place.
     pub(crate) fn answered(&mut self, entry: Entry, frame: &Frame<'_>) -> Option<Vec<u8>> {
+        if frame.tag != backend::READY_FOR_QUERY {
+            self.hears_of_held(frame);
+        }
         let mut instead = None;
         let mut entry = entry;
         if let Entry::Running(running) = &mut entry
@@ -157,6 +161,8 @@ impl Gate {
             _ => {}
         }
         if frame.tag == backend::READY_FOR_QUERY {
+            // Behind the outcomes of the statements that it ends.
+            self.hears_of_held(frame);
             self.failed.clear();
             self.status = frame.body.first().copied().unwrap_or(b'E');
             if frame.body == b"I" {
@@ -170,6 +176,7 @@ impl Gate {
 
     /// The message failed and ends there. `Some` is an error to put in the place of the server's.
     pub(crate) fn failed(&mut self, mut entry: Entry, frame: &Frame<'_>) -> Option<Vec<u8>> {
+        self.hears_of_held(frame);
         if let Entry::Running(running) = &mut entry
             && let Some(ours) = self.limit(running, frame)
         {
@@ -297,6 +304,7 @@ impl Gate {
                     is_cursor: true,
                     given: Rc::default(),
                     has_begun: Cell::default(),
+                    hold: None,
                 };
                 self.memory.opened(name.as_bytes().into(), Rc::new(cursor));
             }
@@ -322,6 +330,7 @@ impl Gate {
             text: recorded.into_owned(),
             secrets,
             types: RefCell::default(),
+            declared: Box::default(),
             judged: Some(Judged { text: text.into(), is_sql: true, understood }),
             shown: None,
         })

@@ -12,6 +12,7 @@ use policy::{InForceId, RuleRef};
 use sql::facts::{Copy, Kind, Transaction};
 use sql::rewrite::Look;
 
+use super::held::Held;
 use super::names::{Moves, Names};
 use super::splice::Splice;
 use crate::conditions::Conditions;
@@ -66,6 +67,10 @@ pub(super) struct Told {
     pub(super) touches: Rc<[Box<str>]>,
     pub(super) effect: Option<Effect>,
     pub(super) conditions: Option<Rc<Conditions>>,
+    /// Why people have to agree to it.
+    pub(super) held: Vec<Rc<Held>>,
+    /// What it runs that was prepared, as it was sent.
+    pub(super) runs: Vec<Rc<[u8]>>,
 }
 
 /// What the server will have done to a name once it says that the statement is complete.
@@ -129,6 +134,18 @@ impl Understood {
         self.statements.iter().find_map(|told| told.conditions.as_ref())
     }
 
+    /// Why people have to agree to it. What it prepares does not run yet, unless it is `of_prepared`:
+    /// what runs is what was prepared.
+    pub(super) fn held(&self, of_prepared: bool) -> impl Iterator<Item = &Rc<Held>> {
+        let runs = move |told: &&Told| of_prepared || told.kind != Kind::Prepare;
+        self.statements.iter().filter(runs).flat_map(|told| &told.held)
+    }
+
+    /// What it runs that was prepared.
+    pub(super) fn runs(&self) -> Vec<Rc<[u8]>> {
+        self.statements.iter().flat_map(|told| told.runs.iter().cloned()).collect()
+    }
+
     /// What it prepares does not run yet. (A portal of such a text can be of what was prepared.)
     pub(super) fn only_prepares(&self) -> bool {
         self.statements.iter().all(|told| told.kind == Kind::Prepare)
@@ -169,6 +186,7 @@ impl Understood {
         size_of::<Understood>()
             + self.statements.len() * size_of::<Told>()
             + self.conditions().map_or(0, |conditions| conditions.bytes())
+            + self.held(true).map(|held| held.bytes()).sum::<usize>()
             + touches.map(|name| name.len() + size_of::<Box<str>>()).sum::<usize>()
             + self.splice.as_ref().map_or(0, |splice| splice.text().len())
     }

@@ -102,6 +102,19 @@ pub(super) async fn due(gateway: &Gateway, due: &Due) {
         let how = Over::of(&grant.state).map_or("expired", |over| over.name());
         events.push((who, Event::GrantEnds(event::GrantEnds { how, of, words: None })));
     }
+    let ended = due.grants.iter().flat_map(|ended| &ended.holds);
+    for hold in due.holds.iter().chain(ended) {
+        let (connection, grant) = (Some(&*hold.connection), Some(hold.grant.as_str()));
+        let who = Context::new(&Who { connection, grant, ..Who::default() });
+        let person = &hold.identity.person;
+        let event = event::Hold {
+            hold: hold.id.as_str(),
+            step: hold.state.name(),
+            of: Some((&person.issuer, &person.subject)),
+            ..event::Hold::default()
+        };
+        events.push((who, Event::Hold(event)));
+    }
     if !events.is_empty() {
         // `write` has logged why, if it could not.
         let _ended_all_the_same = write(gateway, &events).await;

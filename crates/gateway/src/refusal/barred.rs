@@ -159,11 +159,10 @@ impl Barred {
                 ),
                 match offered.as_slice() {
                     [] => "There is nothing that you can ask for.".into(),
-                    offered => format!(
-                        "You can ask for {}.",
-                        list(offered.iter().map(|name| &**name))
-                    )
-                    .into(),
+                    offered => {
+                        format!("You can ask for {}.", list(offered.iter().map(|name| &**name)))
+                            .into()
+                    }
                 },
             ),
             Barred::NoReason { policy } => (
@@ -197,11 +196,9 @@ impl Barred {
                 "Asking the same again for the same reason gives the same answer for a while."
                     .into(),
             ),
-            Barred::RequestOver { id, state } => (
-                "57P01",
-                format!("request {id} is {state}"),
-                "Connect again to ask anew.".into(),
-            ),
+            Barred::RequestOver { id, state } => {
+                ("57P01", format!("request {id} is {state}"), "Connect again to ask anew.".into())
+            }
             Barred::ByStore(why) => {
                 ("53400", why.clone(), "Wait for what is there already, then ask again.".into())
             }

@@ -55,6 +55,8 @@ impl Messages<'_> {
                 self.while_listening(client, gateway.grants.settled()).await.map(|_| ())
             }
             Need::Catalog => self.catalog(client, server).await,
+            Need::Trial(trial) => self.trial(&trial, client, server).await,
+            Need::Person(asking) => self.person(&asking, client, server).await,
             Need::LongText(text) => {
                 let ahead = self.while_listening(client, text.read()).await?;
                 gate.borrow_mut().is_read(ahead);
@@ -162,7 +164,7 @@ impl Messages<'_> {
 
     /// Waits until everything that was sent has been answered, and says whether a ReadyForQuery was
     /// the last of it. `None` if that can't be, or if nothing can be asked then; the gate knows.
-    async fn answers(
+    pub(super) async fn answers(
         &mut self,
         client: &mut Reader<'_>,
         server: &mut ToServer<'_>,
@@ -186,7 +188,7 @@ impl Messages<'_> {
 
     /// Asks a question of the gate's own; everything has been answered. `None` if it was cancelled;
     /// the gate knows.
-    async fn ask(
+    pub(super) async fn ask(
         &mut self,
         sql: &str,
         ready: bool,
@@ -207,7 +209,7 @@ impl Messages<'_> {
     }
 
     /// Sends a question, and waits for its answer. What takes too long is cancelled.
-    async fn answer(
+    pub(super) async fn answer(
         &mut self,
         (cleared, entries): (Cleared<'static>, Vec<(u8, Entry)>),
         client: &mut Reader<'_>,
@@ -241,6 +243,25 @@ impl Messages<'_> {
         client: &mut Reader<'_>,
         wait: impl Future<Output = T>,
     ) -> Result<T, End> {
+        self.listening(client, wait, true).await
+    }
+
+    /// The same, and a client that goes ends the wait whatever it has said: it would not hear what
+    /// comes of it.
+    pub(super) async fn while_there<T>(
+        &mut self,
+        client: &mut Reader<'_>,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, End> {
+        self.listening(client, wait, false).await
+    }
+
+    async fn listening<T>(
+        &mut self,
+        client: &mut Reader<'_>,
+        wait: impl Future<Output = T>,
+        may_go: bool,
+    ) -> Result<T, End> {
         let mut wait = pin!(wait);
         let mut has_gone = false;
         loop {
@@ -249,7 +270,7 @@ impl Messages<'_> {
                 biased;
                 done = &mut wait => return Ok(done),
                 read = self.buffer.fill(client), if listens => match read {
-                    Ok(0) if self.buffer.bytes.ends_with(TERMINATE) => has_gone = true,
+                    Ok(0) if may_go && self.buffer.bytes.ends_with(TERMINATE) => has_gone = true,
                     Ok(0) => return Err(End::ClientGone(None)),
                     Ok(_) => self.shared.heard.set(Instant::now()),
                     Err(error) => return Err(End::ClientGone(Some(error))),

@@ -270,6 +270,7 @@ fn policy(lines: &[&str]) -> Policy {
                     conditions: some(conditions),
                     by: if key == "hold" { vec![Who::One(text("group:dba"))] } else { Vec::new() },
                     need: None,
+                    shape: None,
                 };
                 match key {
                     "allow" => policy.allow.push(rule),

@@ -1,0 +1,8 @@
+//! Statements that people have to agree to: the client waits, a person decides, and what was agreed
+//! to runs once, whatever becomes of clients, sessions and gateways.
+
+mod clients;
+mod crash;
+mod run;
+mod stand;
+mod wait;
