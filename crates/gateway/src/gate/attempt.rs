@@ -664,7 +664,8 @@ impl Gate {
             .map(|(kept, number)| {
                 let oid = types.get(usize::from(number) - 1).copied();
                 // What is to be stored in a masked column a reviewer does not see.
-                let masked = understood.stored.iter().any(|(stored, _)| *stored == u32::from(number));
+                let masked =
+                    understood.stored.iter().any(|(stored, _)| *stored == u32::from(number));
                 kept.parameter(oid, masked || prepared.secrets.contain(number))
             })
             .collect();
