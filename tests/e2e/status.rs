@@ -38,18 +38,30 @@ fn policies_and_windows_are_on_where_there_are_some() {
     let database = setup::database();
     let plan = Plan::gateway(&database)
         .and(&Plan::gateway(&database).named("other"))
+        .and(&Plan::gateway(&database).named("third"))
         .top("policies:")
         .top("  - name: agents")
         .top("    who: \"*\"")
         .top(&format!("    to: {}", database.name))
         .top("    access: { window: 15m, approval: none }")
-        .top("    allow: [ everything: \"*\" ]");
+        .top("    allow: [ everything: \"*\" ]")
+        .top("  - { name: personal, who: \"*\", to: other, mask: { public.people.ssn: redact } }")
+        .top("  - name: regions")
+        .top("    who: \"*\"")
+        .top("    to: other")
+        .top("    mask: { public.people.email: email }")
+        .top("    rows: { public.people: \"region = 'EU'\" }");
     let gate = plan.start();
     let (_, said, _) = status(&gate, &[&database.name]);
     assert!(said.contains("  timing     on   15m for `agents`; a session ends after"), "{said}");
     assert!(said.contains("  policies   on   `agents`\n"), "{said}");
+    assert!(said.contains("  masking    off  no policy has masks or rows\n"), "{said}");
     let (_, said, _) = status(&gate, &["other"]);
     assert!(said.contains("  timing     off  "), "{said}");
+    assert!(said.contains("  policies   on   `personal`, `regions`\n"), "{said}");
+    let masking = "  masking    on   masks of `personal`, `regions`; row filters of `regions`\n";
+    assert!(said.contains(masking), "{said}");
+    let (_, said, _) = status(&gate, &["third"]);
     assert!(said.contains("  policies   on   none is about this connection"), "{said}");
     let (_, said, _) = status(&Plan::gateway(&database).start(), &[]);
     assert!(said.contains("  policies   off  there are none"), "{said}");

@@ -55,6 +55,10 @@ pub struct OfPolicy {
     pub name: String,
     /// How long a session lasts that it opens.
     pub window_ms: Option<u64>,
+    /// It has masks.
+    pub masks: bool,
+    /// It has row filters.
+    pub rows: bool,
 }
 
 impl Status {
@@ -110,6 +114,8 @@ fn of_connection(settings: &Settings, connection: &Connection) -> OfConnection {
             let of = |it: policy::About<'_>| OfPolicy {
                 name: it.name.to_owned(),
                 window_ms: it.window.and_then(milliseconds),
+                masks: it.masks,
+                rows: it.rows,
             };
             about.map(of).collect()
         }),

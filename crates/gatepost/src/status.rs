@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use api::STATUS;
-use api::status::{OfConnection, Status};
+use api::status::{OfConnection, OfPolicy, Status};
 
 use crate::cli::{self, Failure};
 use crate::config::{self, Config};
@@ -109,6 +109,7 @@ fn of_connection(it: &OfConnection) -> String {
         Some(none) if none.is_empty() => "none is about this connection: nobody gets in".to_owned(),
         Some(some) => some.iter().map(|it| format!("`{}`", it.name)).collect::<Vec<_>>().join(", "),
     };
+    let masking = masking(about);
     let recording = match it.strict {
         true => "strict: a statement waits until its record survives loss of power",
         false => "relaxed: loss of power can lose the last records",
@@ -118,11 +119,24 @@ fn of_connection(it: &OfConnection) -> String {
         ("identity", it.identity, identity),
         ("timing", !windows.is_empty(), &*timing),
         ("policies", it.policies.is_some(), &*policies),
+        ("masking", masking.is_some(), masking.as_deref().unwrap_or("no policy has masks or rows")),
         ("recording", true, recording),
     ] {
         text.push_str(&format!("  {what:9}  {:3}  {words}\n", if is_on { "on" } else { "off" }));
     }
     text
+}
+
+/// Which policies hide something of what the others give.
+fn masking(about: &[OfPolicy]) -> Option<String> {
+    let hiding = |what: &str, hides: fn(&OfPolicy) -> bool| {
+        let names: Vec<String> =
+            about.iter().filter(|it| hides(it)).map(|it| format!("`{}`", it.name)).collect();
+        (!names.is_empty()).then(|| format!("{what} of {}", names.join(", ")))
+    };
+    let both = [hiding("masks", |it| it.masks), hiding("row filters", |it| it.rows)];
+    let hidden: Vec<String> = both.into_iter().flatten().collect();
+    (!hidden.is_empty()).then(|| hidden.join("; "))
 }
 
 fn ask(address: SocketAddr) -> Result<Status, String> {

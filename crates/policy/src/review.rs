@@ -22,6 +22,9 @@ pub struct About<'p> {
     pub name: &'p str,
     /// How long a session lasts that it opens.
     pub window: Option<Duration>,
+    /// Whether it has masks, and whether it has row filters.
+    pub masks: bool,
+    pub rows: bool,
 }
 
 /// Something in a rule that deserves a second look.
@@ -47,7 +50,14 @@ pub struct Given(Option<Scope>);
 impl Policies {
     /// The policies about a connection, in the order of the file.
     pub fn about<'p>(&'p self, connection: &'p str) -> Vec<About<'p>> {
-        self.of_connection(connection).map(|(name, window, _)| About { name, window }).collect()
+        let about = self.of_connection(connection).zip(self.sights(connection));
+        let each = about.map(|((name, window, _), (sight, _))| About {
+            name,
+            window,
+            masks: !sight.masks.is_empty(),
+            rows: !sight.rows.is_empty(),
+        });
+        each.collect()
     }
 
     /// What doesn't fit between the policies about a connection and its database.
