@@ -6,6 +6,8 @@ use e2e::{Database, on_each_version};
 use crate::raw::{self, Message, Raw};
 use crate::setup::{self, Gate, Plan};
 
+mod twins;
+
 /// `SSN` and `CARD` stand for what differs between twins; the ends of cards agree.
 const SCHEMA: &str = "
     CREATE TABLE customers (id int PRIMARY KEY, name text, ssn varchar(11), card text, region text,

@@ -253,6 +253,9 @@ impl<'w> Walk<'w> {
         {
             call.args().iter().for_each(|argument| self.note_plain_row(argument));
         }
+        if names.last().is_some_and(|name| CAST_TO_TEXT.contains(name)) {
+            self.casts_to(TEXT);
+        }
         // Of the arguments of a call it is known which are constants.
         let computed = (self.facts.named_computed, self.facts.channel_computed);
         let notifies =
@@ -395,6 +398,10 @@ impl<'w> Walk<'w> {
             if matches!(name, "=" | "<>" | "<" | "<=" | ">" | ">=") {
                 self.comparison();
             }
+            // A text and anything else: that is cast to a text, by a cast of its own if it has one.
+            if name == "||" {
+                self.casts_to(TEXT);
+            }
         } else {
             self.note_functions(others);
         }
@@ -441,6 +448,11 @@ impl<'w> Walk<'w> {
         }
     }
 }
+
+const TEXT: u32 = 25;
+
+/// Functions of the server that take anything and cast it to a text.
+const CAST_TO_TEXT: [&str; 4] = ["quote_literal", "quote_nullable", "textanycat", "anytextcat"];
 
 /// The type of a text that names a relation.
 pub(super) const REGCLASS: u32 = 2205;

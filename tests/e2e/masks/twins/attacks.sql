@@ -1,0 +1,604 @@
+-- What somebody tries who wants to know what is masked. Each line is one string for the server; a
+-- line that begins with -- names what follows.
+
+
+-- reads
+SELECT * FROM customers ORDER BY id
+SELECT * FROM customers
+SELECT ssn, card, email, born, income, visits, doc, tags, mood, secret, token, ip, tag FROM public.customers WHERE id = 3
+SELECT c.* FROM public.customers AS c (a, b, d) WHERE a = 3
+SELECT id FROM customers WHERE ssn LIKE '%7%'
+SELECT id FROM customers WHERE ssn ~ '^[0-4]' OR card SIMILAR TO '[0-4]%'
+SELECT id FROM customers WHERE doc @> '{"n": 12}' AND tags && ARRAY['abc']
+SELECT id FROM customers WHERE secret > '\x37' OR token::text > '5' OR ip << '10.0.3.0/24'
+SELECT id FROM customers WHERE born > '1970-06-01'
+SELECT id FROM customers WHERE extract(month FROM born) = 3
+SELECT id FROM customers WHERE income > 5500
+SELECT id FROM customers WHERE visits % 10000 = 2005 AND visits > 50000000
+SELECT id FROM customers ORDER BY ssn, id
+SELECT id FROM customers ORDER BY mood, tag
+SELECT id, rank() OVER (ORDER BY ssn), lag(card) OVER (PARTITION BY mood ORDER BY email) FROM customers
+SELECT ssn, count(*) FROM customers GROUP BY ssn
+SELECT mood, grouping(mood, ssn), count(DISTINCT tag) FROM customers GROUP BY ROLLUP (mood, ssn)
+SELECT max(ssn), min(card), string_agg(email, ','), array_agg(token), sum(income), avg(visits) FROM customers
+SELECT id FROM customers GROUP BY id HAVING max(ssn) > '5'
+SELECT DISTINCT ON (ssn) id FROM customers ORDER BY ssn, id
+SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY ssn) FROM customers
+SELECT CASE WHEN ssn > '5' THEN 1/0 END FROM customers WHERE id = 1
+SELECT 1/(length(ssn) - 8) FROM customers WHERE id = 1
+SELECT ssn::int FROM customers
+SELECT card::xml FROM customers
+SELECT email::inet, doc::text::int FROM customers WHERE id = 2
+SELECT (doc->>'k')::int FROM customers WHERE id = 2
+SELECT (ssn || '')::mood FROM customers WHERE id = 1
+SELECT * FROM places ORDER BY id
+SELECT p FROM places p
+SELECT zip::zip, upper(zip), to_jsonb(p) FROM places p WHERE zip > '5' OR id = 1
+UPDATE places SET zip = zip WHERE id = 1
+UPDATE places SET name = zip RETURNING *
+SELECT cast(ssn AS date) FROM customers WHERE id = 4
+SELECT income::smallint FROM customers
+SELECT visits::int FROM customers
+SELECT to_jsonb(c) FROM customers c WHERE id = 1
+SELECT row_to_json(customers), to_json(customers.*) FROM customers WHERE id = 1
+SELECT c FROM customers c WHERE id = 1
+SELECT customers FROM customers WHERE id = 1
+SELECT (c).ssn, (c).tag FROM (SELECT c FROM customers c) x WHERE (c).id = 1
+SELECT (array_agg(c))[1].ssn FROM customers c WHERE id = 2
+SELECT c.to_jsonb, c.row_to_json FROM customers c WHERE id = 1
+SELECT ssn(c), c.id, upper(c.ssn) FROM customers c WHERE id = 1
+SELECT c.text FROM customers c WHERE id = 1
+SELECT c::text, textin(record_out(c)) FROM customers c WHERE id = 1
+SELECT c.named, named(c) FROM customers c WHERE id = 1
+SELECT md5(c::text), hash_record(c), hashtext(ssn), record_eq(c, c) FROM customers c WHERE id = 1
+SELECT a.id FROM customers a, customers b WHERE a < b AND a.id = 1
+SELECT id FROM customers c WHERE c = (SELECT c FROM customers c WHERE id = 3)
+SELECT * FROM (SELECT ctid AS place, * FROM customers) x
+SELECT xmin, xmax, cmin, tableoid::regclass FROM customers WHERE id = 1
+SELECT tableoid::regclass, id FROM customers ORDER BY id
+SELECT pg_column_size(ssn), pg_column_size(c), pg_column_compression(card) FROM customers c WHERE id = 1
+SELECT pg_column_size(customers.*) FROM customers WHERE id = 1
+SELECT sum(octet_length(secret)) FROM customers
+SELECT * FROM customers NATURAL JOIN vips
+SELECT id FROM customers JOIN cards USING (ssn)
+SELECT o.id, x.ssn FROM orders o LEFT JOIN LATERAL (SELECT c.ssn FROM customers c WHERE c.id = o.customer AND c.ssn > '5') x ON true ORDER BY 1
+SELECT o.id, c FROM orders o LEFT JOIN customers c ON c.id = o.customer AND c.ssn > '5' ORDER BY 1
+SELECT count(*) FROM orders o FULL JOIN customers c ON c.ssn = o.total::text
+WITH c AS (SELECT * FROM customers), d AS NOT MATERIALIZED (SELECT ssn FROM c) SELECT * FROM d
+WITH RECURSIVE r (n, s) AS (SELECT 1, ssn FROM customers WHERE id = 1 UNION ALL SELECT n + 1, substr(s, 2) FROM r WHERE s <> '') SELECT * FROM r
+SELECT ssn FROM customers UNION SELECT region FROM orders ORDER BY 1
+SELECT ssn FROM customers EXCEPT SELECT what FROM notes
+SELECT id FROM customers INTERSECT SELECT length(ssn) FROM customers
+SELECT (SELECT ssn FROM customers LIMIT 1), ARRAY(SELECT card FROM customers)
+SELECT 1 WHERE EXISTS (SELECT FROM customers WHERE ssn > '5')
+SELECT id FROM orders WHERE (customer, 'x') IN (SELECT id, ssn FROM customers)
+SELECT id FROM orders LIMIT (SELECT length(card) FROM customers WHERE id = 1)
+SELECT id FROM orders ORDER BY (SELECT ssn FROM customers WHERE customers.id = orders.customer)
+SELECT generate_series(1, (SELECT length(card) FROM customers WHERE id = 2))
+VALUES ((SELECT ssn FROM customers WHERE id = 1)), ('x')
+TABLE customers
+TABLE ONLY customers
+TABLE vips
+SELECT * FROM ONLY customers WHERE id = 1
+SELECT * FROM vips
+SELECT level, ssn FROM vips WHERE ssn > '5'
+SELECT * FROM payments ORDER BY id
+SELECT iban FROM payments_2024 ORDER BY id
+SELECT id FROM payments_2025 WHERE iban > '5'
+SELECT ssn, number FROM cards
+SELECT * FROM customers TABLESAMPLE BERNOULLI (50) REPEATABLE (7)
+SELECT id FROM customers TABLESAMPLE SYSTEM (50) REPEATABLE (7)
+SELECT id FROM boxes WHERE (kept).ssn > '5'
+SELECT kept, (kept).card FROM boxes ORDER BY id
+SELECT (kept).* FROM boxes
+SELECT null::customers
+SELECT (json_populate_record(null::customers, to_json(c))).ssn FROM customers c WHERE id = 1
+SELECT * FROM json_populate_recordset(null::customers, (SELECT json_agg(c) FROM customers c))
+SELECT * FROM jsonb_to_recordset((SELECT jsonb_agg(c) FROM customers c)) AS x (ssn text, card text)
+SELECT * FROM unnest(ARRAY(SELECT c FROM customers c))
+SELECT * FROM ROWS FROM (unnest(ARRAY(SELECT ssn FROM customers)), generate_series(1, 3)) WITH ORDINALITY
+SELECT xmlelement(name x, xmlattributes(ssn AS s), card), xmlforest(email) FROM customers WHERE id = 1
+SELECT * FROM xmltable('/r' PASSING (SELECT xmlelement(name r, ssn) FROM customers WHERE id = 1) COLUMNS s text PATH '.')
+SELECT jsonb_path_query(to_jsonb(c), '$.ssn') FROM customers c WHERE id = 1
+SELECT format('%s %I', ssn, card), concat(c), concat_ws(',', c.*) FROM customers c WHERE id = 1
+SELECT ssn COLLATE "C" < '5', ssn IS DISTINCT FROM 'x', ssn BETWEEN '1' AND '5' FROM customers WHERE id = 1
+SELECT coalesce(ssn, 'none'), nullif(card, card), greatest(ssn, '5') FROM customers WHERE id = 9
+SELECT ssn IS NULL, card IS NULL, c IS NULL, num_nulls(ssn, card) FROM customers c ORDER BY id
+SELECT current_query(), ssn FROM customers WHERE id = 1
+SELECT setseed(length(ssn) / 20.0), random() FROM customers WHERE id = 1
+SELECT ssn FROM public.customers customers WHERE public.customers.id = 1
+SELECT customers.ssn FROM orders, customers WHERE customers.id = orders.id AND public.customers.id = 1
+SELECT c.id FROM customers c WHERE NOT EXISTS (SELECT ssn FROM orders WHERE ssn > '5')
+SELECT "ssn", U&"\0073sn", c."SSN" FROM customers c WHERE id = 1
+
+-- copies
+COPY customers TO STDOUT
+COPY customers (id, ssn) TO STDOUT WITH (FORMAT csv, HEADER)
+COPY vips TO STDOUT
+COPY payments_2024 TO STDOUT
+COPY payments TO STDOUT
+COPY plain TO STDOUT
+COPY kept TO STDOUT
+COPY boxes TO STDOUT
+COPY (SELECT ssn FROM customers ORDER BY id) TO STDOUT WITH (FORMAT csv)
+COPY (SELECT c FROM customers c) TO STDOUT
+COPY (TABLE customers) TO STDOUT WITH (FORMAT binary)
+COPY customers TO STDOUT (FORMAT binary)
+COPY BINARY customers TO STDOUT
+COPY customers TO '/tmp/x'
+COPY customers TO PROGRAM 'cat'
+
+-- explanations
+EXPLAIN SELECT ssn FROM customers WHERE id = 1
+EXPLAIN VERBOSE SELECT * FROM customers WHERE ssn = 'x'
+EXPLAIN (FORMAT json, COSTS ON) SELECT id FROM customers WHERE id < 3
+EXPLAIN (FORMAT yaml, SETTINGS) SELECT 1 FROM customers c JOIN orders o ON o.customer = c.id WHERE c.ssn > '5'
+EXPLAIN ANALYZE SELECT ssn FROM customers
+EXPLAIN (ANALYZE, TIMING off, SUMMARY off, COSTS off) SELECT ssn FROM customers
+EXPLAIN (ANALYZE, TIMING off, SUMMARY off, COSTS off) SELECT id FROM plain
+EXPLAIN (ANALYZE, TIMING off, SUMMARY off, COSTS off, BUFFERS off) SELECT id, name FROM customers
+EXPLAIN SELECT id FROM plain
+EXPLAIN SELECT id, name FROM customers
+EXPLAIN SELECT * FROM vips
+EXPLAIN SELECT id FROM payments WHERE day > '2025-01-01'
+EXPLAIN SELECT id FROM payments_2024
+EXPLAIN UPDATE customers SET name = 'x' WHERE ssn > '5'
+EXPLAIN DELETE FROM customers
+EXPLAIN INSERT INTO audit SELECT id, ssn FROM customers
+EXPLAIN CREATE TABLE x AS SELECT * FROM customers
+EXPLAIN SELECT * FROM kept
+EXPLAIN DECLARE c CURSOR FOR SELECT ssn FROM customers
+EXPLAIN SELECT id FROM orders
+EXPLAIN SELECT id FROM telling
+
+-- views, functions and the code that runs of itself
+SELECT * FROM plain ORDER BY id
+SELECT id FROM plain WHERE number > '5'
+SELECT plain FROM plain WHERE id = 1
+SELECT * FROM nested ORDER BY id
+SELECT * FROM telling
+SELECT * FROM counted
+SELECT * FROM made
+SELECT id FROM made
+SELECT * FROM barrier ORDER BY id
+SELECT * FROM kept ORDER BY id
+SELECT id FROM kept WHERE ssn > '5'
+UPDATE plain SET name = number WHERE id = 1 RETURNING *
+UPDATE plain SET name = 'x' WHERE number > '5'
+DELETE FROM plain WHERE number > '5'
+INSERT INTO plain (id, number) VALUES (60, 'x')
+UPDATE barrier SET card = '' WHERE card > '5'
+REFRESH MATERIALIZED VIEW kept
+REFRESH MATERIALIZED VIEW CONCURRENTLY kept
+CREATE OR REPLACE VIEW plain AS SELECT id, ssn AS number, name FROM customers
+SELECT opaque(1)
+SELECT * FROM opaque(1)
+SELECT guess(g) FROM generate_series(1, 20) g
+SELECT * FROM everyone()
+SELECT everyone()
+SELECT (everyone()).ssn
+SELECT definer()
+SELECT twice(ssn) FROM customers WHERE id = 1
+SELECT says(ssn) FROM customers WHERE id = 1
+SELECT 3::odd
+SELECT g::odd FROM generate_series(1, 20) g
+SELECT CAST('4' AS odd)
+SELECT odd '5'
+SELECT json_populate_record(NULL::domained, '{"id": 4}')
+SELECT * FROM json_to_record('{"id": 4}') AS x (id odd)
+SELECT ARRAY[1, 2, 3]::odd[]
+CREATE TEMP TABLE withodd (id odd); INSERT INTO withodd SELECT generate_series(1, 20)
+SELECT * FROM guarded
+UPDATE guarded SET what = 'seen'
+DELETE FROM guarded
+INSERT INTO guarded VALUES (3, 'x')
+COPY guarded TO STDOUT
+INSERT INTO ruled VALUES (1)
+SELECT 1 <~> 1
+SELECT g FROM generate_series(1, 20) g WHERE g OPERATOR(public.<~>) g
+SELECT pile(id) FROM orders
+SELECT pile(g) OVER () FROM generate_series(1, 3) g
+SELECT ROW(1)::wrapped::text
+SELECT ROW(1)::wrapped || 'x'
+SELECT 'x' || ROW(1)::wrapped
+SELECT quote_literal(ROW(1)::wrapped), quote_nullable(ROW(1)::wrapped)
+SELECT textanycat('x', ROW(1)::wrapped), anytextcat(ROW(1)::wrapped, 'x')
+SELECT c || 'x' FROM customers c WHERE id = 1
+SELECT 'x' || c, quote_literal(c) FROM customers c WHERE id = 1
+SELECT format('%s', ROW(1)::wrapped), string_agg(ROW(1)::wrapped::text, '')
+SELECT concat(ROW(1)::wrapped)
+INSERT INTO notes VALUES (70, ROW(1)::wrapped)
+SELECT * FROM indexed WHERE guess(id)
+SELECT count(*) FROM indexed
+ALTER TABLE audit ADD COLUMN g bool DEFAULT guess(1)
+CREATE TABLE public.mine (id int, g bool GENERATED ALWAYS AS (guess(id)) STORED)
+CREATE TABLE public.mine (id int DEFAULT length(opaque(1)))
+CREATE INDEX ON orders (guess(customer))
+CREATE TEMP TABLE tempdef (id int, what text DEFAULT opaque(2)); INSERT INTO tempdef (id) VALUES (1) RETURNING *
+CREATE TEMP TABLE liked (LIKE defaulted INCLUDING ALL); INSERT INTO liked (id) VALUES (1) RETURNING *
+CREATE TEMP TABLE inherited () INHERITS (defaulted); INSERT INTO inherited (id) VALUES (1) RETURNING *
+CREATE DOMAIN pg_temp.even AS int CHECK (guess(VALUE)); SELECT 2::pg_temp.even
+CREATE CAST (int AS text) WITH FUNCTION opaque(int)
+CREATE AGGREGATE pg_temp.a(int) (SFUNC = piled, STYPE = text)
+
+-- functions by name
+SELECT table_to_xml('customers', true, true, '')
+SELECT table_to_xmlschema('customers', true, true, '')
+SELECT query_to_xml('SELECT * FROM customers', true, true, '')
+SELECT cursor_to_xml('c', 1, true, true, '')
+SELECT schema_to_xml('public', true, true, '')
+SELECT database_to_xml(true, true, '')
+SELECT database_to_xml_and_xmlschema(true, true, '')
+SELECT * FROM ts_stat('SELECT to_tsvector(ssn) FROM customers')
+SELECT ts_rewrite('a'::tsquery, 'SELECT ''a''::tsquery, ssn::tsquery FROM customers')
+SELECT pg_relation_size('customers'), pg_table_size('customers'), pg_indexes_size('customers')
+SELECT pg_total_relation_size('by_mail')
+SELECT currtid2('customers', '(0,1)')
+SELECT pg_get_viewdef('plain'::regclass), pg_get_indexdef('by_mail'::regclass)
+SELECT pg_read_file('/etc/passwd')
+SELECT pg_read_binary_file('PG_VERSION')
+SELECT lo_export(1, '/tmp/x')
+SELECT lo_from_bytea(0, (SELECT secret FROM customers WHERE id = 1))
+SELECT pg_stat_get_live_tuples('customers'::regclass)
+SELECT n_distinct, most_common_vals, histogram_bounds, correlation FROM pg_stats WHERE tablename = 'customers'
+SELECT * FROM pg_stats_ext
+SELECT * FROM pg_stats_ext_exprs
+SELECT * FROM pg_statistic
+SELECT * FROM pg_statistic_ext_data
+SELECT stxname FROM pg_statistic_ext
+SELECT relpages, reltuples FROM pg_class WHERE relname = 'customers'
+SELECT * FROM pg_stat_statements
+SELECT * FROM pg_prepared_statements
+SELECT name, statement FROM pg_cursors
+SELECT * FROM pg_largeobject
+SELECT partrelid::regclass, partattrs FROM pg_partitioned_table
+SELECT pg_notify('c', ssn) FROM customers WHERE id = 1
+SELECT set_config('application_name', ssn, false) FROM customers WHERE id = 1
+SELECT set_config('gate.x', ssn, false) FROM customers WHERE id = 1
+SELECT current_setting('gate.x', true)
+SELECT pg_advisory_lock(length(ssn)) FROM customers WHERE id = 1
+SELECT nextval('customers')
+SELECT pg_sleep(length(ssn) / 1000.0) FROM customers WHERE id = 1
+SELECT pg_logical_emit_message(true, 'x', ssn) FROM customers WHERE id = 1
+SELECT pg_input_is_valid(ssn, 'int') FROM customers WHERE id = 1
+SELECT min_value FROM pg_sequences WHERE max_value < (SELECT visits FROM customers WHERE id = 1)
+SELECT * FROM pg_get_object_address('table', ARRAY(SELECT ssn FROM customers WHERE id = 1), '{}')
+SELECT to_regclass(ssn), ssn::regclass FROM customers WHERE id = 1
+SELECT to_tsvector(ssn), to_tsquery(card), ts_headline(email, 'a') FROM customers WHERE id = 1
+SELECT has_table_privilege(ssn, 'SELECT') FROM customers WHERE id = 1
+SELECT pg_get_expr(ssn::pg_node_tree, 0) FROM customers WHERE id = 1
+SELECT convert_from(secret, 'UTF8'), convert_from('\xff', 'UTF8') FROM customers WHERE id = 1
+SELECT decode(ssn, 'hex'), encode(secret, 'base64') FROM customers WHERE id = 1
+SELECT chr(length(ssn) - 200000) FROM customers WHERE id = 1
+SELECT repeat('x', (visits * 100000)::int) FROM customers WHERE id = 1
+SELECT to_number(ssn, '9'), to_date(ssn, 'YYYY'), make_date(visits::int, 1, 1) FROM customers WHERE id = 1
+
+-- writes
+UPDATE customers SET name = ssn WHERE id = 4 RETURNING *
+SELECT name FROM customers WHERE id = 4
+UPDATE customers SET name = card || email WHERE id = 4 RETURNING name
+UPDATE customers SET name = 'same' WHERE ssn > '5'
+UPDATE customers SET name = (SELECT ssn FROM customers WHERE id = 5) WHERE id = 4 RETURNING name
+UPDATE customers SET (name, region) = (SELECT card, ssn FROM customers WHERE id = 5) WHERE id = 4 RETURNING name, region
+UPDATE customers SET (name, region) = ROW (ssn, card) WHERE id = 4 RETURNING name, region
+UPDATE customers c SET name = c.tag FROM orders o WHERE o.customer = c.id AND c.ssn > '5' RETURNING c.*
+UPDATE customers c SET name = c::text WHERE id = 4 RETURNING c
+UPDATE customers SET name = 'noticed' WHERE id = 18
+UPDATE customers SET name = repeat('x', length(ssn)) WHERE id = 2 RETURNING name
+UPDATE customers SET card = ssn WHERE id = 2
+UPDATE customers SET email = card WHERE id = 2 RETURNING email
+UPDATE customers SET ssn = '1234' WHERE id = 5
+UPDATE customers SET ssn = ssn WHERE id = 5
+UPDATE customers SET ssn = NULL WHERE id = 5
+UPDATE customers SET ssn = DEFAULT WHERE id = 5
+UPDATE customers SET email = '****@example.org' WHERE id = 5
+UPDATE customers SET email = 'new@example.org' WHERE id = 5 RETURNING email
+UPDATE customers SET email = email WHERE id = 5
+UPDATE customers SET income = income + 1 WHERE id = 5
+UPDATE customers SET income = income - 6500 WHERE id = 6
+UPDATE customers SET income = -1 WHERE id = 6
+UPDATE customers SET doc['x'] = '1' WHERE id = 6 RETURNING doc
+UPDATE customers SET tags[1] = 'x' WHERE id = 6 RETURNING tags
+UPDATE customers SET doc = jsonb_set(doc, '{a}', '1') WHERE id = 6
+UPDATE customers SET tags = tags || 'x' WHERE id = 6 RETURNING tags[1]
+UPDATE customers SET visits = visits * 1000000000000 WHERE id = 6
+UPDATE customers SET id = id + 1 WHERE id = 6
+UPDATE customers SET id = NULL WHERE id = 7
+UPDATE customers SET region = NULL, id = 3 WHERE id = 7
+UPDATE customers SET id = 0 WHERE ssn = '1234'
+UPDATE boxes SET kept.name = 'x' WHERE id = 1 RETURNING kept
+UPDATE boxes SET kept = (SELECT c FROM customers c WHERE id = 3) RETURNING *
+UPDATE notes SET what = (SELECT ssn FROM customers WHERE id = 3) WHERE id = 1 RETURNING *
+UPDATE notes SET many = ARRAY(SELECT ssn FROM customers) WHERE id = 1 RETURNING *
+UPDATE vips SET name = ssn RETURNING *
+UPDATE ONLY customers SET name = 'x' WHERE id = 1 AND ssn = ssn RETURNING tag
+UPDATE payments SET day = '2024-07-01' WHERE iban > '5' RETURNING *
+UPDATE payments_2024 SET day = '2025-07-01' WHERE id = 1
+INSERT INTO customers (id, ssn) VALUES (50, '1234')
+INSERT INTO customers (id, name) VALUES (1, 'again')
+INSERT INTO customers (id, name) VALUES (50, 'fresh') RETURNING *
+INSERT INTO customers SELECT * FROM customers WHERE id = 3
+INSERT INTO customers (id, card) SELECT 51, card FROM customers WHERE id = 3 RETURNING card
+INSERT INTO customers (id, card) VALUES (52, 'my own card') RETURNING card, c.card
+INSERT INTO customers (id, income) VALUES (53, -4)
+INSERT INTO customers (id, name) VALUES (54, 'x') ON CONFLICT (id) DO UPDATE SET name = customers.ssn RETURNING name
+INSERT INTO customers (id, name) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET name = customers.ssn RETURNING name
+INSERT INTO customers (id, name) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET name = 'y' WHERE customers.ssn > '5' RETURNING name
+INSERT INTO customers (id, ssn) VALUES (55, 'x') ON CONFLICT (ssn) DO NOTHING
+INSERT INTO customers (id, ssn) VALUES (55, 'x') ON CONFLICT DO NOTHING
+INSERT INTO customers (id, ssn) VALUES (55, 'x') ON CONFLICT ON CONSTRAINT customers_ssn_key DO NOTHING
+INSERT INTO cards VALUES ('n', '1234')
+INSERT INTO vips (id, ssn) VALUES (200, '1234')
+INSERT INTO notes SELECT 10 + id, ssn FROM customers WHERE id = 3
+INSERT INTO notes SELECT 20 + id, email FROM customers WHERE id < 4 ON CONFLICT (what) DO UPDATE SET what = notes.what || excluded.what RETURNING *
+INSERT INTO audit SELECT id, ssn FROM customers WHERE ssn > '5'
+INSERT INTO audit SELECT id, c::text FROM customers c
+SELECT * FROM audit ORDER BY id
+INSERT INTO boxes SELECT 10, c FROM customers c WHERE id = 1 RETURNING kept
+WITH d AS (DELETE FROM orders WHERE customer IN (SELECT id FROM customers WHERE ssn > '5') RETURNING id) SELECT count(*) FROM d
+WITH u AS (UPDATE customers SET name = ssn WHERE id = 3 RETURNING *) SELECT * FROM u
+WITH u AS (UPDATE customers SET name = 'x' WHERE id = 3 RETURNING customers) SELECT * FROM u
+DELETE FROM customers WHERE id = 1
+DELETE FROM customers WHERE id = 19 RETURNING *
+DELETE FROM customers WHERE id = 20 AND ssn > '5'
+DELETE FROM customers WHERE ssn LIKE '0%'
+DELETE FROM orders WHERE customer = 20 RETURNING *
+DELETE FROM orders USING customers c WHERE c.id = orders.customer AND c.card > '5' RETURNING c.ssn, orders.*
+DELETE FROM payments WHERE iban > '5' RETURNING iban
+MERGE INTO customers c USING orders o ON c.id = o.customer AND c.ssn > '5' WHEN MATCHED THEN UPDATE SET name = c.ssn
+MERGE INTO audit a USING customers c ON a.id = c.id WHEN MATCHED AND c.ssn > '5' THEN UPDATE SET what = c.ssn WHEN NOT MATCHED THEN INSERT VALUES (c.id, c.card)
+SELECT * FROM audit ORDER BY id, what
+MERGE INTO customers c USING (VALUES (3)) v (id) ON c.id = v.id WHEN MATCHED AND c.ssn > '5' THEN DO NOTHING WHEN MATCHED THEN DELETE
+MERGE INTO customers c USING (VALUES (3)) v (id) ON c.id = v.id WHEN MATCHED THEN UPDATE SET name = c.card
+SELECT id, name FROM customers ORDER BY id
+TRUNCATE audit
+TRUNCATE customers
+SELECT id FROM customers WHERE ssn > '5' FOR UPDATE
+SELECT ssn FROM customers WHERE id = 1 FOR SHARE NOWAIT
+SELECT id FROM customers WHERE card > '5' FOR NO KEY UPDATE SKIP LOCKED
+LOCK TABLE customers IN ACCESS EXCLUSIVE MODE NOWAIT
+
+-- definitions
+CREATE TEMP TABLE t1 AS SELECT * FROM customers
+SELECT * FROM t1 ORDER BY id
+CREATE TEMP TABLE t2 (LIKE customers INCLUDING ALL)
+INSERT INTO t2 SELECT * FROM t1
+SELECT * FROM t2
+CREATE TEMP TABLE t3 () INHERITS (customers)
+CREATE TABLE public.t4 PARTITION OF payments FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')
+CREATE TEMP TABLE t5 OF customers
+CREATE TEMP TABLE t6 (c customers)
+INSERT INTO t6 SELECT c FROM customers c
+SELECT (c).ssn FROM t6
+SELECT ssn INTO TEMP t7 FROM customers
+SELECT * FROM t7 ORDER BY 1
+CREATE TEMP TABLE t8 (ssn varchar(11) REFERENCES customers (ssn))
+CREATE TEMP TABLE t9 (s text GENERATED ALWAYS AS ((SELECT max(ssn) FROM customers)) STORED)
+CREATE TABLE public.t10 (id int REFERENCES customers, ssn varchar(11) REFERENCES public.customers (ssn))
+ALTER TABLE orders ADD COLUMN ssn varchar(11) REFERENCES customers (ssn)
+ALTER TABLE orders ADD FOREIGN KEY (region) REFERENCES customers (ssn)
+ALTER TABLE customers ADD FOREIGN KEY (ssn) REFERENCES notes (what)
+ALTER TABLE customers ADD CHECK (ssn > '5')
+ALTER TABLE customers ADD CHECK (ssn > '5') NOT VALID
+ALTER TABLE customers ADD CONSTRAINT c1 CHECK (name <> ssn)
+ALTER TABLE customers VALIDATE CONSTRAINT rich
+ALTER TABLE customers ADD UNIQUE (card)
+ALTER TABLE customers ADD EXCLUDE USING gist (ip inet_ops WITH &&)
+ALTER TABLE customers ALTER card SET NOT NULL
+ALTER TABLE customers ALTER ssn TYPE int USING ssn::int
+ALTER TABLE customers ALTER name TYPE text USING ssn
+ALTER TABLE customers ALTER name TYPE varchar(100) USING named(customers)
+ALTER TABLE customers ADD COLUMN s text GENERATED ALWAYS AS (ssn || '') STORED
+ALTER TABLE customers ADD COLUMN s text DEFAULT 'x'
+ALTER TABLE customers ALTER name SET DEFAULT 'y'
+ALTER TABLE customers ALTER ssn DROP NOT NULL
+ALTER TABLE customers ALTER ssn SET STATISTICS 1000
+ALTER TABLE customers ALTER ssn SET STORAGE MAIN
+ALTER TABLE customers DROP COLUMN tag
+ALTER TABLE customers RENAME ssn TO n
+ALTER TABLE customers RENAME name TO n
+ALTER TABLE customers RENAME TO clients
+ALTER TABLE orders RENAME TO clients
+ALTER TABLE clients RENAME TO orders
+ALTER TABLE vips NO INHERIT customers
+ALTER TABLE orders INHERIT customers
+ALTER TABLE payments DETACH PARTITION payments_2024
+ALTER TABLE payments ATTACH PARTITION audit DEFAULT
+ALTER TABLE customers CLUSTER ON customers_ssn_key
+CLUSTER customers USING customers_ssn_key
+CLUSTER customers USING customers_pkey
+SELECT id FROM customers ORDER BY name, id
+ALTER TABLE customers REPLICA IDENTITY FULL
+ALTER TABLE customers ENABLE ROW LEVEL SECURITY
+ALTER TABLE customers DISABLE TRIGGER tells
+ALTER TABLE customers SET SCHEMA pg_temp
+ALTER TABLE customers OWNER TO postgres
+CREATE INDEX ON customers (ssn)
+CREATE UNIQUE INDEX ON customers (card)
+CREATE UNIQUE INDEX ON customers (name)
+CREATE INDEX ON customers ((ssn::int))
+CREATE INDEX ON customers (id) WHERE ssn::int > 5
+CREATE INDEX ON customers (id) WHERE 1 / (length(ssn) - 8) > 0
+CREATE INDEX ON customers (id) INCLUDE (ssn)
+CREATE INDEX ON kept (ssn)
+CREATE UNIQUE INDEX ON kept (ssn)
+CREATE INDEX ON vips (ssn)
+CREATE INDEX ON payments (iban)
+CREATE STATISTICS s1 ON ssn, card FROM customers
+CREATE STATISTICS s2 ON (ssn::int) FROM customers
+CREATE VIEW w1 AS SELECT ssn FROM customers
+CREATE TEMP VIEW w2 AS SELECT ssn FROM customers
+CREATE TEMP VIEW w3 AS SELECT id FROM plain
+CREATE MATERIALIZED VIEW w4 AS SELECT ssn FROM customers
+CREATE RULE r1 AS ON INSERT TO audit DO ALSO SELECT ssn FROM customers
+CREATE POLICY p1 ON audit USING (EXISTS (SELECT FROM customers c WHERE c.ssn LIKE what))
+CREATE POLICY p1 ON customers USING (ssn > '5')
+CREATE TRIGGER g1 BEFORE UPDATE ON customers FOR EACH ROW WHEN (OLD.ssn > '5') EXECUTE FUNCTION told()
+CREATE FUNCTION pg_temp.f1() RETURNS text LANGUAGE sql AS 'SELECT max(ssn) FROM customers'
+CREATE FUNCTION pg_temp.f2() RETURNS text LANGUAGE sql RETURN (SELECT max(ssn) FROM customers)
+CREATE FUNCTION pg_temp.f3(customers) RETURNS text LANGUAGE sql AS 'SELECT $1.ssn'
+CREATE TYPE pg_temp.y1 AS (c customers)
+CREATE DOMAIN pg_temp.d1 AS customers
+CREATE DOMAIN pg_temp.d2 AS text CHECK (VALUE < (SELECT max(ssn) FROM customers))
+CREATE SCHEMA s CREATE VIEW v AS SELECT ssn FROM public.customers
+CREATE PUBLICATION p FOR TABLE customers
+CREATE SUBSCRIPTION s CONNECTION 'x' PUBLICATION p
+CREATE EXTENSION dblink
+CREATE SERVER x FOREIGN DATA WRAPPER y
+CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION told()
+CREATE ROLE somebody
+GRANT SELECT ON customers TO public
+SECURITY LABEL ON TABLE customers IS 'x'
+COMMENT ON COLUMN customers.ssn IS 'x'
+DO $$ BEGIN RAISE NOTICE '%', (SELECT max(ssn) FROM customers); END $$
+DO $$ BEGIN EXECUTE 'UPDATE customers SET name = ssn'; END $$
+CALL opaque(1)
+DROP TABLE customers CASCADE
+DROP VIEW plain
+DROP INDEX by_mail
+DROP STATISTICS both_of
+DROP TRIGGER tells ON customers
+DROP TYPE mood CASCADE
+ALTER TYPE mood RENAME VALUE 'calm' TO 'x'
+ALTER TYPE mood ADD VALUE 'x' BEFORE 'calm'
+ALTER DOMAIN zip ADD CHECK (VALUE > '5')
+ALTER DOMAIN zip DROP CONSTRAINT zip_check
+ALTER FUNCTION opaque(int) RENAME TO lower
+VACUUM VERBOSE customers
+VACUUM FULL customers
+VACUUM (ANALYZE) customers
+ANALYZE VERBOSE customers
+ANALYZE customers (ssn)
+REINDEX TABLE customers
+
+-- copies that write
+COPY (UPDATE customers SET name = 'x' WHERE id = 3 RETURNING *) TO STDOUT
+COPY (DELETE FROM orders WHERE id = 30 RETURNING (SELECT ssn FROM customers LIMIT 1)) TO STDOUT
+COPY customers (id, ssn) FROM STDIN
+COPY customers (id, name) FROM STDIN
+COPY customers (id, card) FROM STDIN
+COPY customers FROM '/tmp/x'
+COPY customers (id, name) FROM STDIN WHERE (SELECT ssn FROM customers LIMIT 1) > '5'
+COPY notes (id, what) FROM STDIN
+COPY notes (id, what) FROM STDIN WHERE what > 'a'
+SELECT * FROM notes ORDER BY id
+SELECT id, name, card FROM customers ORDER BY id
+
+-- statements and cursors
+BEGIN
+DECLARE c SCROLL CURSOR FOR SELECT id, ssn FROM customers ORDER BY id
+FETCH 2 FROM c
+FETCH BACKWARD 1 FROM c
+MOVE ABSOLUTE 5 IN c
+FETCH c
+COMMIT
+DECLARE h CURSOR WITH HOLD FOR SELECT ssn, tag FROM customers WHERE ssn > '5'
+FETCH ALL FROM h
+CLOSE h
+BEGIN
+DECLARE u CURSOR FOR SELECT id FROM customers WHERE id = 3 FOR UPDATE
+FETCH u
+UPDATE customers SET name = ssn WHERE CURRENT OF u RETURNING ssn, name
+DELETE FROM customers WHERE CURRENT OF u RETURNING *
+ROLLBACK
+DECLARE b BINARY CURSOR WITH HOLD FOR SELECT ssn, secret FROM customers ORDER BY id
+FETCH 3 FROM b
+CLOSE ALL
+PREPARE p AS SELECT ssn FROM customers WHERE id = $1
+EXECUTE p(2)
+EXPLAIN EXECUTE p(3)
+EXPLAIN ANALYZE EXECUTE p(3)
+CREATE TEMP TABLE e1 AS EXECUTE p(3)
+SELECT * FROM e1
+SELECT statement FROM pg_prepared_statements WHERE from_sql
+DEALLOCATE ALL
+PREPARE q (text) AS SELECT id FROM customers WHERE ssn > $1
+EXECUTE q('5')
+PREPARE w (text) AS UPDATE customers SET name = $1 WHERE ssn > '5' RETURNING ssn
+EXECUTE w('z')
+PREPARE v (text) AS UPDATE customers SET card = $1 WHERE id = 7
+EXECUTE v('****1007')
+EXECUTE v((SELECT card FROM customers WHERE id = 7))
+EXECUTE v('4111')
+BEGIN
+CREATE TEMP TABLE customers (id int, ssn text)
+PREPARE shadow AS SELECT max(ssn) FROM customers
+EXECUTE shadow
+DROP TABLE pg_temp.customers
+EXECUTE shadow
+ROLLBACK
+EXECUTE shadow
+CREATE TEMP TABLE orders (id int, ssn text)
+PREPARE path AS SELECT * FROM orders
+BEGIN
+ALTER TABLE pg_temp.orders RENAME TO nobody
+EXECUTE path
+ROLLBACK
+EXECUTE path
+DROP TABLE pg_temp.orders
+EXECUTE path
+SET search_path = pg_temp, public
+SELECT ssn FROM customers WHERE id = 1
+SET search_path = pg_catalog
+SELECT ssn FROM customers WHERE id = 1
+SELECT ssn FROM public.customers WHERE id = 1
+SET search_path = public, pg_catalog
+SELECT ssn FROM customers WHERE id = 1
+RESET ALL
+BEGIN; ALTER TABLE notes RENAME TO shown; ALTER TABLE customers RENAME TO notes; SELECT * FROM notes; ROLLBACK
+BEGIN; CREATE TEMP TABLE boundary AS SELECT ssn FROM customers; SAVEPOINT a; DROP TABLE boundary; ROLLBACK TO a; SELECT * FROM boundary; ROLLBACK
+SELECT 1; SELECT ssn FROM customers WHERE id = 1; SELECT 1/0; SELECT ssn FROM customers
+SAVEPOINT x; SELECT ssn FROM customers WHERE id = 1
+SET application_name = 'x'; SHOW application_name
+SET client_encoding = 'LATIN1'
+SELECT ssn, email FROM customers WHERE id = 1
+SET client_encoding = 'SQL_ASCII'
+RESET client_encoding
+SET debug_print_parse = on
+SET client_min_messages = debug5
+SET row_security = off
+SELECT * FROM guarded
+RESET row_security
+SET standard_conforming_strings = off
+SET session_replication_role = replica
+SET track_functions = 'all'
+SET auto_explain.log_analyze = on
+SET default_statistics_target = 10000
+SET enable_seqscan = off
+SELECT id FROM customers WHERE ssn > '5'
+SELECT id FROM customers WHERE lower(email) > 'm'
+RESET ALL
+SET DateStyle = 'SQL, DMY'; SELECT born FROM customers WHERE id = 1
+SET work_mem = '64kB'; SELECT ssn, card FROM customers ORDER BY email; RESET work_mem
+LISTEN c
+NOTIFY c, 'x'
+UNLISTEN *
+SET TRANSACTION READ ONLY; SELECT ssn FROM customers WHERE id = 1
+SET CONSTRAINTS ALL DEFERRED
+DISCARD ALL
+
+-- broken text
+SELECT ssn FROM
+SELECT nobody FROM customers
+SELECT id FROM customers WHERE nobody = 1
+SELECT ssn + 1 FROM customers
+SELECT lower(ssn, 1) FROM customers
+SELECT c.nobody FROM customers c
+SELECT customers.* FROM customers c
+SELECT id, ssn FROM customers GROUP BY name
+SELECT id, ssn FROM customers GROUP BY id
+SELECT id, c.* FROM customers c GROUP BY id
+SELECT name, ssn, card FROM customers GROUP BY id HAVING ssn > '5' ORDER BY email
+SELECT ssn FROM customers FOR UPDATE OF nobody
+SELECT ssn FROM customers WHERE ssn = 5
+SELECT max(ssn) OVER w FROM customers WINDOW w AS (ORDER BY ssn ROWS BETWEEN length(ssn) PRECEDING AND CURRENT ROW)
+SELECT count(*) FILTER (WHERE ssn > '5') FROM customers
+SELECT 'abc' LIKE ssn, ssn LIKE 'abc' ESCAPE 'xx' FROM customers WHERE id = 1
+SELECT regexp_matches('abc', ssn), regexp_replace(email, card, '') FROM customers WHERE id = 1
+SELECT substr(ssn, length(ssn) - 20, -1) FROM customers WHERE id = 1
+SELECT sqrt(income - 100000), ln(income - 4444), power(visits, visits) FROM customers WHERE id = 1
+SELECT int4range(length(card), 20) FROM customers WHERE id = 1
+SELECT array_fill(0, ARRAY[visits::int]) FROM customers WHERE id = 1
+SELECT ARRAY[tags, tags || 'x'] FROM customers WHERE id = 1
+SELECT json_object(tags), tags[2:3] FROM customers WHERE id = 1
+SELECT ssn FROM customers c, LATERAL (SELECT 1 / (length(c.ssn) - 8)) x WHERE id = 1
