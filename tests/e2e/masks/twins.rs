@@ -10,7 +10,7 @@ use crate::setup::{self, Gate, Plan};
 
 const SCHEMA: &str = include_str!("twins/schema.sql");
 const ROWS: &str = include_str!("twins/rows.sql");
-const ATTACKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/e2e/masks/twins/attacks.sql");
+const ATTACKS: &str = include_str!("twins/attacks.sql");
 
 /// Every mask there is, on every kind of type.
 const MASKS: &str = "
@@ -140,15 +140,16 @@ fn play(server: &Server, rules: &str, hidden: &str, way: Way) {
     let mut apart = Vec::new();
     let (mut ran, mut refused) = (0, Vec::new());
     let about = |line: &&str| !line.is_empty() && !line.starts_with("--");
-    let attacks = std::fs::read_to_string(ATTACKS).expect("the attacks");
-    for sql in attacks.lines().filter(about) {
+    for sql in ATTACKS.lines().filter(about) {
         let first = answer(&mut one.agent, sql, way);
         let second = answer(&mut other.agent, sql, way);
         if same(&first) != same(&second) {
             apart.push(format!("{sql}{}\n  but{}", raw::show(&first), raw::show(&second)));
         }
         match first.iter().find(|message| message.tag == b'E') {
-            Some(error) => refused.push(format!("{sql}\n    {} {}", error.sqlstate(), error.text())),
+            Some(error) => {
+                refused.push(format!("{sql}\n    {} {}", error.sqlstate(), error.text()))
+            }
             None => ran += 1,
         }
         for (twin, replies) in [(&mut one, &first), (&mut other, &second)] {
@@ -177,13 +178,17 @@ fn answer(agent: &mut Raw, sql: &str, way: Way) -> Vec<Message> {
     };
     let message = match way {
         Way::Simple => raw::query(sql),
-        Way::Extended(format) => {
-            [steps(format), raw::execute("", 0), raw::sync()].concat()
-        }
-        Way::Pipelined => {
-            [steps(0), raw::execute("", 2), raw::execute("", 0), raw::close(b'S', ""), steps(1), raw::execute("", 0), raw::sync()]
-                .concat()
-        }
+        Way::Extended(format) => [steps(format), raw::execute("", 0), raw::sync()].concat(),
+        Way::Pipelined => [
+            steps(0),
+            raw::execute("", 2),
+            raw::execute("", 0),
+            raw::close(b'S', ""),
+            steps(1),
+            raw::execute("", 0),
+            raw::sync(),
+        ]
+        .concat(),
     };
     agent.send(&message);
     let mut replies = Vec::new();
@@ -191,7 +196,9 @@ fn answer(agent: &mut Raw, sql: &str, way: Way) -> Vec<Message> {
         let (copies, ready) = (reply.tag == b'G', reply.tag == b'Z');
         replies.push(reply);
         if copies {
-            let mut data = [raw::copy_data(b"3\tx\n"), raw::copy_data(b"1\t1234\n"), raw::copy_done()].concat();
+            let mut data =
+                [raw::copy_data(b"3\tx\n"), raw::copy_data(b"1\t1234\n"), raw::copy_done()]
+                    .concat();
             if !matches!(way, Way::Simple) {
                 // The server took the first one for a part of the copy.
                 data.extend(raw::sync());

@@ -44,7 +44,6 @@ CREATE FUNCTION thrown() RETURNS trigger LANGUAGE plpgsql
 CREATE TRIGGER throws BEFORE DELETE ON customers FOR EACH ROW WHEN (OLD.id > 17) EXECUTE FUNCTION thrown();
 -- Code that the database runs of itself, where nobody calls it.
 CREATE DOMAIN odd AS int CHECK (guess(VALUE));
-CREATE TABLE checked (id int CHECK (guess(id)));
 CREATE TABLE defaulted (id int, what text DEFAULT opaque(1));
 CREATE TABLE computed (id int, what bool GENERATED ALWAYS AS (guess(id)) STORED);
 CREATE TABLE domained (id odd);
