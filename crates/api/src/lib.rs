@@ -1,7 +1,10 @@
-//! What Gatepost says over HTTP: whether it is well, what is on, and what it counts. Thin over the gateway's
-//! handle: nothing is decided or kept here.
+//! What Gatepost says and does over HTTP: whether it is well, what is on, what it counts; requests,
+//! grants, holds and sessions. Thin over the gateway's handle: nothing is decided or kept here.
 
 pub mod status;
+pub mod v1;
+
+mod front;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
+use crate::front::{Front, Visitor};
 use crate::status::Status;
 
 /// Where a running gateway says which of its protections are on.
@@ -28,8 +32,8 @@ pub struct Api {
     facts: Arc<Facts>,
 }
 
-struct Facts {
-    gateway: Arc<Gateway>,
+pub(crate) struct Facts {
+    pub(crate) gateway: Arc<Gateway>,
     registry: Registry,
 }
 
@@ -47,8 +51,10 @@ impl Api {
             .route("/healthz", get(health))
             .route("/metrics", get(metrics))
             .route(STATUS, get(status))
-            .with_state(self.facts);
-        axum::serve(self.listener, routes).await
+            .merge(v1::routes())
+            .with_state(self.facts.clone());
+        let front = Front::new(self.listener, self.facts.gateway.clone());
+        axum::serve(front, routes.into_make_service_with_connect_info::<Visitor>()).await
     }
 }
 

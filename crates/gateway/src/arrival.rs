@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use audit::Durability;
 use audit::event::{Batch, Cancel, Context, Event, LoginRefused, SessionBegins, Who};
@@ -21,6 +22,7 @@ use crate::line::{Line, LineError};
 use crate::metrics::{Cancelled, Refused};
 use crate::observe;
 use crate::refusal::{Denied, Refusal};
+use crate::roster::About;
 use crate::session::{self, Leg, Session};
 use crate::settings::{Connection, Login, Plaintext};
 use crate::stream::Stream;
@@ -380,13 +382,22 @@ impl Visit<'_> {
             role,
             grant: tenure.as_ref().map(|tenure| tenure.served.grant.id.to_string()),
         };
+        let about = About {
+            session: id.clone(),
+            identity: identity.clone(),
+            connection: connection.name.clone(),
+            grant: person.grant.clone(),
+            client: person.client.clone(),
+            application: person.application.clone(),
+            since: SystemTime::now(),
+        };
         let tls = line.stream.tls();
         let begins =
             SessionBegins { login: method, tls: tls.as_deref(), backend: u32::try_from(pid).ok() };
         let who = person.whole_context();
         let installed = self.installed.clone();
         let gate = Gate::new(self.gateway, &connection, installed, may, person, &greeting);
-        let (gate, enrolled) = match (gate, self.gateway.roster.enrol(opened.backend, &id)) {
+        let (gate, enrolled) = match (gate, self.gateway.roster.enrol(opened.backend, about)) {
             (Ok(gate), Ok(enrolled)) => (gate, enrolled),
             (Err(error), _) | (_, Err(error)) => {
                 return tracing::error!(%error, "no randomness to begin a session with");
@@ -448,7 +459,7 @@ impl Visit<'_> {
         let attendee = self.gateway.roster.find(pid, key);
         let who = Context::new(&Who { client: Some(&self.peer()), ..Who::default() });
         let request = Cancel {
-            target: attendee.as_ref().map(|attendee| attendee.session.as_str()),
+            target: attendee.as_ref().map(|attendee| attendee.about.session.as_str()),
             served: attendee.is_some(),
             ..Cancel::default()
         };

@@ -185,18 +185,86 @@ async fn scram(
         }
     }
     say(line, &Authentication::SaslFinal(server_final.as_bytes())).await?;
-    if let Some(id) = token.as_ref().filter(|token| !token.single_use).map(|token| token.id) {
-        let state = state.clone();
-        // When a token was last used is worth knowing, and not worth waiting for.
-        tokio::spawn(async move {
-            if let Err(error) = state.touch_token(id, now).await {
-                tracing::warn!(token = %id, %error, "the use of a token could not be noted");
-            }
-        });
-    }
+    let lasting = token.as_ref().filter(|token| !token.single_use);
+    note_uses(state, lasting.map(|token| token.id), now);
     let identity = installed.settings.known(Identity::local(user));
     let grant = token.and_then(|token| token.grant);
     Ok(Proof { identity, method: "scram", token_ends: None, grant })
+}
+
+/// What is sent as it is, under TLS or on this machine, by who does not speak PostgreSQL's protocol.
+pub enum Secret<'s> {
+    /// A name of Gatepost's own, and its secret.
+    Local { user: &'s str, secret: &'s str },
+    /// A token of an identity provider.
+    Token(&'s str),
+}
+
+/// The same for such a secret. A token for one grant proves nobody here: it opens that grant, and
+/// nothing else.
+pub(crate) async fn prove_by_secret(
+    gateway: &Gateway,
+    secret: &Secret<'_>,
+    address: IpAddr,
+) -> Result<Identity, Refusal> {
+    let installed = gateway.installed();
+    let bound = installed.settings.bounds.failed_logins;
+    // Nobody is kept out by tokens that others send from elsewhere.
+    let (Secret::Local { user: name, .. } | Secret::Token(name)) = *secret;
+    let visitor = Visitor { address: Some(address), name };
+    if let Some(wait) = gateway.attempts.wait(visitor, bound, std::time::Instant::now()) {
+        return Err(Refusal::TooManyFailures { seconds: wait.as_secs() + 1 });
+    }
+    let proven = match secret {
+        Secret::Local { user, secret } => local(gateway, &installed, user, secret).await,
+        Secret::Token(token) => token::sent(token.as_bytes(), &installed).await,
+    };
+    let now = std::time::Instant::now();
+    match &proven {
+        Ok(_) => gateway.attempts.succeeded(visitor, bound, now),
+        Err(refusal) if refusal.is_of_a_wrong_credential() => {
+            gateway.attempts.failed(visitor, bound, now);
+        }
+        Err(_) => {}
+    }
+    proven
+}
+
+/// The same work is done whether the name exists or not, and wherever its secret is.
+async fn local(
+    gateway: &Gateway,
+    installed: &Installed,
+    user: &str,
+    secret: &str,
+) -> Result<Identity, Refusal> {
+    let (state, now) = (&gateway.state, now_ms());
+    let tried = Verifier::derive(secret.as_bytes(), &gateway.salts.salt_of(user), ITERATIONS);
+    let tokens = live_tokens(state, user, now).await?;
+    let is_known = match installed.accounts.0.get(user) {
+        Some(verifier) => verifier.is(&tried),
+        None => {
+            let own = tokens.iter().filter(|token| token.grant.is_none());
+            let known: Vec<TokenId> =
+                own.filter(|token| token.verifier.is(&tried)).map(|token| token.id).collect();
+            note_uses(state, known.first().copied(), now);
+            !known.is_empty()
+        }
+    };
+    match is_known {
+        true => Ok(installed.settings.known(Identity::local(user))),
+        false => Err(Refusal::WrongCredential { user: user.to_owned() }),
+    }
+}
+
+/// When a token was last used is worth knowing, and not worth waiting for.
+fn note_uses(state: &State, token: Option<TokenId>, now: i64) {
+    let Some(id) = token else { return };
+    let state = state.clone();
+    tokio::spawn(async move {
+        if let Err(error) = state.touch_token(id, now).await {
+            tracing::warn!(token = %id, %error, "the use of a token could not be noted");
+        }
+    });
 }
 
 /// A token that a login is checked against.

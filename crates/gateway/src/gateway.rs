@@ -17,6 +17,7 @@ use sql::secrets::Patterns;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
+use tokio_rustls::TlsAcceptor;
 
 use crate::admission::Admission;
 use crate::arrival::{self, Accepted, Arrival};
@@ -175,6 +176,11 @@ impl Gateway {
         self.roster.present().len()
     }
 
+    /// How clients are offered TLS, by the file as it is now.
+    pub fn tls(&self) -> Option<TlsAcceptor> {
+        self.installed().settings.tls.as_ref().map(|tls| tls.acceptor.clone())
+    }
+
     /// What new sessions go by.
     pub fn read_settings<T>(&self, read: impl FnOnce(&Settings) -> T) -> T {
         read(&self.installed().settings)
@@ -214,7 +220,7 @@ impl Gateway {
         let cancels = present.into_iter().map(|attendee| {
             tokio::spawn(async move {
                 if let Err(error) = attendee.backend.cancel().await {
-                    tracing::warn!(session = attendee.session, %error, "a statement could not be cancelled");
+                    tracing::warn!(session = attendee.about.session, %error, "a statement could not be cancelled");
                 }
             })
         });

@@ -5,7 +5,7 @@
 
 mod asked;
 mod entry;
-mod records;
+pub(crate) mod records;
 
 use std::collections::HashMap;
 use std::io;

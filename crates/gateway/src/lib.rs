@@ -5,6 +5,7 @@
 //! stand on. Nothing here reads a configuration file or an argument.
 
 pub mod catalogs;
+pub mod desk;
 pub mod inquiry;
 pub mod issuers;
 pub mod secret;

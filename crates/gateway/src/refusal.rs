@@ -94,6 +94,10 @@ pub(crate) enum Refusal {
     BindingBroken,
     StoppingAtLogin,
     Stopping,
+    /// A person has ended the session.
+    Killed {
+        by: String,
+    },
     IdleTimeout {
         seconds: u64,
     },
@@ -518,6 +522,13 @@ impl Refusal {
             Refusal::Stopping => {
                 ("57P01", "terminating connection due to administrator command".into(), None)
             }
+            Refusal::Killed { by } => (
+                "57P01",
+                format!("terminating connection: {by} has ended this session"),
+                Some(
+                    "What was not committed is undone. Connect again only if that makes sense now.",
+                ),
+            ),
             Refusal::IdleTimeout { seconds } => (
                 "57P05",
                 format!("terminating connection: no statement for {seconds} s"),

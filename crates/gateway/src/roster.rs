@@ -3,8 +3,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
 
+use identity::Identity;
 use tokio::sync::{Notify, watch};
 
 use crate::dial::{Backend, DialError};
@@ -28,13 +30,29 @@ struct Present {
 
 /// A session as others see it.
 pub(crate) struct Attendee {
-    /// The session's name.
-    pub(crate) session: String,
+    pub(crate) about: About,
     pub(crate) backend: Backend,
     told_to_end: AtomicBool,
     told: Notify,
     /// How often its client wanted to be done.
     cancels: watch::Sender<u64>,
+    /// Who has ended it, whatever it was doing.
+    killer: OnceLock<Identity>,
+    killed: Notify,
+}
+
+/// Who a session is of.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The session's name.
+    pub session: String,
+    pub identity: Identity,
+    pub connection: String,
+    pub grant: Option<String>,
+    /// The client's address, or that it came over a Unix socket.
+    pub client: String,
+    pub application: Option<String>,
+    pub since: SystemTime,
 }
 
 /// A session's own hold on its entry; it leaves the roster when this is dropped.
@@ -49,7 +67,7 @@ impl Roster {
     pub(crate) fn enrol(
         self: &Arc<Self>,
         backend: Backend,
-        session: &str,
+        about: About,
     ) -> Result<Enrolled, aws_lc_rs::error::Unspecified> {
         let mut present = self.lock();
         let key = loop {
@@ -63,7 +81,9 @@ impl Roster {
             told_to_end: AtomicBool::new(present.stopping),
             told: Notify::new(),
             cancels: watch::Sender::new(0),
-            session: session.to_owned(),
+            killer: OnceLock::new(),
+            killed: Notify::new(),
+            about,
             backend,
         });
         present.sessions.insert((attendee.backend.pid, key), attendee.clone());
@@ -126,6 +146,23 @@ impl Attendee {
     /// Waits for a change of `is_told_to_end`.
     pub(crate) async fn told(&self) {
         self.told.notified().await;
+    }
+
+    /// Ends the session at once. Whoever says so first is who did it.
+    pub(crate) fn kill(&self, by: Identity) {
+        if self.killer.set(by).is_ok() {
+            self.killed.notify_one();
+        }
+    }
+
+    /// Waits until somebody kills it.
+    pub(crate) async fn killed(&self) -> Identity {
+        loop {
+            if let Some(by) = self.killer.get() {
+                return by.clone();
+            }
+            self.killed.notified().await;
+        }
     }
 }
 

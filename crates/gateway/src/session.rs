@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use identity::Identity;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 use wire::exchange::{Exchange, Reply, Sent, Unexpected};
@@ -95,6 +96,7 @@ pub(crate) enum End {
     /// The token that opened it is over.
     TokenOver,
     IdleInTransaction(policy::Limit<Duration>),
+    Killed(Identity),
     Ordered,
     Idle(Duration),
 }
@@ -180,6 +182,7 @@ impl Session<'_> {
                     end = overseer(&shared, &self.attendee, self.idle_timeout) => end,
                     end = timing::tenure_over(&shared, self.tenure.as_ref()) => end,
                     end = token_over(&shared, self.token_ends) => end,
+                    by = self.attendee.killed() => End::Killed(by),
                     end = timing::timekeeper(&shared) => end,
                     end = timing::canceller(&shared, &self.attendee) => end,
                 }
@@ -205,7 +208,7 @@ impl Session<'_> {
             && !matches!(end, End::Terminated | End::ServerGone(_))
             && let Err(error) = self.attendee.backend.cancel().await
         {
-            let session = &self.attendee.session;
+            let session = &self.attendee.about.session;
             tracing::warn!(session, %error, "what it left running could not be cancelled");
         }
         // A Terminate could fall into the middle of a message that the client has not finished,
@@ -703,6 +706,7 @@ impl End {
             End::Over(over) => Some(over.clone().into()),
             End::TokenOver => Some(Refusal::TokenOver),
             End::IdleInTransaction(limit) => Some(Refusal::IdleInTransaction(limit.clone())),
+            End::Killed(by) => Some(Refusal::Killed { by: by.to_string() }),
             End::Ordered => Some(Refusal::Stopping),
             End::Idle(time) => Some(Refusal::IdleTimeout { seconds: time.as_secs() }),
         }
@@ -729,6 +733,7 @@ impl fmt::Display for End {
             End::IdleInTransaction(limit) => {
                 write!(f, "a transaction was open and idle for {:?}", limit.value)
             }
+            End::Killed(by) => write!(f, "{by} has killed it"),
             End::Ordered => f.write_str("it was told to end"),
             End::Idle(time) => write!(f, "no statement for {} s", time.as_secs()),
         }

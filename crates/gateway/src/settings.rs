@@ -32,6 +32,8 @@ pub struct Settings {
     /// Who may do what. `None`: the file has no policies, so whoever has proven an identity may do
     /// what the connection's own credential may.
     pub policies: Option<Arc<Policies>>,
+    /// Who may see and end all grants and sessions, each spelled as a policy's `by`.
+    pub admins: Vec<String>,
     /// Names whose values are kept out of records, besides those that everybody knows.
     pub secret_names: Vec<String>,
 }

@@ -38,5 +38,5 @@ pub use rule::Context;
 pub use scope::Scope;
 pub use verb::Verb;
 pub use verdict::{Check, Code, Condition, Hold, Missing, Refused, RuleRef, Then, Verdict};
-pub use who::{Known, Subject, by_means, is_for_everybody};
+pub use who::{Known, Subject, by_means, is_by, is_for_everybody};
 pub use written::{Place, Problem};

@@ -212,6 +212,11 @@ pub fn by_means(by: &str, who: &Subject<'_>) -> bool {
     Who::respelled(by).is_some_and(|by| by.means(who))
 }
 
+/// Whether it can be read at all.
+pub fn is_by(by: &str) -> bool {
+    Who::respelled(by).is_some()
+}
+
 fn is_plain(character: char) -> bool {
     character.is_ascii_alphanumeric() || "_-.:|/@*+".contains(character)
 }

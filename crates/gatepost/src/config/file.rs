@@ -68,6 +68,11 @@ pub(crate) struct File {
     #[serde(default)]
     pub(crate) issuers: Vec<IssuerFile>,
 
+    /// Who may see every request, grant and session over HTTP, and end them: `group:NAME`,
+    /// `identity:NAME` and what else a policy's `by` can name. It lets nobody approve anything.
+    #[serde(default)]
+    pub(crate) admins: Texts,
+
     /// Who may do what. Without this key there are only identity and recording: whoever has proven
     /// an identity may do whatever the connection's own `user` may. With it, what no policy names
     /// is refused. See `docs/policies.md`.

@@ -18,7 +18,7 @@ use super::file::{
     ListenAddress, ListenerTls, Login, PathText, Plaintext, Secret, TlsMode, UpstreamTls,
 };
 use super::place::Position;
-use super::policies::{self, PolicyFile};
+use super::policies::{self, PolicyFile, Texts};
 use super::problem::{Problem, Text};
 use super::shape::{At, Named, OneOrMany};
 use super::state::StatePlace;
@@ -64,6 +64,7 @@ impl Resolver<'_> {
         if file.policies.is_none() {
             self.needs_policies(&issuers);
         }
+        let admins = self.admins(file.admins);
         let policies = file.policies.map(|it| self.policies(it, &connections, &any_database));
         Some(Config {
             settings: Settings {
@@ -79,6 +80,7 @@ impl Resolver<'_> {
                 bounds: bounds?,
                 traits,
                 policies: optional(policies)?,
+                admins,
                 secret_names: file.journal.secrets,
             },
             journal: journal?,
@@ -211,6 +213,15 @@ impl Resolver<'_> {
             }
         }
         (accounts, traits)
+    }
+
+    fn admins(&mut self, written: Texts) -> Vec<String> {
+        for who in written.0.iter().filter(|who| !policy::is_by(&who.value)) {
+            let message =
+                format!("`{}` is nobody; name one as group:NAME or identity:NAME", who.value);
+            self.refuse::<()>(who.at, message);
+        }
+        written.0.into_iter().map(|who| who.value).collect()
     }
 
     fn policies(

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use identity::Identity;
 use identity::bearer::{self, ACKNOWLEDGED, First, OAUTHBEARER};
 use identity::oidc::{Proven, TOKEN_BYTES_MAX, Token, TokenError, configuration_url};
 use tokio::time::Instant;
@@ -84,6 +85,18 @@ pub(super) async fn bearer(
         Some(Unproven::Token(why)) => Refusal::BearerToken { user, why },
         Some(Unproven::NoKeys) => Refusal::IssuerUnreachable,
     }))
+}
+
+/// Whose token it is that somebody sends outside of PostgreSQL's protocol.
+pub(super) async fn sent(token: &[u8], installed: &Installed) -> Result<Identity, Refusal> {
+    let since = Instant::now();
+    let proven = prove(token, installed).await;
+    in_time(since, &proven).await;
+    match proven {
+        Ok((Proven { identity, .. }, _)) => Ok(identity),
+        Err(Unproven::Token(why)) => Err(Refusal::WrongToken { user: String::new(), why }),
+        Err(Unproven::NoKeys) => Err(Refusal::IssuerUnreachable),
+    }
 }
 
 /// Whose token it is. The issuer that it names is asked for its keys, and no other.

@@ -73,6 +73,71 @@ impl Entering<'_> {
         Ok(Some(entry))
     }
 
+    /// The same without a session: what becomes of it until then, and what there is of a narrower
+    /// scope.
+    pub(crate) async fn ask_ahead(
+        &self,
+        joins: Joins,
+        until: Instant,
+    ) -> Result<(Admission, Option<policy::Narrowed>), Refusal> {
+        let installed = self.gateway.installed();
+        if self.gateway.grants.standing() != Standing::Good {
+            return Err(Barred::StoreAway.into());
+        }
+        let (ask, _) = self.ask(&installed, joins)?;
+        let Admitted { admission, .. } = self.store(self.gateway.state.admit(ask)).await?;
+        let admission = match admission {
+            Admission::Open { grant, new } => {
+                if new {
+                    records::opened(self.gateway, &grant, &self.client).await?;
+                }
+                Admission::Open { grant, new }
+            }
+            Admission::Wait { request, new } => {
+                if new {
+                    records::requested(self.gateway, &request, &self.client).await?;
+                }
+                self.decided_by(request, new, until).await?
+            }
+            Admission::Denied(request) => Admission::Denied(request),
+        };
+        let narrowed = match (&self.asked.scope, &admission) {
+            (Some(_), Admission::Open { grant, .. }) => match self.rules(grant)? {
+                Some(rules) => self.narrowed(rules.in_force()).await,
+                None => None,
+            },
+            _ => None,
+        };
+        Ok((admission, narrowed))
+    }
+
+    /// A request as it stands when it is decided, or then.
+    async fn decided_by(
+        &self,
+        request: Request,
+        new: bool,
+        until: Instant,
+    ) -> Result<Admission, Refusal> {
+        let state = &self.gateway.state;
+        let mut changed: Watch = state.watch(&request.id);
+        loop {
+            let Some(request) = self.store(state.request(&request.id)).await? else {
+                return Err(Barred::StoreAway.into());
+            };
+            match &request.state {
+                RequestState::Approved { grant, .. } => {
+                    let grant = self.store(state.grant(grant)).await?;
+                    let grant = grant.ok_or(Refusal::from(Over::Expired))?;
+                    return Ok(Admission::Open { grant, new: true });
+                }
+                RequestState::Denied { .. } => return Ok(Admission::Denied(request)),
+                RequestState::Pending if Instant::now() < until => {}
+                _ => return Ok(Admission::Wait { request, new }),
+            }
+            let _or_time_is_over = tokio::time::timeout_at(until, changed.changed()).await;
+        }
+    }
+
     async fn bound(&self, id: &GrantId, asked_at: i64) -> Result<Entry, Departure> {
         let state = &self.gateway.state;
         let now = self.store(state.now()).await?;

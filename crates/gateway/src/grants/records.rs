@@ -1,6 +1,6 @@
 //! What the journal keeps of requests and grants, and identities as the store has them.
 
-use access::{Due, EndedGrant, Grant, Request};
+use access::{Due, EndedGrant, Grant, Hold, Person, Request, RequestVoted};
 use audit::Durability;
 use audit::event::{self, Batch, Context, Event, Who};
 use identity::Identity;
@@ -12,7 +12,7 @@ use crate::gateway::Gateway;
 use crate::refusal::Refusal;
 
 /// Somebody with all that policies know of them now.
-pub(super) fn stored(subject: &Subject<'_>) -> access::Identity {
+pub(crate) fn stored(subject: &Subject<'_>) -> access::Identity {
     access::Identity {
         person: access::Person {
             issuer: subject.issuer.to_owned(),
@@ -25,8 +25,16 @@ pub(super) fn stored(subject: &Subject<'_>) -> access::Identity {
     }
 }
 
-pub(super) fn is(person: &access::Person, identity: &Identity) -> bool {
+pub(crate) fn is(person: &access::Person, identity: &Identity) -> bool {
     person.issuer == identity.issuer && person.subject == identity.subject
+}
+
+pub(crate) fn person(identity: &Identity) -> Person {
+    Person { issuer: identity.issuer.clone(), subject: identity.subject.clone() }
+}
+
+fn pair(of: &Person) -> Option<(&str, &str)> {
+    Some((&of.issuer, &of.subject))
 }
 
 /// Of whom, about which grant.
@@ -36,6 +44,22 @@ fn context(of: &access::Person, grant: Option<&str>, connection: &str, client: &
     let client = Some(client).filter(|client| !client.is_empty());
     let connection = Some(connection);
     Context::new(&Who { grant, identity: Some(identity), client, connection, ..Who::default() })
+}
+
+/// Somebody has not proven who they are. They are turned away whether that can be recorded or not.
+pub(crate) async fn turned_away(
+    gateway: &Gateway,
+    user: Option<&str>,
+    client: &str,
+    refusal: &Refusal,
+) {
+    let reason = format!("over HTTP: {}", refusal.for_the_record());
+    tracing::info!(client, user, reason, "login refused");
+    let refused = event::LoginRefused { reason: &reason, user, ..event::LoginRefused::default() };
+    let who = Context::new(&Who { client: Some(client), ..Who::default() });
+    if write(gateway, &[(who, Event::LoginRefused(refused))]).await.is_err() {
+        tracing::warn!(client, "a refused login is not in the journal");
+    }
 }
 
 pub(super) async fn requested(
@@ -77,6 +101,77 @@ pub(super) async fn opened(gateway: &Gateway, grant: &Grant, client: &str) -> Re
     let id = Some(grant.id.as_str());
     let who = context(&grant.identity.person, id, &grant.connection, client);
     write(gateway, &[(who, event)]).await
+}
+
+/// Somebody has said something to a request; it may have become a grant.
+pub(crate) async fn decided(
+    gateway: &Gateway,
+    by: &Identity,
+    client: &str,
+    voted: &RequestVoted,
+    decision: &str,
+    words: Option<&str>,
+) -> Result<(), Refusal> {
+    let RequestVoted { request, grant } = voted;
+    let who = context(&person(by), None, &request.connection, client);
+    let event = event::RequestDecided {
+        request: request.id.as_str(),
+        decision,
+        state: request.state.name(),
+        of: pair(&request.identity.person),
+        words,
+        opened: grant.as_ref().map(|grant| grant.id.as_str()),
+    };
+    write(gateway, &[(who, Event::RequestDecided(event))]).await?;
+    match grant {
+        Some(grant) => opened(gateway, grant, "").await,
+        None => Ok(()),
+    }
+}
+
+/// Who asked has taken it back.
+pub(crate) async fn withdrawn(
+    gateway: &Gateway,
+    by: &Identity,
+    client: &str,
+    request: &Request,
+) -> Result<(), Refusal> {
+    let who = context(&person(by), None, &request.connection, client);
+    let event = event::RequestDecided {
+        request: request.id.as_str(),
+        decision: "withdraw",
+        state: request.state.name(),
+        of: pair(&request.identity.person),
+        ..event::RequestDecided::default()
+    };
+    write(gateway, &[(who, Event::RequestDecided(event))]).await
+}
+
+/// Somebody has ended a grant before its time.
+pub(crate) async fn ended(
+    gateway: &Gateway,
+    by: &Identity,
+    client: &str,
+    grant: &Grant,
+    words: Option<&str>,
+) -> Result<(), Refusal> {
+    let who = context(&person(by), Some(grant.id.as_str()), &grant.connection, client);
+    let how = grant.state.name();
+    let of = pair(&grant.identity.person);
+    write(gateway, &[(who, Event::GrantEnds(event::GrantEnds { how, of, words }))]).await
+}
+
+/// Somebody has said something to a statement that waits.
+pub(crate) async fn hold_decided(
+    gateway: &Gateway,
+    by: &Identity,
+    client: &str,
+    hold: &Hold,
+    event: event::Hold<'_>,
+) -> Result<(), Refusal> {
+    let who = context(&person(by), Some(hold.grant.as_str()), &hold.connection, client);
+    let event = event::Hold { hold: hold.id.as_str(), of: pair(&hold.identity.person), ..event };
+    write(gateway, &[(who, Event::Hold(event))]).await
 }
 
 /// What time has ended. It has ended whether that can be recorded or not; the log says if it can't.

@@ -11,6 +11,7 @@ use policy::Narrowed;
 use wire::backend::Report;
 
 use super::{Json, Refusal, seconds};
+use crate::desk::TroubleKind;
 use crate::grants::Over;
 
 /// Why nobody comes in, or goes on.
@@ -72,7 +73,7 @@ impl From<Barred> for crate::arrival::Departure {
 
 impl Barred {
     /// A name for programs. These stay.
-    pub(super) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Barred::Closed { .. } => "nothing_open",
             Barred::Unknown { .. } => "unknown_policy",
@@ -90,6 +91,25 @@ impl Barred {
             Barred::Over(Over::Revoked { .. }) => "revoked",
             Barred::Over(Over::Released) => "released",
             Barred::Over(Over::Lost) => "store_away",
+        }
+    }
+
+    /// As it counts where it isn't a connection that is refused.
+    pub(crate) fn kind(&self) -> TroubleKind {
+        match self {
+            Barred::Closed { .. } | Barred::Denied { .. } | Barred::OtherGrant => {
+                TroubleKind::NotYours
+            }
+            Barred::Unknown { .. } | Barred::NoReason { .. } | Barred::Malformed(_) => {
+                TroubleKind::Malformed
+            }
+            Barred::ByStore(_) => TroubleKind::TooMuch,
+            Barred::StoreAway => TroubleKind::Away,
+            Barred::Waiting(_)
+            | Barred::RequestOver { .. }
+            | Barred::NotInForce { .. }
+            | Barred::NoGrant
+            | Barred::Over(_) => TroubleKind::Conflict,
         }
     }
 

@@ -23,7 +23,7 @@ pub(super) async fn canceller(shared: &Shared, attendee: &Attendee) -> End {
     loop {
         shared.cancel.seen().await;
         if let Err(error) = attendee.backend.cancel().await {
-            let session = &attendee.session;
+            let session = &attendee.about.session;
             tracing::warn!(session, %error, "a statement that was cut could not be cancelled");
         }
         shared.cancelling.set(false);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use aws_lc_rs::{digest, hmac, pbkdf2};
+use aws_lc_rs::{constant_time, digest, hmac, pbkdf2};
 
 use super::message::{decimal, decode, encode};
 use super::{SCRAM_SHA_256, ScramError};
@@ -71,6 +71,14 @@ impl Verifier {
             stored_key: hash(&keys.client_key),
             server_key: keys.server_key,
         }
+    }
+}
+
+impl Verifier {
+    /// Whether both are of the same password, in a time that says nothing.
+    pub fn is(&self, other: &Verifier) -> bool {
+        let own = constant_time::verify_slices_are_equal(&self.stored_key, &other.stored_key);
+        own.is_ok() && self.salt == other.salt && self.iterations == other.iterations
     }
 }
 
