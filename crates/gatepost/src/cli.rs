@@ -13,7 +13,8 @@ use gateway::store::Store;
 
 use crate::config::{self, ConfigError};
 use crate::log::{self, Format};
-use crate::{check, demo, explain, records, serve, status, token};
+use crate::remote::Caller;
+use crate::{check, demo, desk, explain, records, serve, status, token};
 
 /// The gate that every query of an AI agent passes on its way to PostgreSQL.
 ///
@@ -126,6 +127,138 @@ Examples:
         text: Option<String>,
         #[command(flatten)]
         config: ConfigFile,
+    },
+    /// Ask for a connection, and wait for people if they have to agree
+    ///
+    /// The password of the next session goes to stdout, alone; everything else to stderr.
+    #[command(after_help = "\
+Examples:
+  gatepost request --on orders --reason 'ticket 42' --for 20m
+  PGPASSWORD=$(gatepost request --on orders --scope 'read: public.orders') \\
+    psql \"host=gate.internal port=6432 dbname=orders user=agent-7\"
+
+Exit codes: 0 there is a grant, 1 not yet, or no.")]
+    Request {
+        /// The connection
+        #[arg(long = "on", value_name = "CONNECTION")]
+        connection: String,
+        /// Why; some policies want it
+        #[arg(long)]
+        reason: Option<String>,
+        /// For how long, such as 20m; as long as the policies say, if it isn't said
+        #[arg(long = "for", value_name = "DURATION", value_parser = lifetime)]
+        lasts: Option<Duration>,
+        /// Only this policy; can be given several times
+        #[arg(long = "policy", value_name = "NAME")]
+        policies: Vec<String>,
+        /// Narrower than the policies: rules as the file has them, with `;` between
+        #[arg(long, value_name = "RULES")]
+        scope: Option<String>,
+        /// The password opens one session
+        #[arg(long)]
+        single_use: bool,
+        #[command(flatten)]
+        caller: Caller,
+    },
+    /// List what waits for a person: requests and held statements
+    #[command(after_help = "\
+Example:
+  gatepost pending --as anna")]
+    Pending {
+        #[command(flatten)]
+        caller: Caller,
+    },
+    /// Show a request, a held statement or a grant
+    #[command(after_help = "\
+Example:
+  gatepost show req_1f0c5a9be2d7c384 --as anna")]
+    Show {
+        /// Its name, as `gatepost pending` has it
+        id: String,
+        #[command(flatten)]
+        caller: Caller,
+    },
+    /// Agree to a request, or let a held statement run
+    ///
+    /// Nobody agrees to what they asked for themselves. A statement runs once, as it was shown.
+    #[command(after_help = "\
+Examples:
+  gatepost approve req_1f0c5a9be2d7c384 --as anna
+  gatepost approve hold_92b1d0c4a77e6f15 --shape --uses 20 --until 1h --as anna")]
+    Approve {
+        /// Its name, as `gatepost pending` has it
+        id: String,
+        /// For whoever asked, and for the record
+        #[arg(long)]
+        words: Option<String>,
+        /// The same text with other parameters, too, where policy lets that be approved
+        #[arg(long, requires = "uses", requires = "until")]
+        shape: bool,
+        /// How often
+        #[arg(long, value_name = "N", requires = "shape")]
+        uses: Option<u32>,
+        /// For how long
+        #[arg(long, value_name = "DURATION", value_parser = lifetime, requires = "shape")]
+        until: Option<Duration>,
+        #[command(flatten)]
+        caller: Caller,
+    },
+    /// Refuse a request or a held statement
+    #[command(after_help = "\
+Example:
+  gatepost deny hold_92b1d0c4a77e6f15 --words 'not on a Friday' --as anna")]
+    Deny {
+        /// Its name, as `gatepost pending` has it
+        id: String,
+        /// What the agent reads, and the record keeps
+        #[arg(long)]
+        words: Option<String>,
+        #[command(flatten)]
+        caller: Caller,
+    },
+    /// End a grant, and every session under it
+    ///
+    /// Of one's own, or of anybody's for those whom the file names under `admins`.
+    #[command(after_help = "\
+Example:
+  gatepost revoke grant_5d3a8e60b19cf742 --words 'the incident is over' --as anna")]
+    Revoke {
+        /// Its name, as `gatepost grants` has it
+        id: String,
+        /// What the agent reads, and the record keeps
+        #[arg(long)]
+        words: Option<String>,
+        #[command(flatten)]
+        caller: Caller,
+    },
+    /// List grants
+    #[command(after_help = "\
+Example:
+  gatepost grants --all --as anna")]
+    Grants {
+        /// Those that have ended, too
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        caller: Caller,
+    },
+    /// List the sessions that are open
+    #[command(after_help = "\
+Example:
+  gatepost sessions --as anna")]
+    Sessions {
+        #[command(flatten)]
+        caller: Caller,
+    },
+    /// End a session at once; its grant lives on
+    #[command(after_help = "\
+Example:
+  gatepost kill 3f9a1c77d2e04b58 --as anna")]
+    Kill {
+        /// Its name, as `gatepost sessions` has it
+        session: String,
+        #[command(flatten)]
+        caller: Caller,
     },
     /// Make, list and revoke the tokens of local identities
     ///
@@ -379,6 +512,20 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status { connection, config } => {
             status::run(&config::load(&config.path)?, connection.as_deref())
         }
+        Command::Request { connection, reason, lasts, policies, scope, single_use, caller } => {
+            let wanted = desk::Wanted { connection, reason, lasts, policies, scope, single_use };
+            desk::request(&caller, wanted)
+        }
+        Command::Pending { caller } => desk::pending(&caller),
+        Command::Show { id, caller } => desk::show(&caller, &id),
+        Command::Approve { id, words, shape: _, uses, until, caller } => {
+            desk::approve(&caller, &id, words, uses.zip(until))
+        }
+        Command::Deny { id, words, caller } => desk::deny(&caller, &id, words),
+        Command::Revoke { id, words, caller } => desk::revoke(&caller, &id, words),
+        Command::Grants { all, caller } => desk::grants(&caller, all),
+        Command::Sessions { caller } => desk::sessions(&caller),
+        Command::Kill { session, caller } => desk::kill(&caller, &session),
         Command::Token(TokenCommand::Create { name, lifetime, state }) => {
             config::name(&name).map_err(Failure::Usage)?;
             let path = state.for_name(&name)?;

@@ -7,10 +7,13 @@ pub mod scratch;
 
 mod check;
 mod demo;
+mod desk;
 mod explain;
 mod journal;
 mod log;
 mod records;
+mod remote;
 mod serve;
 mod status;
+mod table;
 mod token;

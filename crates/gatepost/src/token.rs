@@ -10,6 +10,7 @@ use identity::scram::{ITERATIONS, Salts, Verifier};
 use identity::token::Token;
 
 use crate::cli::{self, Failure};
+use crate::table;
 
 const DAY_MILLIS: i64 = 86_400_000;
 
@@ -98,28 +99,14 @@ fn table(rows: &[TokenRow], now: i64) -> String {
         };
         lines.push([
             row.id.to_string(),
-            // Whoever wrote the name may not steer the terminal of whoever reads it.
-            row.name.escape_debug().to_string(),
+            row.name.clone(),
             condition.to_owned(),
             instant(row.created_at),
             row.expires_at.map_or_else(|| "never".to_owned(), instant),
             row.last_used_at.map_or_else(|| "never".to_owned(), instant),
         ]);
     }
-    let widths: Vec<usize> = (0..heads.len())
-        .map(|column| {
-            let cells = lines.iter().filter_map(|line| line.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
-        })
-        .collect();
-    let mut text = String::new();
-    for line in &lines {
-        let padded: Vec<String> =
-            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(padded.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    table::table(&lines)
 }
 
 /// Unix milliseconds as people write an instant, in UTC.

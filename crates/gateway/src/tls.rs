@@ -93,6 +93,16 @@ impl UpstreamTls {
     }
 }
 
+/// How Gatepost's own commands speak TLS to a gateway. `ca` replaces the roots of the system.
+pub fn client(ca: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| unusable(ca.unwrap_or(Path::new("tls")), &e.to_string()))?
+        .with_webpki_verifier(chain_verifier(ca)?)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
