@@ -156,14 +156,14 @@ async fn scram(
     let mechanism =
         std::str::from_utf8(mechanism).map_err(|_| malformed("the SASL mechanism is not UTF-8"))?;
 
-    // A name has its secret in one place: in the file, or as tokens in the state file.
+    // A name has its secret in one place: in the file, or as tokens in the state file. Those for one
+    // grant are beside it.
     let now = now_ms();
-    let tokens = match accounts.0.get(user) {
-        Some(_) => Vec::new(),
-        None => live_tokens(state, user, now).await?,
-    };
-    let of_file = accounts.0.get(user).into_iter();
-    let verifiers = of_file.chain(tokens.iter().map(|token| &token.verifier)).cloned().collect();
+    let of_file = accounts.0.get(user);
+    let mut tokens = live_tokens(state, user, now).await?;
+    tokens.retain(|token| of_file.is_none() || token.grant.is_some());
+    let verifiers = of_file.into_iter().chain(tokens.iter().map(|token| &token.verifier));
+    let verifiers = verifiers.cloned().collect();
 
     let salt = salts.salt_of(user);
     let (server_first, server) =
@@ -173,7 +173,8 @@ async fn scram(
     let message = response(line, message_bytes_max).await?;
     let (matched, server_final) =
         server.finish(message.body()).map_err(|error| refuse(error, user))?;
-    let token = tokens.into_iter().nth(matched);
+    let of_tokens = matched.checked_sub(of_file.iter().len());
+    let token = of_tokens.and_then(|matched| tokens.into_iter().nth(matched));
     if let Some(token) = token.as_ref().filter(|token| token.single_use) {
         let spent = state.spend_token(token.id).await.map_err(|error| {
             tracing::error!(%error, "the state file can't be written");
