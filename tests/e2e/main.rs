@@ -7,6 +7,7 @@ mod setup;
 
 mod check;
 mod conditions;
+mod desk;
 mod drivers;
 mod grants;
 mod holds;

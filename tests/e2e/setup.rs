@@ -134,6 +134,8 @@ pub fn gate(database: &Database, mode: Mode) -> (Target, Option<Gate>) {
 pub struct Plan {
     /// With `PORT` for the port and `DIR` for the directory of the configuration file.
     listen: Vec<String>,
+    /// The address for HTTP, without the port.
+    http: String,
     top: Vec<String>,
     name: String,
     address: String,
@@ -167,6 +169,7 @@ impl Plan {
     pub fn observe(database: &Database) -> Plan {
         Plan {
             listen: vec!["127.0.0.1:PORT".to_owned()],
+            http: "127.0.0.1".to_owned(),
             top: Vec::new(),
             name: database.name.clone(),
             address: database.server.address().to_string(),
@@ -227,6 +230,12 @@ impl Plan {
         self
     }
 
+    /// HTTP from other machines, too.
+    pub fn http_everywhere(mut self) -> Plan {
+        self.http = "0.0.0.0".to_owned();
+        self
+    }
+
     /// TLS for clients, with a certificate of the gateway's own.
     pub fn tls(self, server: &Server) -> Plan {
         let (certificate, key) = server.certificates.gate();
@@ -283,7 +292,8 @@ impl Plan {
         let listen = self.listen.join("\", \"");
         let listen = listen.replace("PORT", &place.port.to_string()).replace("DIR", &directory);
         format!(
-            "listen: [\"{listen}\"]\nhttp: 127.0.0.1:{}\nstate: gatepost.db\n{}",
+            "listen: [\"{listen}\"]\nhttp: {}:{}\nstate: gatepost.db\n{}",
+            self.http,
             place.http_port,
             self.connections()
         )

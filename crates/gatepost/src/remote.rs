@@ -2,7 +2,7 @@
 //! answer or why there is none. What is called is the business of `desk`.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,9 +94,16 @@ impl Caller {
         let nowhere = "where is the gateway? Say it with --at or GATEPOST_URL";
         let loaded = config::load(&self.config)
             .map_err(|error| Failure::Usage(format!("{nowhere}: {error}")))?;
-        let address = loaded
+        let mut address = loaded
             .http
             .ok_or_else(|| Failure::Usage(format!("{nowhere}: the file has no `http`")))?;
+        // Who listens everywhere listens here.
+        if address.ip().is_unspecified() {
+            address.set_ip(match address.ip() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
         Ok(format!("http://{address}"))
     }
 

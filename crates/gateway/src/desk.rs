@@ -392,6 +392,6 @@ fn said(saying: &Saying) -> (&'static str, Option<String>) {
 
 /// Names as a start-up option lists them.
 fn listed(names: &[String]) -> String {
-    let quoted = names.iter().map(|name| format!("\"{name}\""));
+    let quoted = names.iter().map(|name| format!("\"{}\"", name.replace('"', "\"\"")));
     quoted.collect::<Vec<_>>().join(",")
 }

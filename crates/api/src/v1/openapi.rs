@@ -174,6 +174,29 @@ fn of<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
 mod tests {
     use super::*;
 
+    /// A call that nobody can read about would be a surprise.
+    #[test]
+    fn each_route_is_published() {
+        let published = openapi();
+        let mut routes = 0;
+        for route in include_str!("../v1.rs").split(".route(\"").skip(1) {
+            let (path, rest) = route.split_once('"').unwrap();
+            let handlers = rest.split('\n').next().unwrap();
+            for method in ["get", "post", "put", "patch", "delete"] {
+                if handlers.contains(&format!(" {method}("))
+                    || handlers.contains(&format!(".{method}("))
+                {
+                    let pointer = format!("/paths/{}/{method}", path.replace('/', "~1"));
+                    assert!(published.pointer(&pointer).is_some(), "{method} {path}");
+                    routes += 1;
+                }
+            }
+        }
+        let calls = published["paths"].as_object().unwrap().values();
+        let calls: usize = calls.map(|methods| methods.as_object().unwrap().len()).sum();
+        assert_eq!(calls, routes, "what is published is there");
+    }
+
     /// The published page is what the code says. `UPDATE_GOLDEN=1` writes it anew.
     #[test]
     fn the_published_page_is_this() {

@@ -111,8 +111,11 @@ impl Asked {
             return Ok(vec![text.clone()]);
         }
         let (mut names, mut name, mut quoted) = (Vec::new(), String::new(), false);
-        for letter in text.chars() {
+        let mut letters = text.chars().peekable();
+        while let Some(letter) = letters.next() {
             match letter {
+                // Two within quotes are one of the name.
+                '"' if quoted && letters.next_if_eq(&'"').is_some() => name.push('"'),
                 '"' => quoted = !quoted,
                 ',' if !quoted => names.push(std::mem::take(&mut name)),
                 other => name.push(other),
@@ -233,6 +236,7 @@ mod tests {
         assert_eq!(names("a, c"), list(&["a", "c"]));
         assert_eq!(names("b, with care"), list(&["b, with care"]));
         assert_eq!(names("a,\"b, with care\""), list(&["a", "b, with care"]));
+        assert_eq!(names("\"a \"\"b\"\", c\",\"\"\"\""), list(&["a \"b\", c", "\""]));
         for wrong in ["a,", ",", "\"a", "a,,b"] {
             assert_eq!(names(wrong), None, "{wrong}");
         }
