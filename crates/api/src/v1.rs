@@ -56,7 +56,7 @@ pub(crate) fn routes() -> Router<Arc<Facts>> {
 }
 
 /// Why a call is not answered.
-pub(crate) struct Failed(StatusCode, Failure);
+pub(crate) struct Failed(StatusCode, Box<Failure>);
 
 impl From<Trouble> for Failed {
     fn from(trouble: Trouble) -> Self {
@@ -69,14 +69,15 @@ impl From<Trouble> for Failed {
             TroubleKind::TooMuch => StatusCode::TOO_MANY_REQUESTS,
             TroubleKind::Away => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Failed(status, trouble.into())
+        Failed(status, Box::new(trouble.into()))
     }
 }
 
 impl Failed {
     fn new(status: StatusCode, code: &str, message: &str, hint: &str) -> Failed {
         let (code, message) = (code.to_owned(), message.to_owned());
-        Failed(status, Failure { code, message, hint: Some(hint.to_owned()), detail: None })
+        let hint = Some(hint.to_owned());
+        Failed(status, Box::new(Failure { code, message, hint, detail: None }))
     }
 }
 
