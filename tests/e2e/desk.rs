@@ -4,6 +4,7 @@
 mod asking;
 mod commands;
 mod deciding;
+mod holds;
 mod http;
 mod seeing;
 mod transport;

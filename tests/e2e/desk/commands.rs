@@ -9,14 +9,14 @@ use super::Stand;
 use crate::grants::{Asking, detail};
 use crate::setup::{self, AGENT};
 
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
 }
 
 /// A command as somebody, with their secret where nobody sees it.
-fn run(stand: &Stand, name: &str, arguments: &[&str]) -> Said {
+pub fn run(stand: &Stand, name: &str, arguments: &[&str]) -> Said {
     let mut command = e2e::Gatepost::program();
     command
         .args(arguments)
