@@ -2,6 +2,7 @@
 //! that shows each step. With `--check` the answers are checked and it ends; else it stays up.
 
 mod issuer;
+mod people;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -104,6 +105,7 @@ async fn show(check: bool) -> Result<(), DemoError> {
     let journal = config.journal.options.directory.clone();
     let running = serve::start(config, false).await?;
     let token = token::make(&state, AGENT, None).await.map_err(told)?;
+    let persons = token::make(&state, people::PERSON, None).await.map_err(told)?;
     say(&format!(
         "Gatepost listens on 127.0.0.1:{port}. Its configuration is {}:\n",
         file.display()
@@ -111,8 +113,11 @@ async fn show(check: bool) -> Result<(), DemoError> {
     say(&indented(&written));
 
     let token = token.token.text().to_owned();
-    let tour = Tour { client, cluster: &cluster, port, token, issuer };
+    let persons = persons.token.text().to_owned();
+    let tour = Tour { client, cluster: &cluster, port, token, persons, issuer };
     tour.steps().await?;
+    tour.held().await?;
+    tour.window(check).await?;
     journal_step(&journal, &place)?;
     if check {
         running.stop().await;
@@ -129,6 +134,8 @@ struct Tour<'a> {
     cluster: &'a Cluster,
     port: u16,
     token: String,
+    /// Of the person who is asked.
+    persons: String,
     issuer: Issuer,
 }
 
@@ -294,10 +301,14 @@ impl Tour<'_> {
             "Try it yourself:\n\n    \
              export PGPASSWORD={}\n    \
              psql \"{}\"\n    \
+             GATEPOST_TOKEN={} gatepost pending --at http://127.0.0.1:{} --as {}\n    \
              curl http://127.0.0.1:{}/metrics\n\n\
              Ctrl-C stops it all and removes everything.",
             self.token,
             self.address(AGENT),
+            self.persons,
+            self.port + 1,
+            people::PERSON,
             self.port + 1,
         ));
     }
@@ -335,6 +346,9 @@ issuers:
   - url: {issuer}         # it signs tokens, and this demo runs it
     audience: gatepost
 
+identities:
+  anna: {{ groups: [dba] }}
+
 policies:
   - name: agents
     who: identity:agent-7
@@ -344,6 +358,9 @@ policies:
       - read: public.*
         except: public.payments, public.customers(ssn, card_number)
       - insert: public.notes
+    hold:
+      - alter: public.notes
+        by: group:dba
     limits: {{ rows: 10000 per session, statement_time: 30s }}
 
   - name: personal                  # gives nothing: it masks, whoever else lets them in
@@ -351,6 +368,13 @@ policies:
     to: shop
     mask:
       public.customers.email: email
+
+  - name: {look}
+    who: identity:agent-7
+    to: shop
+    access: {{ window: 60s, approval: {{ by: group:dba }}, reason: required }}
+    allow:
+      - read: public.payments
 
   - name: reports
     who: {{ issuer: \"{issuer}\", group: reporting }}
@@ -360,6 +384,7 @@ policies:
       - read: public.orders
 ",
         http = port + 1,
+        look = people::LOOK,
         address = cluster.address(),
     )
 }
@@ -369,7 +394,9 @@ fn journal_step(journal: &Path, place: &Place) -> Result<(), DemoError> {
     say("All of it is in the journal, recorded before it happened:\n");
     let mut shown = String::new();
     read::records(journal, &Filter::default(), |record| {
-        if matches!(record.event(), "statement" | "outcome" | "login_refused") {
+        let shown_of =
+            ["statement", "outcome", "login_refused", "hold", "request", "request_decided"];
+        if shown_of.contains(&record.event()) {
             shown.push_str(&records::sentence(&record));
         }
         ControlFlow::Continue(())

@@ -128,6 +128,12 @@ pub(crate) fn sentence(record: &Record) -> String {
             format!("#{} {} in {} µs", number("id"), said.trim(), number("duration_us"))
         }
         "session_begins" => format!("on {} from {}", text("connection"), text("client")),
+        "request" => format!("{}: {}", text("request"), text("reason")),
+        "request_decided" => {
+            let said = format!("{} {}, {}", text("decision"), text("request"), text("state"));
+            format!("{said}: {}", text("words"))
+        }
+        "hold" => format!("{} {} {}", text("step"), text("hold"), text("words")),
         _ => [text("reason"), text("user"), text("target")].join(" ").trim().to_owned(),
     };
     let number = record.number();
