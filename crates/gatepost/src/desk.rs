@@ -354,7 +354,7 @@ fn of_hold(hold: &HoldShown) -> String {
 fn agreements(text: &mut String, needs: &[NeededShown]) {
     for needed in needs {
         let words = format!(
-            "{} of {} for `{}`; {} missing",
+            "{} of {} for {}; {} missing",
             needed.need, needed.by, needed.of, needed.missing
         );
         line(text, "needs", Some(&words));

@@ -12,6 +12,7 @@ use audit::verify::{self, Failure as NotProven, Progress};
 use serde_json::Value;
 
 use crate::cli::{self, Failure};
+use crate::table::plain;
 
 /// How often a journal that is followed is looked at.
 const POLL: Duration = Duration::from_millis(300);
@@ -136,6 +137,8 @@ pub(crate) fn sentence(record: &Record) -> String {
         "hold" => format!("{} {} {}", text("step"), text("hold"), text("words")),
         _ => [text("reason"), text("user"), text("target")].join(" ").trim().to_owned(),
     };
-    let number = record.number();
-    format!("{number} {} {session} {who} {} {rest}\n", text("t"), record.event())
+    // Whoever wrote a statement may not steer the terminal of who reads of it.
+    let line =
+        format!("{} {} {session} {who} {} {rest}", record.number(), text("t"), record.event());
+    format!("{}\n", plain(&line))
 }
