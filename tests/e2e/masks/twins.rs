@@ -219,11 +219,14 @@ fn same(replies: &[Message]) -> Vec<(u8, Vec<u8>)> {
         match tag {
             b'A' => body[..4].fill(0),
             b'E' | b'N' => {
-                for at in 8..body.len() {
-                    if body[..at].ends_with(b"pg_temp_") && body[at].is_ascii_digit() {
-                        body[at] = b'N';
+                let mut kept: Vec<u8> = Vec::new();
+                for byte in &*body {
+                    let number = byte.is_ascii_digit() && kept.ends_with(b"pg_temp_");
+                    if !number {
+                        kept.push(*byte);
                     }
                 }
+                *body = kept;
             }
             _ => {}
         }

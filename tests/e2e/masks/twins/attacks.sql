@@ -110,6 +110,67 @@ SELECT ssn FROM public.customers customers WHERE public.customers.id = 1
 SELECT customers.ssn FROM orders, customers WHERE customers.id = orders.id AND public.customers.id = 1
 SELECT c.id FROM customers c WHERE NOT EXISTS (SELECT ssn FROM orders WHERE ssn > '5')
 SELECT "ssn", U&"\0073sn", c."SSN" FROM customers c WHERE id = 1
+SELECT a.ssn = b.ssn, a.id FROM customers a CROSS JOIN cards b WHERE a.id < 3
+SELECT id FROM customers c WHERE (c.ssn, c.card) > ('5', '5')
+SELECT id FROM customers WHERE ssn IN (SELECT ssn FROM cards)
+SELECT id FROM customers WHERE ssn = ANY (ARRAY(SELECT number FROM cards))
+SELECT s FROM (SELECT upper(c.ssn) FROM customers c) AS x (s) WHERE s > '5'
+SELECT x.* FROM customers c CROSS JOIN LATERAL (VALUES (c.ssn, c.card)) AS x (a, b) WHERE c.id = 1
+SELECT (SELECT x FROM (SELECT c.ssn, c.card) x) FROM customers c WHERE c.id = 1
+SELECT (SELECT max(c.ssn)) FROM customers c
+SELECT c.id FROM customers c GROUP BY c.id, c.ssn HAVING c.ssn > '5' ORDER BY c.ssn DESC, c.id
+SELECT DISTINCT c.* FROM customers c WHERE c.id < 3 ORDER BY c.id
+SELECT id FROM customers GROUP BY GROUPING SETS ((id, ssn), (ssn)) ORDER BY 1
+SELECT count(*) FROM customers a JOIN customers b ON a.ssn < b.ssn
+SELECT mode() WITHIN GROUP (ORDER BY ssn), array_agg(id ORDER BY ssn, id) FROM customers
+SELECT first_value(id) OVER (ORDER BY card DESC, id) FROM customers LIMIT 1
+SELECT id FROM customers ORDER BY id OFFSET (SELECT length(email) FROM customers WHERE id = 1)
+SELECT id FROM customers ORDER BY id FETCH FIRST (SELECT count(*) FROM customers WHERE ssn > '5') ROWS WITH TIES
+SELECT * FROM generate_series(1, (SELECT count(*) FROM customers WHERE ssn > '5'))
+SELECT * FROM customers c, LATERAL jsonb_each_text(to_jsonb(c)) e WHERE c.id = 1
+SELECT key, value FROM customers c, json_each(row_to_json(c)) WHERE c.id = 2
+SELECT jsonb_object_agg(c.id, c) FROM customers c WHERE id < 3
+SELECT json_agg(x) FROM (SELECT * FROM customers ORDER BY id LIMIT 2) x
+SELECT to_json(ARRAY(SELECT c FROM customers c WHERE id < 3))
+SELECT ROW(c.*), ROW(c.ssn, c.card), (c.*) IS NULL FROM customers c WHERE id = 1
+SELECT ROW(c.*)::customers FROM customers c WHERE id = 1
+SELECT ((c.*)::text)::customers FROM customers c WHERE id = 1
+SELECT (ROW(c.*)::customers).ssn FROM customers c WHERE id = 1
+SELECT (c::customers).card FROM customers c WHERE id = 1
+SELECT c::vips FROM vips c
+SELECT v::customers, (v::customers).ssn FROM vips v
+SELECT (kept).ssn, to_jsonb(kept), boxes FROM boxes
+SELECT jsonb_populate_record(kept, '{}') FROM boxes
+SELECT count(kept), max((kept).ssn) FROM boxes
+SELECT * FROM plain p JOIN customers c USING (id) WHERE p.number = c.ssn AND id = 1
+SELECT p FROM plain p WHERE p.id = 2
+SELECT (p).number FROM plain p WHERE p.id = 2
+SELECT nested, plain FROM nested JOIN plain USING (id) WHERE id = 2
+SELECT tableoid FROM kept WHERE id = 1
+SELECT ctid FROM kept WHERE id = 1
+SELECT ctid FROM vips
+SELECT ctid FROM payments WHERE id = 1
+SELECT id FROM customers WHERE ctid = '(0,1)'
+SELECT id FROM customers ORDER BY ctid
+SELECT ssn FROM public.customers, (SELECT 1 AS one) customers_1 WHERE id = 1
+SELECT "customers"."ssn" FROM "public"."customers" WHERE "customers"."id" = 1
+SELECT CUSTOMERS.SSN FROM PUBLIC.CUSTOMERS WHERE ID = 1
+SELECT ssn FROM/**/customers/**/c/**/WHERE/**/c.id/**/=/**/1
+SELECT E'\'', ssn, $$ FROM customers $$ FROM customers WHERE id = 1
+SELECT U&"customers"."ssn" FROM U&"c\0075stomers" WHERE id = 1
+SELECT 'é', ssn, 'é' FROM customers WHERE id = 1 AND name <> 'é'
+SELECT 'é', ssn + 1 FROM customers
+SELECT xmlparse(CONTENT ssn), xmlserialize(CONTENT xmlelement(name a, card) AS text) FROM customers WHERE id = 1
+SELECT overlay(ssn PLACING 'x' FROM 2), position('a' IN card), trim(BOTH 'a' FROM card), substring(email FROM '.*@') FROM customers WHERE id = 1
+SELECT income * 1.0, income::text, scale(income), trim_scale(income) FROM customers WHERE id = 1
+SELECT width_bucket(income, 0, 50000, 1000), histogram FROM customers, (SELECT 1 histogram) h WHERE id = 1
+SELECT bit_count(secret), sha256(secret), get_byte(secret, 0), secret || '\x00' FROM customers WHERE id = 1
+SELECT host(ip), masklen(ip), ip + 1, inet_same_family(ip, ip) FROM customers WHERE id = 1
+SELECT enum_range(mood, NULL), mood < 'quiet', mood::text FROM customers WHERE id = 1
+SELECT tags[1], cardinality(tags), array_to_string(tags, ','), unnest(tags) FROM customers WHERE id = 1
+SELECT doc ? 'k', doc -> 'k', doc #>> '{k}', doc['k'], jsonb_typeof(doc) FROM customers WHERE id = 1
+SELECT regr_slope(visits, income), corr(visits, income), stddev(income), bit_and(visits), every(ssn > '5') FROM customers
+SELECT ssn ~<~ '5', ssn ^@ '1', ssn || NULL, ssn LIKE ANY (ARRAY['5%', '6%']) FROM customers WHERE id = 1
 
 -- copies
 COPY customers TO STDOUT
@@ -602,3 +663,67 @@ SELECT array_fill(0, ARRAY[visits::int]) FROM customers WHERE id = 1
 SELECT ARRAY[tags, tags || 'x'] FROM customers WHERE id = 1
 SELECT json_object(tags), tags[2:3] FROM customers WHERE id = 1
 SELECT ssn FROM customers c, LATERAL (SELECT 1 / (length(c.ssn) - 8)) x WHERE id = 1
+
+-- writes and definitions, once more
+UPDATE customers SET name = 'x' WHERE ctid = '(0,1)'
+DELETE FROM customers WHERE ctid > '(0,10)'
+WITH x AS (SELECT ssn FROM customers WHERE id = 1) UPDATE notes SET what = x.ssn FROM x WHERE notes.id = 2 RETURNING what
+WITH x AS (INSERT INTO notes SELECT 300, max(card) FROM customers RETURNING *) SELECT * FROM x
+WITH x AS (SELECT c FROM customers c) SELECT (c).ssn FROM x LIMIT 1
+WITH customers AS (SELECT 1 AS ssn) SELECT ssn FROM customers
+WITH customers AS (SELECT * FROM customers) SELECT ssn FROM customers WHERE id = 1
+WITH RECURSIVE customers AS (SELECT 1 AS ssn UNION ALL SELECT ssn + 1 FROM customers WHERE ssn < 3) SELECT ssn FROM customers
+SELECT extract(epoch FROM born), born + 1, age(born), (born, born) OVERLAPS ('1960-01-01', '1961-06-01'), born AT TIME ZONE 'UTC' FROM customers WHERE id = 1
+MERGE INTO notes n USING customers c ON n.what = c.ssn WHEN NOT MATCHED AND c.id = 3 THEN INSERT VALUES (400 + c.id, c.ssn)
+MERGE INTO orders o USING customers c ON o.customer = c.id AND c.ssn > '5' WHEN MATCHED THEN DELETE
+MERGE INTO plain p USING (VALUES (3)) v (id) ON p.id = v.id WHEN MATCHED AND p.number > '5' THEN UPDATE SET name = p.number
+INSERT INTO orders SELECT 500 + id, id, length(card) FROM customers WHERE id = 3 RETURNING *
+INSERT INTO payments (id, day, iban) VALUES (90, '2024-03-03', 'mine') RETURNING *
+INSERT INTO payments (id, day, iban) VALUES (90, '2030-03-03', 'mine') RETURNING *
+UPDATE payments SET iban = 'D****' WHERE id = 1
+UPDATE payments SET iban = 'other' WHERE id = 2 RETURNING iban
+UPDATE payments p SET amount = length(p.iban) WHERE id = 3 RETURNING p.*
+UPDATE payments_2024 SET day = '2030-01-01' WHERE iban > 'D5'
+CREATE TABLE public.n1 PARTITION OF payments DEFAULT
+CREATE TABLE public.n2 AS TABLE customers WITH NO DATA
+INSERT INTO n2 SELECT * FROM customers
+SELECT * FROM n2 ORDER BY id
+CREATE TABLE public.n3 AS SELECT c FROM customers c
+CREATE TABLE public.n4 (LIKE customers INCLUDING ALL)
+SELECT c INTO public.n5 FROM customers c
+SELECT count(*), max((c).ssn) FROM n5
+ALTER TABLE audit ADD COLUMN kept customers
+UPDATE audit SET kept = (SELECT c FROM customers c WHERE id = 2)
+SELECT max((kept).ssn) FROM audit
+ALTER TABLE audit ADD COLUMN many customers[]
+ALTER TABLE notes ADD FOREIGN KEY (what) REFERENCES customers (ssn)
+ALTER TABLE places ADD UNIQUE (zip)
+ALTER TABLE places ADD CHECK (zip > '5')
+ALTER TABLE places ALTER zip TYPE int USING 1 / (length(zip) - 5)
+ALTER TABLE places RENAME zip TO z
+ALTER TABLE cards DROP CONSTRAINT cards_ssn_fkey
+ALTER TABLE payments ADD CHECK (iban > 'D5')
+ALTER TABLE payments_2024 ADD CHECK (iban > 'D5')
+ALTER TABLE vips ADD CHECK (ssn > '5')
+ALTER TABLE kept RENAME TO other
+ALTER MATERIALIZED VIEW kept RENAME COLUMN ssn TO x
+ALTER VIEW plain RENAME COLUMN number TO x
+ALTER VIEW plain RENAME TO x
+ALTER VIEW plain SET (security_barrier)
+ALTER VIEW plain ALTER number SET DEFAULT 'x'
+ALTER TYPE mood RENAME TO feeling
+ALTER DOMAIN zip RENAME TO code
+ALTER TABLE customers RENAME CONSTRAINT rich TO richer
+ALTER INDEX by_mail RENAME TO by_post
+ALTER INDEX by_mail ALTER COLUMN 1 SET STATISTICS 100
+ALTER STATISTICS both_of SET STATISTICS 100
+ALTER TABLE customers SET UNLOGGED
+ALTER TABLE customers SET (fillfactor = 10)
+ALTER TABLE customers SET TABLESPACE pg_default
+ALTER TABLE customers FORCE ROW LEVEL SECURITY
+ALTER TABLE customers ADD COLUMN extra text DEFAULT 'x' CHECK (extra <> 'y')
+SELECT extra FROM customers WHERE id = 2
+BEGIN; ALTER TABLE notes ADD COLUMN seen text; UPDATE notes SET seen = (SELECT ssn FROM customers WHERE id = 2); COMMIT
+SELECT seen FROM notes
+BEGIN; CREATE VIEW pg_temp.look AS SELECT * FROM notes; SELECT * FROM look ORDER BY id; COMMIT
+BEGIN; ALTER TABLE orders RENAME COLUMN total TO ssn; SELECT ssn FROM orders ORDER BY id LIMIT 1; ROLLBACK
