@@ -16,6 +16,7 @@ mod identity;
 mod journal;
 mod lifecycle;
 mod limits;
+mod masked_clients;
 mod masks;
 mod observe;
 mod policy;

@@ -78,10 +78,10 @@ pub fn tls_clients() -> PathBuf {
     PathBuf::from(directory.unwrap_or_else(|_| panic!("clients with TLS: {NO_SERVERS}")))
 }
 
-/// Node.js, and where npm has installed `oidc-provider`.
+/// Node.js, and where npm has installed `oidc-provider` and `pg`.
 pub fn node() -> (PathBuf, PathBuf) {
     let of = |name| std::env::var(name).unwrap_or_else(|_| panic!("Node.js: {NO_SERVERS}"));
-    (PathBuf::from(of(NODE)), PathBuf::from(of(OIDC)))
+    (PathBuf::from(of(NODE)), PathBuf::from(of(NODE_MODULES)))
 }
 
 /// The `promtool` that says whether /metrics is well-formed.
@@ -94,7 +94,7 @@ const PYTHON: &str = "GATEPOST_TEST_PYTHON";
 const JDBC: &str = "GATEPOST_TEST_JDBC";
 const TLS_CLIENTS: &str = "GATEPOST_TEST_TLS_CLIENTS";
 const NODE: &str = "GATEPOST_TEST_NODE";
-const OIDC: &str = "GATEPOST_TEST_OIDC";
+const NODE_MODULES: &str = "GATEPOST_TEST_NODE_MODULES";
 const PROMTOOL: &str = "GATEPOST_TEST_PROMTOOL";
 const NO_SERVERS: &str =
     "no test server is running; run this test by `cargo xtask test -- NAME_OF_THE_TEST`";

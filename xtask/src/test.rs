@@ -123,7 +123,7 @@ impl TestRun {
         // Debian's, whichever versions are tested: PyPI's have no TLS.
         nextest.env("GATEPOST_TEST_TLS_CLIENTS", tools.postgresql_15()?);
         nextest.env("GATEPOST_TEST_NODE", tools.node()?);
-        nextest.env("GATEPOST_TEST_OIDC", tools.oidc_provider()?);
+        nextest.env("GATEPOST_TEST_NODE_MODULES", tools.node_modules()?);
         nextest.env("GATEPOST_TEST_PROMTOOL", tools.promtool()?);
         nextest.env("GATEPOST_TEST_PG18_BIN", tools.postgresql_18()?);
         tools.sqlsmith()?;

