@@ -194,8 +194,19 @@ fn add(tx: &mut Tx<'_>, token: NewToken, now: i64) -> Result<TokenId, StateError
     // Whoever adds to a name locks the row that stands for it.
     crate::requests::lock_asker(tx, "", &token.name)?;
     let stores = tx.now()?;
-    if tx.rows(LIVE, &live(&token.name, now, stores))?.len() >= TOKENS_PER_NAME_MAX {
-        return Err(StateError::TooManyTokens { name: token.name });
+    let others = tx.rows(LIVE, &live(&token.name, now, stores))?;
+    if others.len() >= TOKENS_PER_NAME_MAX {
+        // A grant's password is for the connection that is made next: the newest takes the place of
+        // the oldest.
+        let others = others.iter().map(read_live).collect::<Result<Vec<_>, _>>()?;
+        let of_grants = others.iter().filter(|other| other.grant.is_some());
+        match of_grants.map(|other| other.id).min().filter(|_| token.of.is_some()) {
+            Some(oldest) => {
+                let update = "UPDATE tokens SET revoked_at = ?2 WHERE id = ?1";
+                tx.execute(update, &[Value::Int(oldest.0), Value::Int(stores)])?;
+            }
+            None => return Err(StateError::TooManyTokens { name: token.name }),
+        }
     }
     let (grant, single_use) = token.of.unzip();
     let row = tx.row(

@@ -52,6 +52,7 @@ in_both_stores! {
     a_shape_is_used_as_often_as_was_said_by_all_who_agreed,
     a_shape_ends_at_its_time_and_is_not_for_what_may_not_have_one,
     a_token_of_a_grant_opens_no_longer_than_it_and_once_if_so_asked,
+    the_newest_token_of_a_grant_takes_the_place_of_the_oldest_and_of_no_other,
     whoever_watches_hears_of_a_decision,
     another_process_is_heard_when_somebody_looks,
     a_list_comes_in_pages_newest_first,
@@ -381,6 +382,23 @@ async fn a_token_of_a_grant_opens_no_longer_than_it_and_once_if_so_asked(room: R
     assert_eq!(room.state.live_tokens("agent", NOW).await.unwrap(), []);
     let late = room.state.add_grant_token(&grant.id, "agent", "v3", MINUTE, false).await;
     assert!(matches!(refused(late), Refused::GrantEnded { .. }));
+}
+
+async fn the_newest_token_of_a_grant_takes_the_place_of_the_oldest_and_of_no_other(room: Room) {
+    let grant = room.open(asks("agent", 0)).await;
+    let own = room.state.add_token("agent", "own", NOW, None).await.unwrap();
+    let add = || room.state.add_grant_token(&grant.id, "agent", "v", MINUTE, false);
+    let mut added = Vec::new();
+    for _ in 0..TOKENS_PER_NAME_MAX {
+        added.push(add().await.unwrap());
+    }
+    let live = room.state.live_tokens("agent", NOW).await.unwrap();
+    let live: Vec<TokenId> = live.iter().map(|token| token.id).collect();
+    assert_eq!(live.len(), TOKENS_PER_NAME_MAX);
+    assert!(live.contains(&own) && !live.contains(&added[0]) && live.contains(&added[1]));
+    // What somebody made for themselves takes nobody's place.
+    let more = room.state.add_token("agent", "own", NOW, None).await;
+    assert!(matches!(more, Err(StateError::TooManyTokens { .. })));
 }
 
 async fn whoever_watches_hears_of_a_decision(room: Room) {
