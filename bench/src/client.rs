@@ -49,6 +49,33 @@ impl Client {
         }
     }
 
+    /// The last column of the first row.
+    pub fn last_value(&mut self, sql: &str) -> Result<String, String> {
+        let mut body = sql.as_bytes().to_vec();
+        body.push(0);
+        self.send(b'Q', &body)?;
+        let mut found = None;
+        loop {
+            let (tag, length) = self.header()?;
+            let body = self.body(length)?;
+            match tag {
+                b'D' if found.is_none() => {
+                    let mut rest = body.get(2..).unwrap_or_default();
+                    while let Some((length, after)) = rest.split_first_chunk() {
+                        // NULL is -1.
+                        let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+                        let (value, after) = after.split_at_checked(length).ok_or("a short row")?;
+                        found = Some(String::from_utf8_lossy(value).into_owned());
+                        rest = after;
+                    }
+                }
+                b'Z' => return found.ok_or_else(|| "no row".to_owned()),
+                b'E' => return Err(String::from_utf8_lossy(&body).into_owned()),
+                _ => {}
+            }
+        }
+    }
+
     fn log_in(&mut self, contender: &Contender) -> Result<(), String> {
         let mut body = 196_608u32.to_be_bytes().to_vec();
         for text in ["user", &contender.user, "database", &contender.database, ""] {

@@ -35,6 +35,12 @@ const POLICIES: &str = "policies:
     access: { window: 24h, approval: none }
     allow:
       - read: public.pgbench_accounts(aid, abalance), public.pgbench_branches(bid), public.wide
+      - read: public.people, public.people_as_shown
+      - use: pg_catalog.current_query
+  - name: personal
+    who: \"*\"
+    to: masked
+    mask: { public.people.email: email, public.people.ssn: last4 }
 ";
 
 /// How a client gets in.
@@ -89,6 +95,7 @@ impl CpuTime {
 
 pub struct Contenders {
     all: Vec<Contender>,
+    masked: Contender,
     versions: Vec<String>,
     // In the order in which they have to go: proxies before the server they stand in front of.
     _proxies: Vec<Proxy>,
@@ -149,6 +156,7 @@ impl Contenders {
             gate(POLICY, "relaxed", &judge, &judge_token, &judging),
             gate(OVERLAP, "strict", &judge, &judge_token, &judging),
         ];
+        let masked = gate("gatepost masked", "masked", &judge, &judge_token, &judging);
         let versions = vec![
             first_line(Command::new(programs.postgresql.join("postgres")).arg("--version")),
             first_line(Command::new(&programs.pgbouncer).arg("--version")),
@@ -157,6 +165,7 @@ impl Contenders {
         ];
         Contenders {
             all,
+            masked,
             versions,
             _proxies: vec![floor, pgbouncer, recorder, judge],
             _cluster: cluster,
@@ -167,6 +176,11 @@ impl Contenders {
 
     pub fn direct(&self) -> &Contender {
         &self.all[0]
+    }
+
+    /// As that with policies, and with masks. It has a workload of its own.
+    pub fn masked(&self) -> &Contender {
+        &self.masked
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Contender> {
@@ -258,9 +272,10 @@ fn gatepost(
         "listen: 127.0.0.1:{port}\nstate: gatepost.db\njournal:\n  directory: {JOURNAL}\n\
          connections:\n"
     );
-    for durability in ["relaxed", "strict"] {
+    for (name, durability) in [("relaxed", "relaxed"), ("strict", "strict"), ("masked", "relaxed")]
+    {
         text.push_str(&format!(
-            "  {durability}:\n    address: 127.0.0.1:{}\n    database: {}\n    \
+            "  {name}:\n    address: 127.0.0.1:{}\n    database: {}\n    \
              tls: disable\n    user: {}\n    password: {{ file: {} }}\n    \
              durability: {durability}\n",
             direct.port,

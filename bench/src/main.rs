@@ -6,6 +6,7 @@ mod client;
 mod contender;
 mod floor;
 mod journal;
+mod masked;
 mod report;
 /// The product's own module, compiled in so that the bench need not be built with the product.
 #[path = "../../crates/gatepost/src/scratch.rs"]
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 
 use contender::{Contenders, OVERLAP, POLICY, RELAXED, STRICT};
 use journal::{Extent, Latency, Proof};
+use masked::Masked;
 use report::Report;
 use workload::{Plan, Workload};
 
@@ -57,6 +59,7 @@ fn run(programs: &contender::Programs, plan: &Plan, out: &std::path::Path) {
     let contenders = Contenders::start(programs, beside);
     eprintln!("filling the tables ({} wide rows)", plan.rows);
     workload::fill(contenders.direct(), plan);
+    masked::fill(contenders.direct());
 
     report.compares(contenders.names(), contenders.versions());
     for workload in Workload::all() {
@@ -75,6 +78,10 @@ fn run(programs: &contender::Programs, plan: &Plan, out: &std::path::Path) {
             Latency::measure(relaxed, strict, contenders.disk())
         };
         report.waited(measure(RELAXED, STRICT)?, measure(POLICY, OVERLAP)?);
+        Ok(())
+    });
+    rounds("masked rows", plan, || {
+        report.masked(Masked::measure(contenders.direct(), contenders.masked())?);
         Ok(())
     });
     let journal = contenders.journal_directory();

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::contender::{OVERLAP, POLICY, RELAXED, STRICT};
 use crate::journal::{Extent, Latency, Proof};
+use crate::masked::{self, Masked};
 use crate::workload::{Measured, Plan, Workload};
 
 pub struct Report {
@@ -20,6 +21,7 @@ pub struct Report {
     latencies: Vec<Latency>,
     /// With policies, so that reads overlap with their records.
     overlapping: Vec<Latency>,
+    masked: Vec<Masked>,
     proof: Option<(Extent, Proof)>,
 }
 
@@ -66,6 +68,7 @@ impl Report {
             results: Vec::new(),
             latencies: Vec::new(),
             overlapping: Vec::new(),
+            masked: Vec::new(),
             proof: None,
         }
     }
@@ -86,6 +89,10 @@ impl Report {
     pub fn waited(&mut self, round: Latency, overlapping: Latency) {
         self.latencies.push(round);
         self.overlapping.push(overlapping);
+    }
+
+    pub fn masked(&mut self, round: Masked) {
+        self.masked.push(round);
     }
 
     pub fn proven(&mut self, extent: Extent, proof: Proof) {
@@ -131,6 +138,7 @@ impl Report {
             line(format_args!("{:<22}{verdict}", results.workload));
         }
         self.policy_table(&mut line);
+        masked::table(&self.masked, &mut line);
         self.journal_table(&mut line);
         text
     }
@@ -233,6 +241,7 @@ impl Report {
             "versions": self.versions,
             "load_before": self.load,
             "workloads": workloads,
+            "masked": masked::json(&self.masked),
             "journal": self.journal_json(),
         });
         format!("{whole:#}\n")
@@ -382,11 +391,11 @@ impl Results {
     }
 }
 
-fn at_most(goal: f64, reached: f64) -> String {
+pub fn at_most(goal: f64, reached: f64) -> String {
     format!("{reached:>8.2}, at most {goal} is wanted: {}", verdict(reached <= goal))
 }
 
-fn at_least(goal: f64, reached: f64) -> String {
+pub fn at_least(goal: f64, reached: f64) -> String {
     format!("{reached:>8.2}, at least {goal} is wanted: {}", verdict(reached >= goal))
 }
 
