@@ -134,8 +134,11 @@ impl Attendee {
 
     /// The client wants to be done with what it waits for, in the server and before it.
     pub(crate) async fn cancel(&self) -> Result<(), DialError> {
+        // The server first: who waits here goes on at once, and the request must not find what the
+        // session asks next.
+        let forwarded = self.backend.cancel().await;
         self.cancels.send_modify(|cancels| *cancels += 1);
-        self.backend.cancel().await
+        forwarded
     }
 
     /// Hears of each cancel from now on.
