@@ -34,10 +34,14 @@ impl<'j> Judgement<'j> {
             _ => setting::built(&name, value, limits),
         };
         let by_name = matches!(built, Built::Pinned(_));
+        // Beside masks `everything` leaves pins alone: messages of the server's own making and its
+        // trees tell what it read.
+        let is_loose = !(by_name && self.scope.in_force().hides_something());
         let mut answer = Answer { built_in: built == Built::In, ..Answer::default() };
         let mut held = false;
         for (at, rule) in self.scope.rules().iter().enumerate() {
-            if !rule.everything {
+            let everything = rule.everything && (is_loose || rule.effect == Effect::Refuse);
+            if !everything {
                 let of = rule.settings.of.iter().filter(|pattern| pattern.covers(&name));
                 let named = of.map(|pattern| pattern.names(&name)).max();
                 let left_out = rule.settings.except.iter().any(|pattern| pattern.covers(&name));
