@@ -35,8 +35,8 @@ const READ_EVERY: Duration = Duration::from_millis(500);
 /// think.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// How long before its end a session is told of it, or a fifth of a grant that is short.
-const NOTICE_MILLIS_MAX: i64 = 60_000;
+/// How long before its end a session is told of it; a fifth of a grant that is no longer.
+const NOTICE_MILLIS: i64 = 60_000;
 const NOTICE_PART: i64 = 5;
 
 /// All grants that sessions of this gateway live under.
@@ -288,7 +288,7 @@ impl Served {
 
     fn notice(&self) -> i64 {
         let lasts = self.grant.ends_at.saturating_sub(self.grant.opened_at);
-        NOTICE_MILLIS_MAX.min(lasts / NOTICE_PART)
+        if lasts > NOTICE_MILLIS { NOTICE_MILLIS } else { lasts / NOTICE_PART }
     }
 }
 
