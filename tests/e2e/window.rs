@@ -21,7 +21,9 @@ fn gate(database: &Database, window: &str) -> Gate {
 
 /// What the session reads last, and how.
 fn ends(agent: &mut Raw) {
-    let last = agent.read().expect("last words");
+    // A short one has its notice, too, unless something runs.
+    let last = std::iter::from_fn(|| agent.read()).find(|message| message.tag != b'N');
+    let last = last.expect("last words");
     assert_eq!(
         (last.severity(), last.sqlstate()),
         ("FATAL".into(), "57P01".into()),
@@ -51,7 +53,6 @@ on_each_version! {
         assert_eq!(agent.value("SELECT 2"), "2");
     }
 
-    /// A shorter window has no minute before its end.
     fn a_session_ends_when_its_window_does(server: Server) {
         let database = server.database();
         let gate = gate(&database, "1s");
