@@ -343,8 +343,10 @@ pub(crate) fn write_granted(
 /// Said to a session whose grant is nearly over.
 pub(crate) fn write_ending(left_millis: i64, out: &mut Vec<u8>) {
     let left = Duration::from_millis(u64::try_from(left_millis).unwrap_or(0));
-    let left =
-        if left < Duration::from_secs(2) { left } else { Duration::from_secs(left.as_secs()) };
+    // To the nearest second, where there are some: it is said a little late.
+    let half = Duration::from_millis(500);
+    let whole = || Duration::from_secs((left + half).as_secs());
+    let left = if left < Duration::from_secs(2) { left } else { whole() };
     let mut json = Json::new();
     json.text("code", "window_ends");
     json.text("left", &seconds(left));
