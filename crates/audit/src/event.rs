@@ -4,7 +4,7 @@
 
 use crate::json::{
     bytes_field, name, number_field, optional_number, optional_string, string, string_field,
-    strings_field, time,
+    strings_field, time_of_millis,
 };
 use crate::parameter::Parameter;
 
@@ -349,7 +349,7 @@ impl Batch {
                 optional_string(out, "scope", event.scope);
                 optional_string(out, "reason", event.reason);
                 optional_number(out, "lasts_ms", u64::try_from(event.lasts_ms).ok());
-                string_field(out, "expires_at", &time_of(event.expires_at_ms));
+                string_field(out, "expires_at", &time_of_millis(event.expires_at_ms));
                 strings_field(out, "needs", event.needs);
             }
             Event::RequestDecided(event) => {
@@ -365,7 +365,7 @@ impl Batch {
                 optional_string(out, "scope", event.scope);
                 optional_string(out, "reason", event.reason);
                 optional_string(out, "request", event.request);
-                string_field(out, "ends_at", &time_of(event.ends_at_ms));
+                string_field(out, "ends_at", &time_of_millis(event.ends_at_ms));
             }
             Event::GrantEnds(event) => {
                 string_field(out, "how", event.how);
@@ -411,10 +411,6 @@ fn event_name(event: &Event<'_>) -> &'static str {
         Event::GrantOpens(_) => "grant_opens",
         Event::GrantEnds(_) => "grant_ends",
     }
-}
-
-fn time_of(millis: i64) -> String {
-    time(u64::try_from(millis).unwrap_or(0).saturating_mul(1000))
 }
 
 fn write_person(out: &mut Vec<u8>, field: &str, person: Option<(&str, &str)>) {

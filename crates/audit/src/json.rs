@@ -172,6 +172,11 @@ pub fn time(micros: u64) -> String {
     text
 }
 
+/// The same of milliseconds, as the store counts them.
+pub fn time_of_millis(millis: i64) -> String {
+    time(u64::try_from(millis).unwrap_or(0).saturating_mul(1000))
+}
+
 /// Days since 1970-01-01 as a date of the Gregorian calendar. Counted in years that begin in
 /// March, so that the leap day is the last one.
 fn date(days: u64) -> (u64, u64, u64) {

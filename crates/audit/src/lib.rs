@@ -26,7 +26,7 @@ pub mod verify;
 mod writer;
 
 pub use journal::{Journal, OpenError, OpenReport, Options, RELAXED, SEGMENT_BYTES};
-pub use json::time;
+pub use json::{time, time_of_millis};
 pub use note::{Head, NotAHead};
 pub use parameter::{PARAMETER_BYTES_MAX, Parameter};
 pub use queue::{Durability, Health, QUEUE_BYTES_MAX, QUEUE_EVENTS_MAX, Ticket, Unrecorded};

@@ -4,6 +4,7 @@
 use std::time::UNIX_EPOCH;
 
 use access::{Grant, GrantEnd, GrantState, Hold, HoldState, Needed, Request, RequestState, Vote};
+use audit::time_of_millis;
 use gateway::desk::{About, Answer, GrantToken, Page, Trouble};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -329,8 +330,8 @@ impl From<&Request> for RequestShown {
             for_seconds: seconds(request.lasts_millis),
             needs: needs(&request.needed, request.missing()),
             approvals: approvals(&request.votes),
-            created_at: instant(request.created_at),
-            expires_at: instant(request.expires_at),
+            created_at: time_of_millis(request.created_at),
+            expires_at: time_of_millis(request.expires_at),
             grant,
             ended,
         }
@@ -354,8 +355,8 @@ impl From<&Grant> for GrantShown {
             reason: grant.reason.clone(),
             policies: grant.policies.clone(),
             scope: grant.scope.clone(),
-            opened_at: instant(grant.opened_at),
-            ends_at: instant(grant.ends_at),
+            opened_at: time_of_millis(grant.opened_at),
+            ends_at: time_of_millis(grant.ends_at),
             request: grant.request.as_ref().map(ToString::to_string),
             approved_by: grant.approved_by.iter().map(Who::from).collect(),
             ended,
@@ -384,8 +385,8 @@ impl From<&Hold> for HoldShown {
             estimate: hold.estimate.clone(),
             needs: needs(&hold.needed, hold.missing()),
             approvals: approvals(&hold.votes),
-            created_at: instant(hold.created_at),
-            until: hold.until().map(instant),
+            created_at: time_of_millis(hold.created_at),
+            until: hold.until().map(time_of_millis),
             offers_shape: hold.shape_digest.is_some(),
             uses_left: hold.shape.map(|shape| shape.uses_left),
             ended: end,
@@ -408,7 +409,7 @@ impl From<&About> for SessionShown {
             grant: about.grant.clone(),
             client: about.client.clone(),
             application: about.application.clone(),
-            since: instant(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
+            since: time_of_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
         }
     }
 }
@@ -456,21 +457,16 @@ fn needs<'n>(
 fn approvals(votes: &[Vote]) -> Vec<VoteShown> {
     let each = votes.iter().map(|vote| VoteShown {
         by: (&vote.voter).into(),
-        at: instant(vote.at),
+        at: time_of_millis(vote.at),
         words: vote.words.clone(),
     });
     each.collect()
 }
 
 fn ended(at: i64, by: Option<&access::Person>, words: &Option<String>) -> EndShown {
-    EndShown { at: instant(at), by: by.map(Who::from), words: words.clone() }
+    EndShown { at: time_of_millis(at), by: by.map(Who::from), words: words.clone() }
 }
 
 fn seconds(millis: i64) -> u64 {
     u64::try_from(millis / 1000).unwrap_or(0)
-}
-
-/// In RFC 3339, as the journal writes times.
-fn instant(millis: i64) -> String {
-    audit::time(u64::try_from(millis).unwrap_or(0).saturating_mul(1000))
 }

@@ -415,7 +415,7 @@ fn null() -> String {
 }
 
 fn instant(millis: i64) -> String {
-    text(&audit::time(u64::try_from(millis).unwrap_or(0).saturating_mul(1000)))
+    text(&audit::time_of_millis(millis))
 }
 
 fn person(person: &Person) -> String {

@@ -312,7 +312,7 @@ pub(crate) fn write_granted(
     json.text("code", "granted");
     json.text("grant", grant.id.as_str());
     json.list("policies", grant.policies.iter().map(String::as_str));
-    json.text("ends_at", &instant(grant.ends_at));
+    json.text("ends_at", &audit::time_of_millis(grant.ends_at));
     let mut message = format!(
         "grant {} of {} ends in {} s",
         grant.id,
@@ -368,7 +368,7 @@ fn about(out: &mut Json, request: &Request) {
     let needs: Vec<String> =
         request.missing().map(|(needed, still)| format!("{still} of {}", needed.by)).collect();
     out.list("needs", needs.iter().map(String::as_str));
-    out.text("expires_at", &instant(request.expires_at));
+    out.text("expires_at", &audit::time_of_millis(request.expires_at));
     out.text("approve", &format!("gatepost approve {}", request.id));
     out.text("http", &format!("POST /v1/requests/{}/approve", request.id));
 }
@@ -419,8 +419,4 @@ fn escaped(text: &str) -> String {
 
 fn list<'t>(names: impl Iterator<Item = &'t str>) -> String {
     names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-fn instant(millis: i64) -> String {
-    audit::time(u64::try_from(millis).unwrap_or(0).saturating_mul(1000))
 }

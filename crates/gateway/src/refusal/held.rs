@@ -46,7 +46,7 @@ impl HeldBack {
         HeldBack::Waiting {
             hold: hold.id.to_string(),
             rule: rules(hold),
-            until: instant(hold.expires_at),
+            until: audit::time_of_millis(hold.expires_at),
         }
     }
 
@@ -151,7 +151,7 @@ pub(crate) fn write_held(hold: &Hold, wait: Duration, out: &mut Vec<u8>) {
     json.text("hold", hold.id.as_str());
     json.list("rules", hold.needed.iter().map(|needed| needed.what.as_str()));
     json.text("waits", &seconds(wait));
-    json.text("until", &instant(hold.expires_at));
+    json.text("until", &audit::time_of_millis(hold.expires_at));
     let needs: Vec<String> = hold
         .missing()
         .map(|(needed, still)| format!("{still} of {} (rule {})", needed.by, needed.what))
@@ -166,7 +166,7 @@ pub(crate) fn write_held(hold: &Hold, wait: Duration, out: &mut Vec<u8>) {
             "`gatepost approve {id}` lets it run, `gatepost deny {id}` does not. This client waits \
              for {}, the hold until {}.",
             seconds(wait),
-            instant(hold.expires_at),
+            audit::time_of_millis(hold.expires_at),
             id = hold.id,
         )),
     }
@@ -205,8 +205,4 @@ pub(crate) fn rule_as_text(rule: &RuleRef) -> String {
 fn rules(hold: &Hold) -> String {
     let rules: Vec<&str> = hold.needed.iter().map(|needed| needed.what.as_str()).collect();
     rules.join(" and ")
-}
-
-fn instant(millis: i64) -> String {
-    audit::time(u64::try_from(millis).unwrap_or(0).saturating_mul(1000))
 }
