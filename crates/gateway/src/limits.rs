@@ -1,11 +1,12 @@
 //! How much has been used of what a policy limits, and whether there is more: rows and bytes that
 //! reach clients, statements, sessions and statements at once. Who is in force, and with which
-//! limits, is the policy's business; what is cut and how, the gate's.
+//! limits, is the policy's business; what is cut and how, the gate's; what is said then, `reached`'s.
 //!
 //! What is counted per minute, hour and day, and at once, is counted per identity and policy, over
 //! all its sessions on this gateway; what is counted per grant, over all sessions of the grant. All of
 //! it in memory: a restart begins anew.
 
+mod reached;
 mod window;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use access::{Grant, GrantId};
 use identity::Identity;
 use policy::{Limit, Limits, Per, PerLimit, RuleRef};
 
+pub(crate) use self::reached::{Reached, Resets};
 use self::window::{Full, Period, Window};
 
 /// Identities, each with a policy, of which something is counted. Those of which nothing counts any
@@ -65,34 +67,6 @@ pub(crate) enum Measure {
     Statements,
     Sessions,
     Running,
-}
-
-/// A limit that is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reached {
-    pub(crate) measure: Measure,
-    pub(crate) allowed: u64,
-    pub(crate) resets: Resets,
-    pub(crate) by: RuleRef,
-    /// The statement had come to its end when that was seen, and what it changed stands.
-    pub(crate) stands: bool,
-}
-
-/// When there is room again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Resets {
-    WithTheNextStatement,
-    WithTheNextSession,
-    WithTheNextGrant,
-    /// As soon as one of those that are there now is over.
-    WhenOneEnds,
-    /// What was asked for is more than the limit by itself.
-    Never,
-    /// Of so much per `per`, at so many milliseconds since 1970.
-    At {
-        per: Per,
-        at_ms: u64,
-    },
 }
 
 /// A session's limits, and what it has used of them.
@@ -527,88 +501,6 @@ impl Measure {
     }
 }
 
-impl Reached {
-    /// What a client reads first.
-    pub(crate) fn sentence(&self) -> String {
-        let Reached { measure, allowed, .. } = self;
-        let mut sentence = match (measure, self.per()) {
-            (Measure::Sessions, _) => {
-                format!("this identity may have {allowed} sessions at once, and has them")
-            }
-            (Measure::Running, _) => {
-                format!("this identity may run {allowed} statements at once, and does")
-            }
-            (measure, Some(per)) => {
-                format!("the limit of {allowed} {} per {} is reached", measure.name(), per.name())
-            }
-            (measure, None) => {
-                format!("this is more at once than the limit of {allowed} {}", measure.name())
-            }
-        };
-        if self.stands {
-            sentence += "; the statement ran to its end, and what it changed stands";
-        }
-        sentence
-    }
-
-    /// When there is more, and what can be done.
-    pub(crate) fn next_step(&self, now_ms: u64) -> String {
-        match self.resets {
-            Resets::WithTheNextStatement => format!(
-                "Ask for less at once, with a narrower WHERE or a LIMIT: each statement may have {} \
-                 {}.",
-                self.allowed,
-                self.measure.name()
-            ),
-            Resets::WithTheNextSession => "It begins anew with the next session.".to_owned(),
-            Resets::WithTheNextGrant => {
-                "It begins anew with the next grant; this one has had what it may.".to_owned()
-            }
-            Resets::WhenOneEnds => "Try again when one of them has ended.".to_owned(),
-            Resets::Never => "Waiting does not help: ask for less at once.".to_owned(),
-            Resets::At { at_ms, .. } => format!(
-                "Try again at {}, in {} s: enough of what counts now is too long ago by then.",
-                written_time(at_ms),
-                at_ms.saturating_sub(now_ms).div_ceil(1000)
-            ),
-        }
-    }
-
-    /// For programs: when there is more.
-    pub(crate) fn resets(&self) -> String {
-        self.resets.said()
-    }
-
-    pub(crate) fn per(&self) -> Option<Per> {
-        match self.resets {
-            Resets::WithTheNextStatement => Some(Per::Statement),
-            Resets::WithTheNextSession => Some(Per::Session),
-            Resets::WithTheNextGrant => Some(Per::Grant),
-            Resets::At { per, .. } => Some(per),
-            Resets::WhenOneEnds | Resets::Never => None,
-        }
-    }
-}
-
-impl Resets {
-    fn said(self) -> String {
-        match self {
-            Resets::WithTheNextStatement => "next statement".to_owned(),
-            Resets::WithTheNextSession => "next session".to_owned(),
-            Resets::WithTheNextGrant => "next grant".to_owned(),
-            Resets::WhenOneEnds => "when one ends".to_owned(),
-            Resets::Never => "never".to_owned(),
-            Resets::At { at_ms, .. } => written_time(at_ms),
-        }
-    }
-}
-
-/// As records have times, in whole seconds.
-fn written_time(ms: u64) -> String {
-    let text = audit::time(ms.saturating_mul(1000));
-    text.get(..19).map_or(text.clone(), |seconds| format!("{seconds}Z"))
-}
-
 /// What `now_ms` is, for those who have a clock.
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -616,242 +508,4 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const START: u64 = 1_795_000_000_000;
-    const MINUTE: u64 = 60_000;
-
-    fn by(policy: &str) -> RuleRef {
-        RuleRef { policy: policy.into(), rule: "limits".into(), line: 7 }
-    }
-
-    fn per(n: u64, per: Per) -> PerLimit {
-        PerLimit { n, per, by: by("agents") }
-    }
-
-    fn meter(ledgers: &Arc<Ledgers>, name: &str, limits: &Limits) -> Meter {
-        ledgers
-            .meter(Owned { identity: &Identity::local(name), grant: None }, limits, START)
-            .unwrap()
-    }
-
-    fn reached(resets: Resets, measure: Measure, allowed: u64) -> Result<(), Reached> {
-        Err(Reached { measure, allowed, resets, by: by("agents"), stands: false })
-    }
-
-    #[test]
-    fn rows_of_a_statement_and_of_a_session() {
-        let limits = Limits {
-            rows: vec![per(3, Per::Statement), per(5, Per::Session)],
-            ..Limits::default()
-        };
-        let mut meter = meter(&Arc::default(), "a", &limits);
-        let mut first = Given::default();
-        for _ in 0..3 {
-            meter.row(&mut first, 10, START).unwrap();
-        }
-        let over = reached(Resets::WithTheNextStatement, Measure::Rows, 3);
-        assert_eq!(meter.row(&mut first, 10, START), over);
-        assert_eq!(first, Given { rows: 3, bytes: 30 });
-        let mut second = Given::default();
-        for _ in 0..2 {
-            meter.row(&mut second, 10, START).unwrap();
-        }
-        let over = reached(Resets::WithTheNextSession, Measure::Rows, 5);
-        assert_eq!(meter.row(&mut second, 10, START), over);
-        // A refused row is counted nowhere.
-        assert_eq!(meter.row(&mut second, 10, START), over);
-    }
-
-    #[test]
-    fn bytes_to_the_byte_and_a_row_is_whole_or_not_at_all() {
-        let limits = Limits {
-            rows: vec![per(9, Per::Session)],
-            bytes: vec![per(100, Per::Session)],
-            ..Limits::default()
-        };
-        let mut meter = meter(&Arc::default(), "a", &limits);
-        let mut given = Given::default();
-        meter.row(&mut given, 60, START).unwrap();
-        let over = reached(Resets::WithTheNextSession, Measure::Bytes, 100);
-        assert_eq!(meter.row(&mut given, 41, START), over);
-        meter.row(&mut given, 40, START).unwrap();
-        assert_eq!(meter.row(&mut given, u64::MAX, START), over);
-        for _ in 0..7 {
-            meter.row(&mut given, 0, START).unwrap();
-        }
-        let over = reached(Resets::WithTheNextSession, Measure::Rows, 9);
-        assert_eq!(meter.row(&mut given, 0, START), over, "rows that were refused were given back");
-    }
-
-    #[test]
-    fn statements_of_a_minute_are_counted_over_all_sessions_of_an_identity() {
-        let ledgers = Arc::default();
-        let limits = Limits { statements: vec![per(3, Per::Minute)], ..Limits::default() };
-        let mut one = meter(&ledgers, "a", &limits);
-        let mut two = meter(&ledgers, "a", &limits);
-        let mut other = meter(&ledgers, "b", &limits);
-        one.statements(1, START).unwrap();
-        two.statements(1, START).unwrap();
-        one.statements(1, START + MINUTE / 2).unwrap();
-        let at_ms = START + MINUTE + 1000;
-        let over = reached(Resets::At { per: Per::Minute, at_ms }, Measure::Statements, 3);
-        assert_eq!(two.statements(1, START + MINUTE / 2), over);
-        other.statements(1, START).unwrap();
-        drop((one, two));
-        // Who leaves and comes again is still who it was.
-        let mut three = meter(&ledgers, "a", &limits);
-        assert!(three.statements(1, at_ms - 1).is_err());
-        three.statements(1, at_ms).unwrap();
-    }
-
-    #[test]
-    fn budgets_of_one_policy_are_not_those_of_another() {
-        let ledgers = Arc::default();
-        let limits = |policy: &str| Limits {
-            statements: vec![PerLimit { n: 1, per: Per::Day, by: by(policy) }],
-            ..Limits::default()
-        };
-        meter(&ledgers, "a", &limits("one")).statements(1, START).unwrap();
-        meter(&ledgers, "a", &limits("two")).statements(1, START).unwrap();
-        assert!(meter(&ledgers, "a", &limits("one")).statements(1, START).is_err());
-    }
-
-    #[test]
-    fn sessions_and_what_runs_at_once() {
-        let ledgers: Arc<Ledgers> = Arc::default();
-        let limit = Limit { value: 2, by: by("agents") };
-        let limits =
-            Limits { sessions: Some(limit.clone()), running: Some(limit), ..Limits::default() };
-        let (mut one, mut two) = (meter(&ledgers, "a", &limits), meter(&ledgers, "a", &limits));
-        let a = Owned { identity: &Identity::local("a"), grant: None };
-        let third = ledgers.meter(a, &limits, START).map(drop);
-        assert_eq!(third, reached(Resets::WhenOneEnds, Measure::Sessions, 2));
-        let unlimited = Limits { sessions: None, ..limits.clone() };
-        let mut three = meter(&ledgers, "a", &unlimited);
-        one.runs().unwrap();
-        one.runs().unwrap();
-        two.runs().unwrap();
-        assert_eq!(three.runs(), reached(Resets::WhenOneEnds, Measure::Running, 2));
-        one.rests();
-        three.runs().unwrap();
-        drop((one, three));
-        two.rests();
-        let mut four = meter(&ledgers, "a", &limits);
-        four.runs().unwrap();
-        drop((two, four));
-        assert!(ledgers.of.lock().unwrap().values().all(|ledger| ledger.is_idle(START)));
-    }
-
-    #[test]
-    fn other_limits_and_what_is_used_stays_used() {
-        let ledgers: Arc<Ledgers> = Arc::default();
-        let limits =
-            |n| Limits { rows: vec![per(n, Per::Session), per(n, Per::Hour)], ..Limits::default() };
-        let mut meter = meter(&ledgers, "a", &limits(5));
-        let mut given = Given::default();
-        for _ in 0..4 {
-            meter.row(&mut given, 1, START).unwrap();
-        }
-        let a = Owned { identity: &Identity::local("a"), grant: None };
-        ledgers.renew(&mut meter, a, &limits(4), START).unwrap();
-        assert!(meter.row(&mut given, 1, START).is_err());
-        ledgers.renew(&mut meter, a, &limits(6), START).unwrap();
-        meter.row(&mut given, 1, START).unwrap();
-        meter.row(&mut given, 1, START).unwrap();
-        assert!(meter.row(&mut given, 1, START).is_err());
-    }
-
-    #[test]
-    fn what_a_grant_has_had_all_its_sessions_have_had_and_no_other_grant() {
-        let ledgers: Arc<Ledgers> = Arc::default();
-        let limits = Limits { rows: vec![per(3, Per::Grant)], ..Limits::default() };
-        let identity = Identity::local("a");
-        let (one, other) = (grant(), grant());
-        let meter = |grant| {
-            ledgers
-                .meter(Owned { identity: &identity, grant: Some(grant) }, &limits, START)
-                .unwrap()
-        };
-        let mut given = Given::default();
-        let (mut first, mut second) = (meter(&one), meter(&one));
-        first.row(&mut given, 1, START).unwrap();
-        second.row(&mut given, 1, START).unwrap();
-        drop((first, second));
-        let mut third = meter(&one);
-        third.row(&mut given, 1, START).unwrap();
-        let over = reached(Resets::WithTheNextGrant, Measure::Rows, 3);
-        assert_eq!(third.row(&mut given, 1, START), over);
-        meter(&other).row(&mut given, 1, START).unwrap();
-        // It is forgotten when the grant is over, and not before.
-        drop(third);
-        let idle = |now| ledgers.of.lock().unwrap().values().all(|ledger| ledger.is_idle(now));
-        assert!(!idle(START + MINUTE - 1) && idle(START + MINUTE));
-    }
-
-    fn grant() -> Grant {
-        let person = access::Person { issuer: "gatepost".to_owned(), subject: "a".to_owned() };
-        Grant {
-            id: GrantId::random().unwrap(),
-            identity: access::Identity {
-                person,
-                name: None,
-                groups: Vec::new(),
-                claims: std::collections::BTreeMap::new(),
-                actors: Vec::new(),
-            },
-            connection: "shop".to_owned(),
-            reason: None,
-            policies: Vec::new(),
-            scope: None,
-            opened_at: i64::try_from(START).unwrap(),
-            ends_at: i64::try_from(START + MINUTE).unwrap(),
-            request: None,
-            approved_by: Vec::new(),
-            state: access::GrantState::Open,
-        }
-    }
-
-    /// Eight threads, as sessions on worker threads do.
-    #[test]
-    fn parallel_sessions_get_as_much_as_one_would() {
-        let ledgers: Arc<Ledgers> = Arc::default();
-        let limits = Limits { rows: vec![per(10_000, Per::Hour)], ..Limits::default() };
-        let given: u64 = std::thread::scope(|threads| {
-            let sessions: Vec<_> = (0..8)
-                .map(|_| {
-                    threads.spawn(|| {
-                        let mut meter = meter(&ledgers, "a", &limits);
-                        let mut given = Given::default();
-                        while meter.row(&mut given, 1, START).is_ok() {}
-                        given.rows
-                    })
-                })
-                .collect();
-            sessions.into_iter().map(|session| session.join().unwrap()).sum()
-        });
-        assert_eq!(given, 10_000);
-    }
-
-    #[test]
-    fn it_is_said_when_there_is_more() {
-        let limits = Limits {
-            rows: vec![per(1, Per::Hour)],
-            bytes: vec![per(1, Per::Statement)],
-            ..Limits::default()
-        };
-        let mut meter = meter(&Arc::default(), "a", &limits);
-        let bytes = meter.row(&mut Given::default(), 2, START).unwrap_err();
-        assert_eq!(bytes.sentence(), "the limit of 1 bytes per statement is reached");
-        meter.row(&mut Given::default(), 1, START).unwrap();
-        let rows = meter.row(&mut Given::default(), 1, START + 1000).unwrap_err();
-        assert_eq!(rows.sentence(), "the limit of 1 rows per hour is reached");
-        assert_eq!(rows.resets(), "2026-11-18T12:07:00Z");
-        assert!(
-            rows.next_step(START + 1000).contains("2026-11-18T12:07:00Z, in 3619 s"),
-            "{}",
-            rows.next_step(START + 1000)
-        );
-    }
-}
+mod tests;
