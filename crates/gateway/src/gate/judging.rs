@@ -2,33 +2,33 @@
 //! sees now, what the policies say to each, and what the text does to the statements behind it. A
 //! text is judged whole, and one refusal refuses all of it.
 
+mod refusing;
+mod whole;
+
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use policy::{Context, RuleRef, Scope, Then, Verdict};
+use policy::{Context, Scope};
 use sql::Script;
 use sql::catalog::{self, Catalog, Step};
 use sql::facts::{Facts, Kind, NotUnderstood, SettingName, Transaction};
-use sql::parse::{Limits, NotParsed};
-use sql::rewrite::{Edit, Look};
+use sql::parse::Limits;
 
+pub(super) use self::refusing::refusal_of;
+use self::refusing::{conditional, not_parsed, not_understood, place_of, unread};
+use self::whole::{Read, Run, Statement, Whole, may_execute};
 use super::Gate;
 use super::ahead::{LONG_TEXT_BYTES, LongText};
-use super::found::{self, Found};
-use super::held::Held;
+use super::found;
 use super::memory::{Bound, Judged, Uncertain};
 use super::names::{Moves, is_nameless, takes_back};
-use super::needs::{Need, Unmet};
+use super::needs::Need;
 use super::reads::only_reads;
 use super::rules::Rules;
 use super::sight::Seeing;
-use super::splice::{Splice, qualifying};
 use super::understanding::{Effect, Said, StandsOn, Told, Understood};
-use crate::conditions::Conditions;
 use crate::refusal::{Denied, Refusal};
 
 /// What a record says that a statement touches, and no more.
@@ -527,289 +527,6 @@ impl Gate {
     }
 }
 
-/// A text as characters.
-#[derive(Clone, Copy)]
-struct Read<'t> {
-    text: &'t str,
-    /// No byte had to be replaced.
-    is_as_sent: bool,
-}
-
-/// A statement of a text, with its facts.
-struct Statement<'s> {
-    place: Range<usize>,
-    facts: &'s Facts,
-    catalog: &'s Catalog,
-    moves: Moves,
-}
-
-/// What a name stands for, as far as whoever runs it has to know.
-struct Run {
-    by: Option<RuleRef>,
-    touches: Rc<[Box<str>]>,
-    moves: Moves,
-    conditions: Option<Rc<Conditions>>,
-    /// It reads relations that are disguised.
-    disguised: bool,
-    /// What it is given is stored in masked columns.
-    stores: bool,
-    held: Vec<Rc<Held>>,
-    runs: Vec<Rc<[u8]>>,
-}
-
-impl Run {
-    fn of(understood: &Understood) -> Run {
-        let told = understood.statements.last();
-        Run {
-            by: told.and_then(|told| told.by.clone()),
-            touches: told.map_or_else(|| Rc::from([]), |told| told.touches.clone()),
-            moves: understood.moves,
-            conditions: told.and_then(|told| told.conditions.clone()),
-            disguised: understood.disguised,
-            stores: !understood.stored.is_empty(),
-            held: told.map_or_else(Vec::new, |told| told.held.clone()),
-            runs: told.map_or_else(Vec::new, |told| told.runs.clone()),
-        }
-    }
-}
-
-/// A text on its way to being understood.
-struct Whole {
-    understood: Understood,
-    when: When,
-    /// What comes next is read as the server will read it.
-    can_carry: bool,
-    /// The path is the transaction's.
-    is_local: bool,
-    /// A BEGIN of this text that has not been ended in it.
-    begin: Option<Range<usize>>,
-    /// What names stand for after the statements so far: the number of the one that says so, or
-    /// `None` for nothing.
-    prepared: HashMap<Box<str>, Option<usize>>,
-    declared: HashMap<Box<str>, Option<usize>>,
-    all_deallocated: bool,
-    all_closed: bool,
-    /// Schemas to be put before names.
-    schemas: Vec<(usize, Box<str>)>,
-    /// What else is put into the text.
-    edits: Vec<Edit>,
-}
-
-impl Whole {
-    fn new(stands_on: StandsOn, when: When) -> Whole {
-        Whole {
-            when,
-            understood: Understood {
-                is_shown: false,
-                stands_on,
-                statements: Vec::new(),
-                refusal: None,
-                refused_at: None,
-                moves: Moves::default(),
-                takes_back: false,
-                is_momentary: false,
-                only_reads: true,
-                begin: None,
-                splice: None,
-                disguised: false,
-                is_rewritten: false,
-                stored: Vec::new(),
-            },
-            can_carry: true,
-            is_local: false,
-            begin: None,
-            prepared: HashMap::new(),
-            declared: HashMap::new(),
-            all_deallocated: false,
-            all_closed: false,
-            schemas: Vec::new(),
-            edits: Vec::new(),
-        }
-    }
-
-    /// It is refused; what of it the server gets to see is for the substitution to say.
-    fn refused(mut self, refusal: Refusal) -> Understood {
-        self.understood.refusal = Some(refusal);
-        self.understood.moves = Moves::default();
-        self.understood.begin = self.begin;
-        self.understood
-    }
-
-    fn refused_at(self, refusal: Refusal, text: Read<'_>, at: Option<usize>) -> Understood {
-        let before = at.filter(|_| text.is_as_sent).and_then(|at| text.text.get(..at));
-        let position = before.and_then(|before| u32::try_from(before.chars().count() + 1).ok());
-        Understood { refused_at: position, ..self.refused(refusal) }
-    }
-
-    fn note(&mut self, effect: &Option<Effect>) {
-        let at = self.understood.statements.len();
-        match effect {
-            Some(Effect::Prepares(name)) => drop(self.prepared.insert(name.clone(), Some(at))),
-            Some(Effect::Deallocates(name)) => drop(self.prepared.insert(name.clone(), None)),
-            Some(Effect::Declares(name)) => drop(self.declared.insert(name.clone(), Some(at))),
-            Some(Effect::Closes(name)) => drop(self.declared.insert(name.clone(), None)),
-            Some(Effect::DeallocatesAll) => {
-                self.prepared.clear();
-                self.all_deallocated = true;
-            }
-            Some(Effect::ClosesAll) => {
-                self.declared.clear();
-                self.all_closed = true;
-            }
-            Some(Effect::DiscardsAll) => {
-                self.prepared.clear();
-                self.declared.clear();
-                (self.all_deallocated, self.all_closed) = (true, true);
-            }
-            None => {}
-        }
-    }
-
-    /// What this very text has prepared under the name.
-    fn prepared(&self, name: &str) -> Result<Option<Run>, Denied> {
-        match self.prepared.get(name) {
-            Some(Some(at)) => Ok(self.run(*at)),
-            None if !self.all_deallocated => Ok(None),
-            _ => Err(Denied::NoSuchStatement(name.to_owned())),
-        }
-    }
-
-    fn declared(&self, name: &str) -> Result<Option<Run>, Denied> {
-        match self.declared.get(name) {
-            Some(Some(at)) => Ok(self.run(*at)),
-            None if !self.all_closed => Ok(None),
-            _ => Err(Denied::NoSuchCursor(name.to_owned())),
-        }
-    }
-
-    fn run(&self, at: usize) -> Option<Run> {
-        let told = self.understood.statements.get(at)?;
-        let (by, touches) = (told.by.clone(), told.touches.clone());
-        let conditions = told.conditions.clone();
-        let (held, runs) = (told.held.clone(), told.runs.clone());
-        let Understood { moves, disguised, ref stored, .. } = self.understood;
-        let stores = !stored.is_empty();
-        Some(Run { by, touches, moves, conditions, disguised, stores, held, runs })
-    }
-
-    /// Notes the schemas of names that another schema of the path has, too.
-    fn qualify(&mut self, facts: &Facts, catalog: &Catalog, text: &str) {
-        for used in facts.relations.iter().filter(|used| used.twice) {
-            let relation = used.relation.and_then(|id| catalog.relation(id));
-            if let Some(relation) = relation
-                && text.is_char_boundary(used.place.start)
-            {
-                let schema = catalog.schema_name(relation.schema).into();
-                self.schemas.push((used.place.start, schema));
-            }
-        }
-        // What is made stands in the one schema that it was judged for.
-        let made = facts.relations.iter().find(|used| used.create && used.twice);
-        let object = facts.commands.iter().filter_map(|used| used.object.as_ref());
-        let mut objects = object.filter(|object| object.twice && object.relation.is_none());
-        if let Some(made) = made
-            && text.is_char_boundary(made.place.start)
-            && let Some(schema) = objects.find_map(|object| object.schema.as_deref())
-        {
-            self.schemas.push((made.place.start, schema.into()));
-        }
-    }
-
-    /// Notes what has to be put into the text for a reader who sees relations disguised.
-    fn disguise(
-        &mut self,
-        found: &Found,
-        facts: &Facts,
-        scope: &Scope,
-        text: &str,
-    ) -> Result<(), Denied> {
-        let rewritten = match &found.rewritten {
-            Ok(rewritten) => rewritten,
-            Err(why) => return Err(Denied::ByPolicy(scope.unrewritable(why).into())),
-        };
-        let disguises = scope.disguises();
-        if disguises.is_empty() {
-            return Ok(());
-        }
-        let disguised = facts
-            .relations
-            .iter()
-            .filter_map(|used| used.relation)
-            .any(|id| scope.is_disguised(id))
-            || !rewritten.disguised.is_empty();
-        self.understood.disguised |= disguised;
-        self.edits.extend(rewritten.edits.iter().cloned());
-        let explains = match facts.kind {
-            Kind::Explain { analyze } if disguised || facts.handle.is_some() => Some(analyze),
-            _ => None,
-        };
-        match explains {
-            Some(true) => return Err(Denied::ByPolicy(scope.counts(ANALYZE_COUNTS).into())),
-            Some(false) => match sql::explain::without_costs(text, found.place.clone()) {
-                Some(edit) => self.edits.push(edit),
-                None => return Err(Denied::ByPolicy(scope.counts(EXPLAIN_COUNTS).into())),
-            },
-            None => {}
-        }
-        for stored in &rewritten.stored {
-            let mask = disguises.get(&stored.relation);
-            if let Some(mask) = mask.and_then(|disguise| disguise.masks.get(&stored.column))
-                && !matches!(mask.look, Look::Any)
-            {
-                self.understood.stored.push((stored.parameter, mask.look.clone()));
-            }
-        }
-        Ok(())
-    }
-
-    fn splice(&mut self, text: Read<'_>) -> Result<(), Denied> {
-        self.understood.is_rewritten = !self.edits.is_empty();
-        if self.schemas.is_empty() && self.edits.is_empty() {
-            return Ok(());
-        }
-        // Where bytes were replaced to read it, there is no text to put anything into.
-        if !text.is_as_sent {
-            return Err(Denied::TwoMeanings);
-        }
-        let mut edits = std::mem::take(&mut self.edits);
-        // What stands in the place of a name has its schema already.
-        let is_within = |place: usize| {
-            edits.iter().any(|edit| {
-                edit.place.start == place || (edit.place.start..edit.place.end).contains(&place)
-            })
-        };
-        let bare: Vec<Edit> = self
-            .schemas
-            .iter()
-            .filter(|(place, _)| !is_within(*place))
-            .map(|(place, schema)| qualifying(*place, schema))
-            .collect();
-        edits.extend(bare);
-        let splice = Splice::edited(text.text, edits).ok_or(Denied::TwoMeanings)?;
-        self.understood.splice = Some(Rc::new(splice));
-        Ok(())
-    }
-}
-
-/// What is said of an EXPLAIN that would tell how much there is of what is hidden.
-const ANALYZE_COUNTS: &str = "EXPLAIN ANALYZE counts rows as they are stored";
-const EXPLAIN_COUNTS: &str = "with these options EXPLAIN tells of rows as they are stored";
-const VALUES_UNSEEN: &str = "what an EXECUTE stores in masked columns can't be looked at; bind the \
-                             values by the protocol";
-
-/// What an EXECUTE runs may need more than the statement itself did.
-fn may_execute(facts: &Facts, run: &Run, scope: &Scope) -> Result<(), Denied> {
-    if run.stores {
-        return Err(Denied::ByPolicy(scope.counts(VALUES_UNSEEN).into()));
-    }
-    match facts.kind {
-        Kind::Explain { analyze: true } if run.disguised => {
-            Err(Denied::ByPolicy(scope.counts(ANALYZE_COUNTS).into()))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// How what follows in the same text has to be read.
 enum Carried<'f> {
     Unmoved,
@@ -844,119 +561,6 @@ fn carried<'f>(
             }
         }
         _ => Carried::Lost,
-    }
-}
-
-/// Where the text names what may not be.
-fn place_of(denied: &Denied, facts: &Facts) -> Option<usize> {
-    let Denied::ByPolicy(refused) = denied else { return None };
-    let about = refused.about?;
-    let mut uses = facts.relations.iter();
-    let found = uses.find(|used| used.relation == Some(about) && !used.place.is_empty());
-    found.map(|used| used.place.start)
-}
-
-fn allowed(verdict: Verdict) -> Result<Option<RuleRef>, Denied> {
-    match verdict {
-        Verdict::Allow { by, before, after } => match before.into_iter().chain(after).next() {
-            None => Ok(Some(by)),
-            Some(check) => Err(Denied::NotBuilt(check.rule)),
-        },
-        Verdict::Hold { by, .. } => {
-            let why = "nobody could be shown what it is; send it as a statement of its own";
-            Err(Denied::CannotHold { rule: by, why })
-        }
-        Verdict::Refuse(refused) => Err(Denied::ByPolicy(Box::new(refused))),
-    }
-}
-
-/// The rule that lets a statement run, what the database has to say first, and why people have.
-type Ruled = (Option<RuleRef>, Option<Rc<Conditions>>, Option<Rc<Held>>);
-
-/// The verdict on a statement whose conditions can be asked.
-fn conditional(verdict: Verdict, facts: &Facts, catalog: &Catalog) -> Result<Ruled, Denied> {
-    let (by, before, after, held) = match verdict {
-        Verdict::Allow { by, before, after } => {
-            let holds = before.iter().chain(&after).any(|check| check.then == Then::Hold);
-            let held = holds.then(|| Rc::new(Held::new(Vec::new(), facts, catalog)));
-            (by, before, after, held)
-        }
-        Verdict::Hold { by, all, before, after } => {
-            (by, before, after, Some(Rc::new(Held::new(all, facts, catalog))))
-        }
-        Verdict::Refuse(_) => return Ok((allowed(verdict)?, None, None)),
-    };
-    let runs = facts.kind != (Kind::Explain { analyze: false });
-    let (before, after) = if runs { (before, after) } else { (Vec::new(), Vec::new()) };
-    let Some(rule) = before.iter().chain(&after).next().map(|check| check.rule.clone()) else {
-        return Ok((Some(by), None, held));
-    };
-    if let Some(check) = after.first() {
-        let empties = facts.relations.iter().any(|used| used.truncate);
-        if empties || facts.outside_transaction {
-            return Err(Denied::uncountable(check));
-        }
-    }
-    match Conditions::new(rule.clone(), before, after, catalog) {
-        Ok(conditions) => Ok((Some(by), Some(Rc::new(conditions)), held)),
-        Err(_) => Err(Denied::Condition {
-            rule,
-            sentence: "What this statement changes can't be counted: it is in a table of another \
-                       server."
-                .to_owned(),
-        }),
-    }
-}
-
-/// Why it may not run, if so.
-pub(super) fn refusal_of(verdict: Verdict) -> Option<Refusal> {
-    allowed(verdict).err().map(Refusal::from)
-}
-
-fn unread(stands_on: StandsOn, verdict: Verdict) -> Understood {
-    match allowed(verdict) {
-        Err(denied) => Understood::refused(stands_on, denied.into()),
-        // Whoever grants everything is not asked.
-        Ok(_) => Understood::refused(stands_on, Denied::Unmet(Unmet::Unreadable).into()),
-    }
-}
-
-/// In PostgreSQL's own words, for that is what the server would say.
-fn not_parsed(why: &NotParsed, scope: &Scope) -> Stop {
-    let why = match why {
-        NotParsed::Syntax(message) => return Denied::Syntax(message.clone()).into(),
-        NotParsed::Unlexed => {
-            return Denied::Syntax("unterminated quoted string or comment".to_owned()).into();
-        }
-        NotParsed::TooLong => "it is too long",
-        NotParsed::TooManyStatements => "it has too many statements",
-        NotParsed::CommentsTooDeep => "its comments are nested too deep",
-        NotParsed::OperatorTooLong => "it has an operator that is longer than any",
-        NotParsed::Nul => "it has a zero byte",
-    };
-    unread_denied(scope, why).into()
-}
-
-fn not_understood(why: &NotUnderstood, scope: &Scope) -> Denied {
-    match why {
-        NotUnderstood::NoSuchRelation(name) => Denied::NoSuchRelation(name.clone()),
-        NotUnderstood::NoSuchColumn(name) => Denied::NoSuchColumn(name.clone()),
-        NotUnderstood::NoSuchFunction(name) => Denied::NoSuchFunction(name.clone()),
-        NotUnderstood::NoSuchSchema(name) => Denied::NoSuchSchema(name.clone()),
-        NotUnderstood::NoSuchType(name) => Denied::NoSuchType(name.clone()),
-        NotUnderstood::OtherDatabase(name) => Denied::OtherDatabase(name.clone()),
-        NotUnderstood::Construct(what) => {
-            unread_denied(scope, &format!("it has a construct that Gatepost does not know: {what}"))
-        }
-        NotUnderstood::Unvisited => unread_denied(scope, "part of it was not understood"),
-        NotUnderstood::TooManyNodes => unread_denied(scope, "it is too large"),
-    }
-}
-
-fn unread_denied(scope: &Scope, why: &str) -> Denied {
-    match allowed(scope.decide_unread(why)) {
-        Err(denied) => denied,
-        Ok(_) => Denied::Unmet(Unmet::Unreadable),
     }
 }
 
