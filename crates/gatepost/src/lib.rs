@@ -11,6 +11,7 @@ mod desk;
 mod explain;
 mod journal;
 mod log;
+mod login;
 mod records;
 mod remote;
 mod serve;

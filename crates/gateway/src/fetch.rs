@@ -1,14 +1,15 @@
-//! Fetching what an identity provider publishes: one GET over HTTPS, nothing followed, nothing
-//! kept. hyper is in the tree for the HTTP listener; a client with pools, redirects and proxies
-//! would be more than two small documents need.
+//! Asking an identity provider: one GET or one form over HTTPS, nothing followed, nothing kept. hyper
+//! is in the tree for the HTTP listener; a client with pools, redirects and proxies would be more than
+//! a few small documents need.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, HOST, USER_AGENT};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::http::request;
 use hyper::http::uri::Scheme;
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
@@ -40,7 +41,7 @@ pub struct WebAddress {
 pub struct NotAWebAddress;
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FetchError {
+pub enum FetchError {
     #[error(transparent)]
     Address(#[from] NotAWebAddress),
     #[error("it took more than {} s", FETCH_TIMEOUT.as_secs())]
@@ -92,37 +93,62 @@ impl WebAddress {
 
     /// What is there, if it has at most `bytes_max` bytes. Cancel-safe: nothing goes on when it is
     /// dropped.
-    pub(crate) async fn get(
-        &self,
-        tls: &UpstreamTls,
-        bytes_max: usize,
-    ) -> Result<Vec<u8>, FetchError> {
-        let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.fetch(tls, bytes_max));
-        fetched.await.map_err(|_| FetchError::Late)?
+    pub async fn get(&self, tls: &UpstreamTls, bytes_max: usize) -> Result<Vec<u8>, FetchError> {
+        match self.ask(Request::get(&self.path), Bytes::new(), tls, bytes_max).await? {
+            (StatusCode::OK, body) => Ok(body),
+            (status, _) => Err(FetchError::Status(status)),
+        }
     }
 
-    async fn fetch(&self, tls: &UpstreamTls, bytes_max: usize) -> Result<Vec<u8>, FetchError> {
+    /// What is said to a form (`application/x-www-form-urlencoded`), and with which status: errors of
+    /// OAuth have a body worth reading.
+    pub async fn post(
+        &self,
+        form: String,
+        tls: &UpstreamTls,
+        bytes_max: usize,
+    ) -> Result<(StatusCode, Vec<u8>), FetchError> {
+        let request =
+            Request::post(&self.path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        self.ask(request, form.into(), tls, bytes_max).await
+    }
+
+    async fn ask(
+        &self,
+        request: request::Builder,
+        body: Bytes,
+        tls: &UpstreamTls,
+        bytes_max: usize,
+    ) -> Result<(StatusCode, Vec<u8>), FetchError> {
+        let request = request
+            .header(HOST, &self.authority)
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, "gatepost")
+            .body(Full::new(body))
+            .map_err(|_| NotAWebAddress)?;
+        let answered = tokio::time::timeout(FETCH_TIMEOUT, self.exchange(request, tls, bytes_max));
+        answered.await.map_err(|_| FetchError::Late)?
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        tls: &UpstreamTls,
+        bytes_max: usize,
+    ) -> Result<(StatusCode, Vec<u8>), FetchError> {
         let stream = self.connect(tls).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Ends with this function.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
-        let request = Request::get(&self.path)
-            .header(HOST, &self.authority)
-            .header(ACCEPT, "application/json")
-            .header(USER_AGENT, "gatepost")
-            .body(Empty::<Bytes>::new())
-            .map_err(|_| NotAWebAddress)?;
         let response = sender.send_request(request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(FetchError::Status(response.status()));
-        }
+        let status = response.status();
         let body = Limited::new(response.into_body(), bytes_max).collect().await;
         let body = body.map_err(|error| match error.is::<LengthLimitError>() {
             true => FetchError::TooLong(bytes_max),
             false => FetchError::Broken,
         })?;
-        Ok(body.to_bytes().to_vec())
+        Ok((status, body.to_bytes().to_vec()))
     }
 
     async fn connect(&self, tls: &UpstreamTls) -> Result<Stream, FetchError> {

@@ -12,10 +12,8 @@ use identity::oidc::{
 };
 use tokio::sync::Mutex;
 
-use crate::fetch::{FetchError, NotAWebAddress};
+use crate::fetch::{FetchError, NotAWebAddress, WebAddress};
 use crate::settings::Issuer;
-
-pub use crate::fetch::WebAddress;
 
 /// Of a provider's description of itself.
 const DISCOVERY_BYTES_MAX: usize = 128 << 10;

@@ -6,6 +6,7 @@
 
 pub mod catalogs;
 pub mod desk;
+pub mod fetch;
 pub mod inquiry;
 pub mod issuers;
 pub mod secret;
@@ -19,7 +20,6 @@ mod attempts;
 mod conditions;
 mod dial;
 mod door;
-mod fetch;
 mod gate;
 mod gateway;
 mod grants;

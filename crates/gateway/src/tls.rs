@@ -83,6 +83,26 @@ impl UpstreamTls {
             TlsMode::VerifyCa => Arc::new(AnyName(chain_verifier(ca)?)),
             TlsMode::VerifyFull => chain_verifier(ca)?,
         };
+        UpstreamTls::by(mode, verifier, ca)
+    }
+
+    /// How Gatepost's own commands speak TLS to an identity provider: by the roots of the system, and
+    /// by those of `ca` besides. The gateway's authority may be the company's own and the provider
+    /// public, or both the company's.
+    pub fn beside_system(ca: Option<&Path>) -> Result<UpstreamTls, TlsError> {
+        let mut roots = RootCertStore::empty();
+        add_system_roots(&mut roots);
+        if let Some(path) = ca {
+            add_roots(&mut roots, path)?;
+        }
+        UpstreamTls::by(TlsMode::VerifyFull, verifier(roots, ca)?, ca)
+    }
+
+    fn by(
+        mode: TlsMode,
+        verifier: Arc<dyn ServerCertVerifier>,
+        ca: Option<&Path>,
+    ) -> Result<UpstreamTls, TlsError> {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|e| unusable(ca.unwrap_or(Path::new("tls")), &e.to_string()))?
@@ -114,22 +134,34 @@ fn algorithms() -> WebPkiSupportedAlgorithms {
 fn chain_verifier(ca: Option<&Path>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();
     match ca {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|e| unusable(path, &e.to_string()))?;
-            }
-        }
-        // Some machines carry roots that are malformed; the rest are still good.
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
+        Some(path) => add_roots(&mut roots, path)?,
+        None => add_system_roots(&mut roots),
     }
+    verifier(roots, ca)
+}
+
+fn verifier(
+    roots: RootCertStore,
+    ca: Option<&Path>,
+) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().map_err(|e| {
         match ca {
             Some(path) => unusable(path, &e.to_string()),
             None => TlsError::NoRoots,
         }
     })
+}
+
+fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsError> {
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|e| unusable(path, &e.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Some machines carry roots that are malformed; the rest are still good.
+fn add_system_roots(roots: &mut RootCertStore) {
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

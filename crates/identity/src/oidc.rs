@@ -19,7 +19,7 @@ use thiserror::Error;
 
 pub use algorithm::Algorithm;
 pub use claims::{Claim, Issuer, NotAClaim};
-pub use discovery::{Discovery, DiscoveryError, configuration_url};
+pub use discovery::{Discovery, DiscoveryError, Endpoints, configuration_url};
 pub use keys::{KEY_SET_BYTES_MAX, KeySet, KeySetError};
 
 use crate::Identity;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gateway::issuers::WebAddress;
+use gateway::fetch::WebAddress;
 use gateway::settings::{self, Bearer};
 use gateway::tls::{self, TlsMode};
 use identity::oidc::{self, Algorithm, Claim};
