@@ -4,6 +4,8 @@
 
 use aws_lc_rs::digest::{self, Algorithm, SHA224, SHA256, SHA384, SHA512, SHA512_256};
 
+use crate::der::{BIT_STRING, Der, OBJECT_IDENTIFIER, SEQUENCE};
+
 /// The hash of a certificate (DER) that a SCRAM exchange under it is bound to. `None` when its
 /// signature names no hash (Ed25519) or one that isn't known here: then there is no binding, as in
 /// [PostgreSQL](https://www.postgresql.org/docs/current/sasl-authentication.html).
@@ -12,9 +14,6 @@ pub fn certificate_hash(certificate: &[u8]) -> Option<Vec<u8>> {
     Some(digest::digest(algorithm, certificate).as_ref().to_vec())
 }
 
-const SEQUENCE: u8 = 0x30;
-const BIT_STRING: u8 = 0x03;
-const OBJECT_IDENTIFIER: u8 = 0x06;
 /// `[0]`, constructed: the hash in RSASSA-PSS-params.
 const CONTEXT_0: u8 = 0xa0;
 
@@ -68,7 +67,7 @@ fn signature_hash(certificate: &[u8]) -> Option<&'static Algorithm> {
 /// (RFC 4055).
 fn pss_hash(mut algorithm: Der<'_>) -> Option<&'static Algorithm> {
     let mut parameters = Der(algorithm.element(SEQUENCE)?);
-    if parameters.0.first() != Some(&CONTEXT_0) {
+    if parameters.next() != Some(CONTEXT_0) {
         return Some(&SHA256);
     }
     let mut hash = Der(Der(parameters.element(CONTEXT_0)?).element(SEQUENCE)?);
@@ -83,36 +82,6 @@ fn pss_hash(mut algorithm: Der<'_>) -> Option<&'static Algorithm> {
         [4] => Some(&SHA224),
         [6] => Some(&SHA512_256),
         _ => None,
-    }
-}
-
-/// What is left of a DER encoding. Lengths are checked against the bytes at hand; nothing recurses.
-struct Der<'a>(&'a [u8]);
-
-impl<'a> Der<'a> {
-    /// The contents of the next element, which must have this tag.
-    fn element(&mut self, tag: u8) -> Option<&'a [u8]> {
-        let (&[found, length], rest) = self.0.split_first_chunk()?;
-        if found != tag {
-            return None;
-        }
-        // Up to 127 the length is in its one byte; above, that byte counts the bytes of the
-        // length. More than four would be a certificate of over 4 GB.
-        let (length, rest) = match length {
-            0..=0x7f => (usize::from(length), rest),
-            0x81..=0x84 => {
-                let (bytes, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
-                (bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte)), rest)
-            }
-            _ => return None,
-        };
-        let (contents, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some(contents)
-    }
-
-    fn end(&self) -> Option<()> {
-        self.0.is_empty().then_some(())
     }
 }
 
@@ -182,14 +151,6 @@ mod tests {
             assert_eq!(certificate_hash(&der[..length]), None, "{length} bytes");
         }
         assert_eq!(certificate_hash(&[&der[..], b"x"].concat()), None);
-    }
-
-    #[test]
-    fn a_length_beyond_the_bytes_is_refused() {
-        assert_eq!(Der(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0]).element(0x30), None);
-        assert_eq!(Der(&[0x30, 0x80, 0, 0]).element(0x30), None);
-        assert_eq!(Der(&[0x30, 0x85, 0, 0, 0, 0, 0]).element(0x30), None);
-        assert_eq!(Der(&[0x30, 0x81, 1, 7]).element(0x30), Some(&[7][..]));
     }
 
     proptest! {

@@ -1,13 +1,16 @@
 //! Credentials become identities. This crate knows what proves an identity: SCRAM exchanges and the
-//! channel they are bound to, tokens of our own, tokens that identity providers sign. It opens no file and no socket and reads no clock;
+//! channel they are bound to, tokens of our own, tokens and assertions that identity providers sign.
+//! It opens no file and no socket and reads no clock;
 //! where verifiers are kept is the business of `access`, and who may do what is decided elsewhere.
 
 pub mod bearer;
 pub mod endpoint;
 pub mod oidc;
+pub mod saml;
 pub mod scram;
 pub mod token;
 
+mod der;
 mod random;
 
 use std::collections::BTreeMap;

@@ -18,8 +18,11 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 pub use algorithm::Algorithm;
+pub(crate) use algorithm::Family;
 pub use claims::{Claim, Issuer, NotAClaim};
+pub(crate) use claims::{GROUPS_MAX, SUBJECT_BYTES_MAX, VALUE_BYTES_MAX, is_plain};
 pub use discovery::{Discovery, DiscoveryError, Endpoints, configuration_url};
+pub(crate) use keys::rsa;
 pub use keys::{KEY_SET_BYTES_MAX, KeySet, KeySetError};
 
 use crate::Identity;

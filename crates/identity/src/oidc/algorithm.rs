@@ -25,7 +25,7 @@ pub enum Algorithm {
 
 /// What a key is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+pub(crate) enum Family {
     Rsa,
     P256,
     P384,
@@ -69,7 +69,7 @@ impl Algorithm {
         }
     }
 
-    pub(super) fn family(self) -> Family {
+    pub(crate) fn family(self) -> Family {
         match self.means() {
             Means::Rsa(_) => Family::Rsa,
             Means::Ecdsa(family, _) => family,
@@ -78,7 +78,7 @@ impl Algorithm {
     }
 
     /// Whether `signature` of `signed` is by the key with these parts: modulus and exponent, or a point.
-    pub(super) fn verifies(self, key: &[Vec<u8>], signed: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verifies(self, key: &[Vec<u8>], signed: &[u8], signature: &[u8]) -> bool {
         let verified = match (self.means(), key) {
             (Means::Rsa(parameters), [n, e]) => {
                 PublicKeyComponents { n, e }.verify(parameters, signed, signature)

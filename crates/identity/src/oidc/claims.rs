@@ -10,13 +10,13 @@ use super::{Algorithm, TokenError};
 use crate::Identity;
 
 /// Of a subject; OpenID Connect has 255 characters.
-const SUBJECT_BYTES_MAX: usize = 1024;
+pub(crate) const SUBJECT_BYTES_MAX: usize = 1024;
 
 /// Of a group's name, and of a claim's value.
-const VALUE_BYTES_MAX: usize = 1024;
+pub(crate) const VALUE_BYTES_MAX: usize = 1024;
 
 /// Of one token.
-const GROUPS_MAX: usize = 1024;
+pub(crate) const GROUPS_MAX: usize = 1024;
 
 /// An identity provider as the file describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +111,6 @@ impl Issuer {
     }
 }
 
-fn is_plain(text: &str, bytes_max: usize) -> bool {
+pub(crate) fn is_plain(text: &str, bytes_max: usize) -> bool {
     !text.is_empty() && text.len() <= bytes_max && !text.chars().any(char::is_control)
 }

@@ -147,7 +147,7 @@ impl Key {
 }
 
 /// Modulus and exponent, neither of which makes forging easy.
-fn rsa(n: Vec<u8>, e: Vec<u8>) -> Option<Vec<Vec<u8>>> {
+pub(crate) fn rsa(n: Vec<u8>, e: Vec<u8>) -> Option<Vec<Vec<u8>>> {
     // Some write a sign byte in front, which the verifier does not take.
     let stripped =
         |number: Vec<u8>| -> Vec<u8> { number.into_iter().skip_while(|byte| *byte == 0).collect() };
