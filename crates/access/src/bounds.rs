@@ -10,6 +10,10 @@ pub const GRANTS_PER_HOUR_MAX: usize = 1200;
 pub const HOLDS_PENDING_MAX: usize = 64;
 /// Statements of one grant that are held in all its life, uses of a shape included.
 pub const HOLDS_PER_GRANT_MAX: usize = 10_000;
+/// Logins of one identity at a provider whose answers count once, within any hour; and tokens of such
+/// logins that open at once.
+pub const LOGINS_PER_HOUR_MAX: usize = 120;
+pub const LOGIN_TOKENS_MAX: usize = 16;
 /// Uses of one approval for a statement with other parameters.
 pub const SHAPE_USES_MAX: u32 = 1000;
 /// Approvals that one thing needs (one for each rule or policy), and people for one of them.

@@ -128,6 +128,8 @@ fn prune(tx: &mut Tx<'_>, before: i64) -> Result<(), StateError> {
         "DELETE FROM grants WHERE id IN
          (SELECT id FROM grants WHERE closed_at < ?1 AND NOT EXISTS
              (SELECT 1 FROM holds WHERE holds.grant_id = grants.id) LIMIT ?2)",
+        "DELETE FROM logins WHERE answer IN
+         (SELECT answer FROM logins WHERE forget_at < ?1 LIMIT ?2)",
         "DELETE FROM askers WHERE at < ?1",
         "DELETE FROM leases WHERE until < ?1",
     ] {

@@ -4,8 +4,8 @@
 use thiserror::Error;
 
 use crate::bounds::{
-    GRANTS_PER_HOUR_MAX, HOLDS_PENDING_MAX, HOLDS_PER_GRANT_MAX, REQUESTS_PENDING_MAX,
-    REQUESTS_PER_HOUR_MAX, SHAPE_USES_MAX,
+    GRANTS_PER_HOUR_MAX, HOLDS_PENDING_MAX, HOLDS_PER_GRANT_MAX, LOGINS_PER_HOUR_MAX,
+    REQUESTS_PENDING_MAX, REQUESTS_PER_HOUR_MAX, SHAPE_USES_MAX,
 };
 
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub enum Refused {
     TooManyRequests { of: String },
     #[error("`{of}` made {REQUESTS_PER_HOUR_MAX} requests within the last hour")]
     TooOften { of: String },
+    #[error("`{of}` logged in {LOGINS_PER_HOUR_MAX} times within the last hour")]
+    TooManyLogins { of: String },
     #[error("`{of}` opened {GRANTS_PER_HOUR_MAX} grants within the last hour")]
     TooManyGrants { of: String },
     #[error(

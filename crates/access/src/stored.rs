@@ -366,8 +366,16 @@ pub(crate) fn hold_body(hold: &Hold) -> Result<Value, StateError> {
 
 /// How much room somebody takes: groups and claims have no bound of their own.
 pub(crate) fn identity_bytes(identity: &Identity) -> Result<usize, StateError> {
+    Ok(identity_text(identity)?.len())
+}
+
+pub(crate) fn identity_text(identity: &Identity) -> Result<String, StateError> {
     let text = serde_json::to_string(&IdentityForm::from(identity));
-    Ok(text.map_err(|_| StateError::Row("an identity that JSON can't hold"))?.len())
+    text.map_err(|_| StateError::Row("an identity that JSON can't hold"))
+}
+
+pub(crate) fn read_identity(text: &str) -> Result<Identity, StateError> {
+    Ok(parse::<IdentityForm>(text)?.into())
 }
 
 fn body(form: &impl Serialize) -> Result<Value, StateError> {

@@ -116,4 +116,24 @@ pub(crate) const STEPS: &[&str] = &[
     ALTER TABLE tokens ADD COLUMN single_use INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX tokens_of_grant ON tokens (grant_id) WHERE grant_id IS NOT NULL;
 ",
+    "
+    -- Answers of providers that count once, and what became of them.
+    CREATE TABLE logins (
+        answer BLOB PRIMARY KEY NOT NULL,
+        issuer TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        request TEXT NOT NULL,
+        -- 'browser', 'program', 'token', 'spent': what the secret leads to, of which this is the hash.
+        stage TEXT NOT NULL,
+        secret BLOB,
+        challenge TEXT,
+        until INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        forget_at INTEGER NOT NULL,
+        identity TEXT NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX logins_of_secret ON logins (secret) WHERE secret IS NOT NULL;
+    CREATE INDEX logins_of ON logins (issuer, subject, created_at);
+    CREATE INDEX logins_by_age ON logins (forget_at);
+",
 ];

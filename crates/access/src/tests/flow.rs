@@ -53,6 +53,9 @@ in_both_stores! {
     a_shape_ends_at_its_time_and_is_not_for_what_may_not_have_one,
     a_token_of_a_grant_opens_no_longer_than_it_and_once_if_so_asked,
     the_newest_token_of_a_grant_takes_the_place_of_the_oldest_and_of_no_other,
+    an_answer_of_a_provider_counts_once_for_who_began_it,
+    a_login_goes_on_to_the_program_that_answers_its_challenge,
+    the_newest_token_of_a_login_takes_the_place_of_the_oldest,
     whoever_watches_hears_of_a_decision,
     another_process_is_heard_when_somebody_looks,
     a_list_comes_in_pages_newest_first,
@@ -399,6 +402,119 @@ async fn the_newest_token_of_a_grant_takes_the_place_of_the_oldest_and_of_no_oth
     // What somebody made for themselves takes nobody's place.
     let more = room.state.add_token("agent", "own", NOW, None).await;
     assert!(matches!(more, Err(StateError::TooManyTokens { .. })));
+}
+
+fn answers(number: u8) -> NewLogin {
+    NewLogin {
+        answer: [number; 32],
+        useless_at: NOW + 5 * MINUTE,
+        request: format!("_{number}"),
+        identity: somebody("anna"),
+        code: code(number),
+        lasts_millis: MINUTE,
+    }
+}
+
+fn code(number: u8) -> Hash {
+    [number | 0x80; 32]
+}
+
+fn token(number: u8) -> Next {
+    Next::Token { token: [number; 32], lasts_millis: 10 * MINUTE }
+}
+
+async fn an_answer_of_a_provider_counts_once_for_who_began_it(room: Room) {
+    let state = &room.state;
+    assert!(state.add_login(answers(1)).await.unwrap());
+    // The same answer, though everything else is another: here, on another node, after a restart.
+    let again = NewLogin { code: code(9), request: "_9".to_owned(), ..answers(1) };
+    assert!(!state.add_login(again.clone()).await.unwrap());
+    assert!(!room.other.add_login(again.clone()).await.unwrap());
+    assert!(!room.open_again().add_login(again.clone()).await.unwrap());
+    assert_eq!(state.take_login(code(9), "_9", token(9)).await.unwrap(), None);
+
+    // Of two who bring the code at once, one gets on.
+    let (one, two) = tokio::join!(
+        state.take_login(code(1), "_1", token(1)),
+        room.other.take_login(code(1), "_1", token(2))
+    );
+    let got = [one.unwrap(), two.unwrap()];
+    assert_eq!(got.iter().flatten().collect::<Vec<_>>(), [&somebody("anna")]);
+    let opened = [[1; 32], [2; 32]].map(|it| state.login_of_token(it));
+    let [one, two] = opened;
+    let opened = [one.await.unwrap(), two.await.unwrap()];
+    let opened: Vec<_> = opened.into_iter().flatten().collect();
+    assert_eq!(opened, [(somebody("anna"), NOW + 10 * MINUTE)]);
+    // Still the same answer, and still for as long as the token opens.
+    assert!(!state.add_login(again).await.unwrap());
+    room.clock.pass(10 * MINUTE);
+    assert_eq!(state.login_of_token([1; 32]).await.unwrap(), None);
+    assert_eq!(state.login_of_token([2; 32]).await.unwrap(), None);
+    assert!(!state.add_login(answers(1)).await.unwrap());
+
+    // In another browser, and too late.
+    assert!(state.add_login(answers(3)).await.unwrap());
+    assert_eq!(state.take_login(code(3), "_4", token(3)).await.unwrap(), None);
+    assert_eq!(state.take_login(code(3), "_3", token(3)).await.unwrap(), None);
+    assert!(state.add_login(answers(5)).await.unwrap());
+    room.clock.pass(MINUTE);
+    assert_eq!(state.take_login(code(5), "_5", token(5)).await.unwrap(), None);
+    // A code is no token, and a token no code.
+    assert!(state.add_login(answers(6)).await.unwrap());
+    assert_eq!(state.login_of_token(code(6)).await.unwrap(), None);
+    assert!(state.take_login(code(6), "_6", token(6)).await.unwrap().is_some());
+    assert_eq!(state.take_login([6; 32], "_6", token(7)).await.unwrap(), None);
+}
+
+async fn a_login_goes_on_to_the_program_that_answers_its_challenge(room: Room) {
+    let state = &room.state;
+    let program = |number: u8| Next::Program {
+        code: [number | 0x40; 32],
+        challenge: format!("c{number}"),
+        lasts_millis: MINUTE,
+    };
+    for number in 1..=3 {
+        assert!(state.add_login(answers(number)).await.unwrap());
+        let request = format!("_{number}");
+        let taken = state.take_login(code(number), &request, program(number)).await.unwrap();
+        assert_eq!(taken, Some(somebody("anna")));
+    }
+    // With the code of the browser it's over, and a browser has no business with the next one.
+    let by = |challenge: &'static str| move |it: &str| it == challenge;
+    let lasts = 10 * MINUTE;
+    assert_eq!(state.redeem_login(code(1), [1; 32], lasts, by("c1")).await.unwrap(), None);
+    assert_eq!(state.take_login([0x41; 32], "_1", token(1)).await.unwrap(), None);
+    assert!(state.redeem_login([0x41; 32], [1; 32], lasts, by("c1")).await.unwrap().is_some());
+    assert!(state.login_of_token([1; 32]).await.unwrap().is_some());
+    assert_eq!(state.redeem_login([0x41; 32], [9; 32], lasts, by("c1")).await.unwrap(), None);
+    // One wrong answer spends it.
+    assert_eq!(state.redeem_login([0x42; 32], [2; 32], lasts, by("c1")).await.unwrap(), None);
+    assert_eq!(state.redeem_login([0x42; 32], [2; 32], lasts, by("c2")).await.unwrap(), None);
+    room.clock.pass(MINUTE);
+    assert_eq!(state.redeem_login([0x43; 32], [3; 32], lasts, by("c3")).await.unwrap(), None);
+}
+
+async fn the_newest_token_of_a_login_takes_the_place_of_the_oldest(room: Room) {
+    let state = &room.state;
+    let most = u8::try_from(bounds::LOGIN_TOKENS_MAX).unwrap();
+    for number in 0..=most {
+        room.clock.pass(1);
+        assert!(state.add_login(answers(number)).await.unwrap());
+        let taken = state.take_login(code(number), &format!("_{number}"), token(number)).await;
+        assert!(taken.unwrap().is_some());
+    }
+    assert!(state.login_of_token([0; 32]).await.unwrap().is_none());
+    for number in 1..=most {
+        assert!(state.login_of_token([number; 32]).await.unwrap().is_some(), "{number}");
+    }
+    let hour = u8::try_from(bounds::LOGINS_PER_HOUR_MAX).unwrap();
+    for number in most + 1..hour {
+        assert!(state.add_login(answers(number)).await.unwrap());
+    }
+    let more = state.add_login(answers(hour)).await;
+    assert!(matches!(refused(more), Refused::TooManyLogins { .. }));
+    let other = NewLogin { identity: somebody("bert"), ..answers(hour) };
+    assert!(state.add_login(other).await.unwrap());
 }
 
 async fn whoever_watches_hears_of_a_decision(room: Room) {

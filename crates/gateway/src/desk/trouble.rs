@@ -98,6 +98,7 @@ impl From<StateError> for Trouble {
             | Refused::TooOften { .. }
             | Refused::TooManyGrants { .. }
             | Refused::TooManyHolds { .. }
+            | Refused::TooManyLogins { .. }
             | Refused::HoldsSpent { .. } => (TroubleKind::TooMuch, "too_many"),
             Refused::TooMuch { .. } | Refused::Malformed { .. } => {
                 (TroubleKind::Malformed, "malformed")
