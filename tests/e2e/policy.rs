@@ -7,3 +7,4 @@ pub mod stand;
 mod attacks;
 mod names;
 mod refusals;
+mod shapes;

@@ -29,6 +29,7 @@ pub mod functions;
 pub mod parse;
 pub mod rewrite;
 pub mod secrets;
+pub mod shape;
 pub mod split;
 pub mod stand_in;
 

@@ -15,6 +15,7 @@ use sql::Script;
 use sql::catalog::{self, Catalog, Step};
 use sql::facts::{Facts, Kind, NotUnderstood, SettingName, Transaction};
 use sql::parse::Limits;
+use sql::shape::Shape;
 
 pub(super) use self::refusing::refusal_of;
 use self::refusing::{conditional, not_parsed, not_understood, place_of, unread};
@@ -28,7 +29,7 @@ use super::needs::Need;
 use super::reads::only_reads;
 use super::rules::Rules;
 use super::sight::Seeing;
-use super::understanding::{Effect, Said, StandsOn, Told, Understood};
+use super::understanding::{Effect, OfShape, Said, StandsOn, Told, Understood};
 use crate::refusal::{Denied, Refusal};
 
 /// What a record says that a statement touches, and no more.
@@ -162,6 +163,13 @@ impl Gate {
             policies: nowhere.policies,
             sight: Some((seeing.version, seeing.names.clone())),
         };
+        let shape =
+            if may_be_seen && text.len() <= LONG_TEXT_BYTES { Shape::of(&read) } else { None };
+        let shaped = shape.as_ref().and_then(|shape| Said::of_shape(shape, &stands_on));
+        let known = shaped.as_ref().and_then(Said::seen_of_shape);
+        if let Some(OfShape::All(understood)) = known {
+            return Ok(understood);
+        }
         let said = if may_be_seen { Said::of(text, &stands_on) } else { None };
         if let Some(understood) = said.as_ref().and_then(Said::seen) {
             return Ok(understood);
@@ -175,7 +183,35 @@ impl Gate {
         };
         let understood = Rc::new(whole);
         said.inspect(|said| said.keep(&understood));
+        if let (Some(shape), Some(shaped)) = (&shape, &shaped) {
+            match known {
+                None => shaped.keep_of_shape(OfShape::One),
+                Some(OfShape::One) => {
+                    let all = self.holds_for_shape(rules, shape, &seeing, &understood);
+                    let all = all.then(|| understood.clone());
+                    shaped.keep_of_shape(all.map_or(OfShape::Nothing, OfShape::All));
+                }
+                Some(OfShape::All(_) | OfShape::Nothing) => {}
+            }
+        }
         Ok(understood)
+    }
+
+    /// Whether what is known of a text can be said of all texts of its shape. It can where the text
+    /// with parameters in the place of its literals is judged no other: that verdict holds for
+    /// whatever is bound.
+    fn holds_for_shape(
+        &mut self,
+        rules: &Rules,
+        shape: &Shape,
+        seeing: &Seeing,
+        understood: &Understood,
+    ) -> bool {
+        let Some(text) = shape.with_parameters() else { return false };
+        let read = Read { text: &text, is_as_sent: true };
+        let on = understood.stands_on.clone();
+        let general = self.statements(rules, read, When::Prepared, seeing, on);
+        general.is_ok_and(|general| general.holds_for_all_like(understood))
     }
 
     /// What a prepared statement does now. Where the server's own text of it would mean another
@@ -389,10 +425,14 @@ impl Gate {
         let mut runs = Vec::new();
         let handle = facts.handle.as_deref();
         let effect = match (facts.kind, handle) {
-            (Kind::Prepare, Some(name)) => Some(Effect::Prepares(name.into())),
+            (Kind::Prepare, Some(name)) => {
+                Some(Effect::Prepares { name: name.into(), place: place.clone() })
+            }
             (Kind::Deallocate, Some("")) => Some(Effect::DeallocatesAll),
             (Kind::Deallocate, Some(name)) => Some(Effect::Deallocates(name.into())),
-            (Kind::DeclareCursor, Some(name)) => Some(Effect::Declares(name.into())),
+            (Kind::DeclareCursor, Some(name)) => {
+                Some(Effect::Declares { name: name.into(), place: place.clone() })
+            }
             (Kind::CloseCursor, Some("")) => Some(Effect::ClosesAll),
             (Kind::CloseCursor, Some(name)) => Some(Effect::Closes(name.into())),
             (Kind::Discard, Some(_)) => Some(Effect::DiscardsAll),
@@ -446,7 +486,7 @@ impl Gate {
             // What it changes could not be told from what the others do.
             return Err(Denied::AloneUnderCondition(conditions.rule.clone()).into());
         }
-        let told = Told { place, kind, by, touches, effect, conditions, held, runs };
+        let told = Told { kind, by, touches, effect, conditions, held, runs };
         whole.understood.statements.push(told);
         Ok(())
     }

@@ -289,12 +289,12 @@ impl Gate {
             return;
         };
         match effect {
-            Effect::Prepares(name) => {
-                let prepared = self.prepared_by_sql(effects, &told.place);
+            Effect::Prepares { name, place } => {
+                let prepared = self.prepared_by_sql(effects, place);
                 self.memory.sql_prepared(name.as_bytes().into(), prepared);
             }
-            Effect::Declares(name) => {
-                let prepared = self.prepared_by_sql(effects, &told.place);
+            Effect::Declares { name, place } => {
+                let prepared = self.prepared_by_sql(effects, place);
                 let cursor = Bound {
                     statement: Box::default(),
                     prepared: Some(prepared),

@@ -1,6 +1,7 @@
 //! What a text would do, and what the policies in force say to it: worked out once and kept with
-//! the versions that it stands on. Texts that were seen before are answered from a bounded map, one
-//! for each thread and shared by its sessions.
+//! the versions that it stands on. Texts that were seen before are answered from bounded maps, one
+//! for each thread and shared by its sessions; and so are texts that differ from them in literals
+//! alone.
 
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
@@ -11,6 +12,7 @@ use hashbrown::HashTable;
 use policy::{InForceId, RuleRef};
 use sql::facts::{Copy, Kind, Transaction};
 use sql::rewrite::Look;
+use sql::shape::Shape;
 
 use super::held::Held;
 use super::names::{Moves, Names};
@@ -18,7 +20,7 @@ use super::splice::Splice;
 use crate::conditions::Conditions;
 use crate::refusal::Refusal;
 
-/// What is kept of texts that were seen before, on each thread.
+/// What is kept of texts that were seen before, on each thread; and as much of their shapes.
 const SEEN_BYTES_MAX: usize = 16 << 20;
 const SEEN_MAX: usize = 20_000;
 
@@ -61,7 +63,6 @@ pub(super) struct Understood {
 /// One statement of a text.
 #[derive(Clone)]
 pub(super) struct Told {
-    pub(super) place: Range<usize>,
     pub(super) kind: Kind,
     pub(super) by: Option<RuleRef>,
     pub(super) touches: Rc<[Box<str>]>,
@@ -76,10 +77,17 @@ pub(super) struct Told {
 /// What the server will have done to a name once it says that the statement is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    Prepares(Box<str>),
+    Prepares {
+        name: Box<str>,
+        /// Of the statement in the text.
+        place: Range<usize>,
+    },
     Deallocates(Box<str>),
     DeallocatesAll,
-    Declares(Box<str>),
+    Declares {
+        name: Box<str>,
+        place: Range<usize>,
+    },
     Closes(Box<str>),
     ClosesAll,
     DiscardsAll,
@@ -89,10 +97,10 @@ impl Effect {
     /// Whether this is how the server says that it has happened.
     pub(super) fn is_told_by(&self, tag: &[u8]) -> bool {
         let told = match self {
-            Effect::Prepares(_) => "PREPARE",
+            Effect::Prepares { .. } => "PREPARE",
             Effect::Deallocates(_) => "DEALLOCATE",
             Effect::DeallocatesAll => "DEALLOCATE ALL",
-            Effect::Declares(_) => "DECLARE CURSOR",
+            Effect::Declares { .. } => "DECLARE CURSOR",
             Effect::Closes(_) => "CLOSE CURSOR",
             Effect::ClosesAll => "CLOSE CURSOR ALL",
             Effect::DiscardsAll => "DISCARD ALL",
@@ -181,6 +189,41 @@ impl Understood {
         })
     }
 
+    /// It is one statement that reads or writes rows, and may run as it stands: nothing that is known
+    /// of it has a place in the text, and nobody has to look at its values.
+    fn is_plain(&self) -> bool {
+        let [told] = self.statements.as_slice() else { return false };
+        matches!(told.kind, Kind::Select | Kind::Insert | Kind::Update | Kind::Delete)
+            && told.effect.is_none()
+            && told.conditions.is_none()
+            && told.held.is_empty()
+            && told.runs.is_empty()
+            && self.refusal.is_none()
+            && !self.moves.any()
+            && !self.takes_back
+            && !self.is_momentary
+            && self.begin.is_none()
+            && self.splice.is_none()
+            && !self.disguised
+            && !self.is_rewritten
+            && self.stored.is_empty()
+            && !self.is_shown
+    }
+
+    /// Whether what is found of this text, which has parameters where `other` has literals, can be said
+    /// of every text with `other`'s shape.
+    pub(super) fn holds_for_all_like(&self, other: &Understood) -> bool {
+        let of = |understood: &Understood| {
+            let told = understood.statements.first();
+            told.map(|told| (told.kind, told.by.clone(), told.touches.clone()))
+        };
+        self.is_plain()
+            && other.is_plain()
+            && of(self) == of(other)
+            && self.only_reads == other.only_reads
+            && self.stands_on == other.stands_on
+    }
+
     fn bytes(&self) -> usize {
         let touches = self.statements.iter().flat_map(|told| told.touches.iter());
         size_of::<Understood>()
@@ -199,19 +242,36 @@ pub(super) struct Said<'t> {
     stands_on: &'t StandsOn,
 }
 
-struct Seen {
+/// What is known of all texts of a shape.
+#[derive(Clone)]
+pub(super) enum OfShape {
+    /// There was one. Many shapes never come again, and no more work is put into them.
+    One,
+    All(Rc<Understood>),
+    /// Each has to be looked at.
+    Nothing,
+}
+
+struct Seen<T> {
     hash: u64,
     text: Box<[u8]>,
-    understood: Rc<Understood>,
+    stands_on: StandsOn,
+    what: T,
+    bytes: usize,
 }
 
 /// Two generations: what was not asked for during one is gone after the next.
+struct Generations<T> {
+    young: HashTable<Seen<T>>,
+    old: HashTable<Seen<T>>,
+    bytes: usize,
+}
+
 #[derive(Default)]
 struct SeenTexts {
     hashing: RandomState,
-    young: HashTable<Seen>,
-    old: HashTable<Seen>,
-    bytes: usize,
+    texts: Generations<Rc<Understood>>,
+    shapes: Generations<OfShape>,
 }
 
 thread_local! {
@@ -230,7 +290,7 @@ impl<'t> Said<'t> {
 
     /// What was found of this text under the same versions.
     pub(super) fn seen(&self) -> Option<Rc<Understood>> {
-        SEEN.with_borrow_mut(|seen| seen.find(self))
+        SEEN.with_borrow_mut(|seen| seen.texts.find(self))
     }
 
     /// Keeps it for the next who says the same.
@@ -238,37 +298,67 @@ impl<'t> Said<'t> {
         if understood.is_momentary {
             return;
         }
-        let (hash, text) = (self.hash, self.text.into());
-        let seen = Seen { hash, text, understood: understood.clone() };
-        SEEN.with_borrow_mut(|texts| texts.keep(seen));
+        let bytes = understood.bytes();
+        SEEN.with_borrow_mut(|seen| seen.texts.keep(self, understood.clone(), bytes));
     }
 
-    fn is(&self, seen: &Seen) -> bool {
-        seen.hash == self.hash
-            && *seen.text == *self.text
-            && seen.understood.stands_on == *self.stands_on
+    /// The same of a shape.
+    pub(super) fn of_shape(shape: &'t Shape, stands_on: &'t StandsOn) -> Option<Said<'t>> {
+        Said::of(shape.as_bytes(), stands_on)
+    }
+
+    pub(super) fn seen_of_shape(&self) -> Option<OfShape> {
+        SEEN.with_borrow_mut(|seen| seen.shapes.find(self))
+    }
+
+    pub(super) fn keep_of_shape(&self, known: OfShape) {
+        let bytes = match &known {
+            OfShape::All(understood) => understood.bytes(),
+            OfShape::One | OfShape::Nothing => 0,
+        };
+        SEEN.with_borrow_mut(|seen| seen.shapes.keep(self, known, bytes));
+    }
+
+    fn is<T>(&self, seen: &Seen<T>) -> bool {
+        seen.hash == self.hash && *seen.text == *self.text && seen.stands_on == *self.stands_on
     }
 }
 
-impl SeenTexts {
-    fn find(&mut self, said: &Said<'_>) -> Option<Rc<Understood>> {
+impl<T> Default for Generations<T> {
+    fn default() -> Self {
+        Generations { young: HashTable::new(), old: HashTable::new(), bytes: 0 }
+    }
+}
+
+impl<T: Clone> Generations<T> {
+    fn find(&mut self, said: &Said<'_>) -> Option<T> {
         if let Some(found) = self.young.find(said.hash, |seen| said.is(seen)) {
-            return Some(found.understood.clone());
+            return Some(found.what.clone());
         }
         let found = self.old.find_entry(said.hash, |seen| said.is(seen)).ok()?.remove().0;
-        let understood = found.understood.clone();
-        self.keep(found);
-        Some(understood)
+        let what = found.what.clone();
+        self.enter(found);
+        Some(what)
     }
 
-    fn keep(&mut self, seen: Seen) {
-        let names = seen.understood.stands_on.sight.as_ref().map_or(0, |(_, names)| names.bytes());
-        let bytes = size_of::<Seen>() + seen.text.len() + seen.understood.bytes() + names;
-        if self.young.len() >= SEEN_MAX / 2 || self.bytes + bytes > SEEN_BYTES_MAX / 2 {
+    /// In the place of what was known before. `bytes` is how large `what` is.
+    fn keep(&mut self, said: &Said<'_>, what: T, bytes: usize) {
+        if let Ok(before) = self.young.find_entry(said.hash, |seen| said.is(seen)) {
+            let before = before.remove().0;
+            self.bytes = self.bytes.saturating_sub(before.bytes);
+        }
+        let stands_on = said.stands_on.clone();
+        let names = stands_on.sight.as_ref().map_or(0, |(_, names)| names.bytes());
+        let bytes = size_of::<Seen<T>>() + said.text.len() + bytes + names;
+        self.enter(Seen { hash: said.hash, text: said.text.into(), stands_on, what, bytes });
+    }
+
+    fn enter(&mut self, seen: Seen<T>) {
+        if self.young.len() >= SEEN_MAX / 2 || self.bytes + seen.bytes > SEEN_BYTES_MAX / 2 {
             self.old = std::mem::take(&mut self.young);
             self.bytes = 0;
         }
-        self.bytes += bytes;
+        self.bytes += seen.bytes;
         self.young.insert_unique(seen.hash, seen, |seen| seen.hash);
     }
 }
@@ -321,32 +411,29 @@ mod tests {
         let one = under(1);
         let two = StandsOn { sight: Some((2, Rc::default())), ..one.clone() };
         let said = |text: &'static [u8], stands_on| Said { hash: 7, text, stands_on };
-        let mut map = SeenTexts::default();
-        let understood = refused(&one);
-        map.keep(Seen { hash: 7, text: (*b"SELECT 1").into(), understood: understood.clone() });
-        let found = map.find(&said(b"SELECT 1", &one));
-        assert!(found.is_some_and(|found| Rc::ptr_eq(&found, &understood)));
-        assert!(map.find(&said(b"SELECT 2", &one)).is_none());
-        assert!(map.find(&said(b"SELECT 1", &two)).is_none());
+        let mut map = Generations::default();
+        map.keep(&said(b"SELECT 1", &one), 1, 0);
+        assert_eq!(map.find(&said(b"SELECT 1", &one)), Some(1));
+        assert_eq!(map.find(&said(b"SELECT 2", &one)), None);
+        assert_eq!(map.find(&said(b"SELECT 1", &two)), None);
+        map.keep(&said(b"SELECT 1", &one), 2, 0);
+        assert_eq!((map.find(&said(b"SELECT 1", &one)), map.young.len()), (Some(2), 1));
     }
 
     #[test]
     fn the_map_at_its_bounds_and_past_them() {
-        let mut map = SeenTexts::default();
+        let mut map = Generations::default();
         let on = under(1);
-        let understood = refused(&on);
-        let seen = |number: usize, bytes: usize| Seen {
-            hash: number as u64,
-            text: format!("{number}{}", "x".repeat(bytes)).into_bytes().into(),
-            understood: understood.clone(),
+        let mut keep = |number: usize, bytes: usize| {
+            let text = format!("{number}{}", "x".repeat(bytes));
+            map.keep(&Said { hash: number as u64, text: text.as_bytes(), stands_on: &on }, (), 0);
+            (map.young.len() + map.old.len(), map.bytes)
         };
         for number in 0..SEEN_MAX * 2 {
-            map.keep(seen(number, 0));
-            assert!(map.young.len() + map.old.len() <= SEEN_MAX);
+            assert!(keep(number, 0).0 <= SEEN_MAX);
         }
         for number in 0..1_000 {
-            map.keep(seen(number, SEEN_TEXT_BYTES_MAX));
-            assert!(map.bytes <= SEEN_BYTES_MAX / 2);
+            assert!(keep(number, SEEN_TEXT_BYTES_MAX).1 <= SEEN_BYTES_MAX / 2);
         }
     }
 }

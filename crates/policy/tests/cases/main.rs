@@ -26,15 +26,18 @@
 #[path = "../../../sql/tests/facts/snapshot.rs"]
 mod snapshot;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use policy::written::{Access, Approval, Place, Policy, Rule, Text, Who};
 use policy::{Check, Context, Narrow, Opened, Policies, RuleRef, Scope, Subject, Then, Verdict};
 use sql::catalog::{Catalog, Names};
 use sql::parse::Limits;
+use sql::shape::Shape;
 
 #[test]
 fn cases() {
@@ -44,9 +47,11 @@ fn cases() {
         std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let (mut wrong, mut count) = (Vec::new(), 0);
+    let with_parameters = Rc::<Cell<usize>>::default();
     for path in files {
         let expected = std::fs::read_to_string(&path).unwrap();
-        let found = File::default().judged(&expected, &catalog, &mut count);
+        let file = File { with_parameters: with_parameters.clone(), ..File::default() };
+        let found = file.judged(&expected, &catalog, &mut count);
         if found != expected {
             if std::env::var_os("UPDATE_GOLDEN").is_some() {
                 std::fs::write(&path, &found).unwrap();
@@ -56,6 +61,7 @@ fn cases() {
         }
     }
     assert!(count > 200, "{count}");
+    assert!(with_parameters.get() > 10, "{with_parameters:?}");
     assert!(wrong.is_empty(), "UPDATE_GOLDEN=1 accepts this:\n{}", wrong.join("\n\n"));
 }
 
@@ -91,6 +97,8 @@ struct File {
     claims: BTreeMap<String, String>,
     connection: String,
     narrow: Option<Arc<Narrow>>,
+    /// Texts that were judged with parameters, too.
+    with_parameters: Rc<Cell<usize>>,
 }
 
 impl Default for File {
@@ -103,6 +111,7 @@ impl Default for File {
             claims: BTreeMap::new(),
             connection: "shop".to_owned(),
             narrow: None,
+            with_parameters: Rc::default(),
         }
     }
 }
@@ -134,7 +143,8 @@ impl File {
             match said.first() {
                 Some(first) if first.starts_with("policy ") => {
                     if self.judged {
-                        self = Self::default();
+                        let with_parameters = self.with_parameters;
+                        self = Self { with_parameters, ..Self::default() };
                     }
                     self.written.push(policy(&said));
                     let read = Policies::new(self.written.clone());
@@ -218,7 +228,8 @@ impl File {
             temporary: Some("pg_temp_3"),
             database: "shop",
         };
-        match sql::statements(text, catalog, &names, &Limits::default()) {
+        let verdicts = |text: &str| match sql::statements(text, catalog, &names, &Limits::default())
+        {
             Err(error) => said(&scope.decide_unread(&format!("{error:?}"))),
             Ok(statements) => {
                 let context = Context { several_statements: statements.len() > 1 };
@@ -226,9 +237,19 @@ impl File {
                     Ok(facts) => said(&scope.decide(facts, context)),
                     Err(error) => said(&scope.decide_unread(&format!("{error:?}"))),
                 });
-                verdicts.collect()
+                verdicts.collect::<String>()
+            }
+        };
+        let found = verdicts(text);
+        // What may run with parameters may run with any values in their place.
+        if let Some(shape) = Shape::of(text) {
+            let general = verdicts(&shape.with_parameters().unwrap());
+            if general.starts_with("  allow: ") && !general.contains("\n    ") {
+                assert_eq!(general, found, "{text}");
+                self.with_parameters.set(self.with_parameters.get() + 1);
             }
         }
+        found
     }
 }
 

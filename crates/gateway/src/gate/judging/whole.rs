@@ -141,9 +141,13 @@ impl Whole {
     pub(super) fn note(&mut self, effect: &Option<Effect>) {
         let at = self.understood.statements.len();
         match effect {
-            Some(Effect::Prepares(name)) => drop(self.prepared.insert(name.clone(), Some(at))),
+            Some(Effect::Prepares { name, .. }) => {
+                self.prepared.insert(name.clone(), Some(at));
+            }
             Some(Effect::Deallocates(name)) => drop(self.prepared.insert(name.clone(), None)),
-            Some(Effect::Declares(name)) => drop(self.declared.insert(name.clone(), Some(at))),
+            Some(Effect::Declares { name, .. }) => {
+                self.declared.insert(name.clone(), Some(at));
+            }
             Some(Effect::Closes(name)) => drop(self.declared.insert(name.clone(), None)),
             Some(Effect::DeallocatesAll) => {
                 self.prepared.clear();
