@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::disk::Disk;
+use super::records;
 use crate::raw::{self, Raw};
 use crate::setup::{self, Plan};
 
@@ -95,12 +96,17 @@ fn a_read_whose_record_is_lost_is_not_answered() {
     let Some(disk) = Disk::make() else { return };
     let database = setup::database();
     database.login().psql("CREATE TABLE things (n int); GRANT ALL ON things TO public");
+    let journal = disk.point.join("journal");
     let gate = Plan::gateway(&database)
-        .top(&format!("journal: {{ directory: {}/journal }}", disk.point.display()))
+        .top(&format!("journal: {{ directory: {} }}", journal.display()))
         .top(POLICY)
         .start();
     let (mut raw, _) = gate.login();
     raw.query("SELECT n FROM things");
+    // Or the loss of that outcome would refuse the next statement before it runs.
+    setup::eventually("the outcome to be written", || {
+        records::all(&journal).iter().any(|record| record["event"] == "outcome")
+    });
     disk.cut();
     raw.send(&raw::query("SELECT n FROM things"));
     // It ran, and its reply is withheld.

@@ -116,6 +116,13 @@ fn play(server: &Server, rules: &str, hidden: &str, way: Way) {
     // The gateway's role owns everything: what is refused, Gatepost refuses.
     template.login().psql("GRANT ALL ON SCHEMA public TO public");
     template.login_as(Role::Scram).psql(SCHEMA);
+    // Statistics that one of the twins has and the other has not would choose other plans, and with them
+    // another order of rows.
+    template.login().psql(
+        "DO $$ DECLARE t text; BEGIN FOR t IN SELECT oid::regclass FROM pg_class WHERE relkind IN ('r', 'm') \
+         AND relnamespace = 'public'::regnamespace LOOP \
+         EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = off)', t); END LOOP; END $$",
+    );
     let twin = |salt: &str, length: &str, month: &str, rich: &str, visits: &str, other: &str| {
         let database = setup::twin(&template);
         let rows = ROWS
