@@ -7,6 +7,7 @@ use crate::raw::{self, Message, Raw};
 use crate::setup::{self, Gate, Plan};
 
 mod twins;
+mod written;
 
 /// `SSN` and `CARD` stand for what differs between twins; the ends of cards agree.
 const SCHEMA: &str = "

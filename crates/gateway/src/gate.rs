@@ -29,6 +29,7 @@ mod substitute;
 mod tried;
 mod understanding;
 mod withheld;
+mod written;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -272,7 +273,11 @@ pub(crate) enum Entry {
         id: u64,
     },
     /// The statement, as long as it is remembered: what waits for an answer keeps no text.
-    Describing(Weak<Prepared>),
+    Describing {
+        prepared: Weak<Prepared>,
+        /// Its rows are not the client's.
+        gives_rows: bool,
+    },
     Closing(Box<[u8]>),
     ClosingPortal(Box<[u8]>),
     Running(Box<Running>),

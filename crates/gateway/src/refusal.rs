@@ -499,6 +499,11 @@ fn seconds(time: Duration) -> String {
     format!("{} s", time.as_secs_f64())
 }
 
+/// There is a row with that key, or with one that excludes it.
+pub(crate) fn is_key_taken(sqlstate: &[u8]) -> bool {
+    matches!(sqlstate, b"23505" | b"23P01")
+}
+
 /// A command that needs a transaction block stands in none.
 pub(crate) fn is_no_transaction(sqlstate: &[u8]) -> bool {
     sqlstate == b"25P01"

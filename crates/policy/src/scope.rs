@@ -166,6 +166,19 @@ impl Scope {
         self.hidden(rule, sentence)
     }
 
+    /// The refusal of a row that the relation's filter hides from whoever would write it.
+    pub fn left_behind(&self, id: RelationId) -> Refused {
+        let relation = self.0.catalog.relation(id);
+        let name = relation.map_or("a relation".to_owned(), |relation| {
+            spelled(&self.0.catalog, relation.schema, &relation.name)
+        });
+        let sentence = format!(
+            "The row filter of {name} hides a row that this would write, or would meet there, so \
+             nothing of it was done."
+        );
+        self.hidden(self.seen().rule_of(id).cloned(), sentence)
+    }
+
     /// The refusal of what tells of what is hidden, whichever relation it is of. `why` is a
     /// sentence without its end.
     pub fn counts(&self, why: &str) -> Refused {

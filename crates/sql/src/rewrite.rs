@@ -13,8 +13,10 @@
 //! Which columns have which mask is for others, and so is what views, functions and generated
 //! columns show of a masked column: a disguise says it for each relation by itself.
 
+mod filtered;
 mod making;
 mod notes;
+mod proposed;
 mod quiet;
 mod reads;
 mod tokens;
@@ -27,6 +29,7 @@ use std::ops::Range;
 use crate::catalog::RelationId;
 use crate::facts::{Facts, NotUnderstood};
 
+pub use self::filtered::left_behind;
 pub(crate) use self::making::rewritten;
 pub(crate) use self::notes::{Group, GroupItem, Notes, Reference, Use, What, Write};
 
@@ -94,6 +97,12 @@ pub struct Rewritten {
     /// Disguised relations that it touches, also where nothing had to be edited: EXPLAIN says how
     /// large they are.
     pub disguised: BTreeSet<RelationId>,
+    /// Relations of which it asks what it leaves there; see [`left_behind`].
+    pub asked: BTreeSet<RelationId>,
+    /// It gives a row for each that it writes, and its author did not ask for any.
+    pub gives_rows: bool,
+    /// That a key is taken would tell of rows that a filter hides.
+    pub keys_tell: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,6 +169,7 @@ reasons! {
     WritesMask "it would store what a mask made over the value that is there"
     FilteredWrite "a write of this form can't be kept to the rows that the filter lets through"
     LeavesFilter "it could leave rows behind that the filter hides"
+    ConflictTells "ON CONFLICT DO NOTHING would tell of rows that the filter hides, unless VALUES gives each column of the filter a constant or a parameter"
     CopyForm "COPY of this relation can't be written as COPY of a query"
     Gone "a column that its mask or its filter names is not there"
     Unlocated "a place in it was not found again in the text"

@@ -6,8 +6,6 @@ mod portal;
 mod query;
 mod ruling;
 
-use std::rc::Rc;
-
 use audit::event::Statement;
 use wire::frame::Frame;
 use wire::frontend::{self, FunctionCall};
@@ -81,13 +79,7 @@ impl Gate {
             frontend::BIND => self.bind(frame, rules)?,
             frontend::EXECUTE => self.execute(frame, rules)?,
             frontend::FUNCTION_CALL => self.function_call(frame, rules)?,
-            frontend::DESCRIBE => match frame.body.split_first() {
-                Some((b'S', name)) => frontend::name(name)
-                    .and_then(|name| self.memory.statement(name))
-                    .map_or(Entry::Plain, |prepared| Entry::Describing(Rc::downgrade(&prepared))),
-                _ => Entry::Plain,
-            }
-            .into(),
+            frontend::DESCRIBE => self.describing(frame.body).into(),
             frontend::CLOSE => match frame.body.split_first() {
                 Some((b'S', name)) => {
                     frontend::name(name).map_or(Entry::Plain, |name| Entry::Closing(name.into()))

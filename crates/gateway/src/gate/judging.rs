@@ -422,7 +422,7 @@ impl Gate {
         let verdict = scope.decide(facts, context);
         let (mut by, mut conditions, held) = conditional(verdict, facts, catalog)?;
         let mut held: Vec<_> = held.into_iter().collect();
-        let mut runs = Vec::new();
+        let (mut runs, mut gives_rows) = (Vec::new(), false);
         let handle = facts.handle.as_deref();
         let effect = match (facts.kind, handle) {
             (Kind::Prepare, Some(name)) => {
@@ -447,11 +447,16 @@ impl Gate {
             (Kind::Execute, Some(name))
             | (Kind::Explain { .. } | Kind::CreateTableAs, Some(name)) => {
                 whole.understood.is_momentary = true;
+                // Whether it has rows is described before it runs.
+                gives_rows = facts.kind == Kind::Execute && self.prepared_gives_rows(name);
                 if whole.when == When::Runs {
                     let run = self.executed(rules, name, whole)?;
                     may_execute(facts, &run, scope)?;
                     if facts.kind == Kind::Execute {
                         (by, touches) = (run.by, run.touches);
+                        gives_rows = run.gives_rows;
+                        whole.understood.asked.extend(run.asked);
+                        whole.understood.keys_tell |= run.keys_tell;
                     }
                     moves = moves.or(run.moves);
                     let of_run =
@@ -486,7 +491,7 @@ impl Gate {
             // What it changes could not be told from what the others do.
             return Err(Denied::AloneUnderCondition(conditions.rule.clone()).into());
         }
-        let told = Told { kind, by, touches, effect, conditions, held, runs };
+        let told = Told { kind, by, touches, effect, conditions, held, runs, gives_rows };
         whole.understood.statements.push(told);
         Ok(())
     }
@@ -516,6 +521,12 @@ impl Gate {
                 Ok(run)
             }
         }
+    }
+
+    fn prepared_gives_rows(&self, name: &str) -> bool {
+        let prepared = self.memory.statement(name.as_bytes());
+        let judged = prepared.as_ref().and_then(|prepared| prepared.judged.as_ref());
+        judged.is_some_and(|judged| judged.understood.borrow().gives_rows())
     }
 
     /// What a FETCH brings: of an open portal, which keeps its plan.

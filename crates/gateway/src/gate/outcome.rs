@@ -16,7 +16,7 @@ use super::memory::{Bound, Judged, Prepared};
 use super::reading::{characters, recorded};
 use super::splice::Splice;
 use super::understanding::{Effect, Understood};
-use super::{Entry, Gate};
+use super::{Entry, Gate, written};
 
 /// A server's word is looked at up to here: a command's tag, an error's code, a setting's value.
 const WORD_BYTES_MAX: usize = 8 << 10;
@@ -43,7 +43,7 @@ pub(crate) struct Running {
     first: u64,
     count: u64,
     /// Outcomes told.
-    told: u64,
+    pub(super) told: u64,
     pub(super) started: Instant,
     rows: u64,
     bytes: u64,
@@ -55,6 +55,8 @@ pub(crate) struct Running {
     pub(super) script: Option<Box<Script>>,
     /// A guard of ours follows it.
     pub(super) is_guarded: bool,
+    /// A text that asks what it leaves behind.
+    pub(super) asks: Option<Rc<Understood>>,
 }
 
 /// A judged text some of whose statements prepare, declare or close.
@@ -74,6 +76,9 @@ impl Gate {
             {
                 return Some(instead);
             }
+            if running.is_asked(frame.tag) {
+                return Some(Vec::new());
+            }
             if let Some(instead) = self.limit(running, frame) {
                 return Some(instead);
             }
@@ -91,13 +96,13 @@ impl Gate {
             }
             (Entry::Running(running), backend::ERROR) => {
                 self.failed_at(running, frame.body);
-                return self.theirs(running.splice.as_deref(), frame);
+                return self.error_of(running, frame);
             }
             (entry @ Entry::Refused(_), backend::ERROR) => return self.turned(entry, frame.body),
             (Entry::Ours { .. }, _) => return self.part_of_ours(frame),
             (Entry::Spoiling | Entry::Quiet, _) => return Some(Vec::new()),
             (Entry::Guarding(guards), _) => return Some(self.part_of_guard(guards, frame)),
-            (Entry::Describing(prepared), backend::PARAMETER_DESCRIPTION) => {
+            (Entry::Describing { prepared, .. }, backend::PARAMETER_DESCRIPTION) => {
                 if let Some(prepared) = prepared.upgrade() {
                     prepared.types.replace(backend::parameter_types(frame.body));
                 }
@@ -125,6 +130,9 @@ impl Gate {
             (Entry::Ours { is_last }, _) => instead = self.ours_answered(is_last),
             (Entry::Spoiling | Entry::Quiet, _) => instead = Some(Vec::new()),
             (Entry::Guarding(guards), _) => instead = Some(self.guard_answered(*guards)),
+            (Entry::Describing { gives_rows: true, .. }, backend::ROW_DESCRIPTION) => {
+                instead = Some(written::no_data());
+            }
             (Entry::Preparing { .. }, _) => self.memory.prepared(true),
             (Entry::Binding { .. }, _) => self.memory.bound(true),
             (Entry::Closing(name), _) => self.memory.close_statement(&name),
@@ -198,14 +206,17 @@ impl Gate {
             Entry::Running(running) => {
                 self.is_over(running);
                 self.failed_at(running, frame.body);
-                return self.theirs(running.splice.as_deref(), frame);
+                return self.error_of(running, frame);
             }
             Entry::Refused(_) => return self.turned(&mut entry, frame.body),
             Entry::Ours { .. } => return self.ours_failed(frame),
             Entry::Spoiling => return Some(Vec::new()),
             Entry::Quiet => return self.guard_failed(None, frame),
             Entry::Guarding(guards) => return self.guard_failed(Some(guards), frame),
-            Entry::Plain | Entry::Describing(_) | Entry::Closing(_) | Entry::ClosingPortal(_) => {}
+            Entry::Plain
+            | Entry::Describing { .. }
+            | Entry::Closing(_)
+            | Entry::ClosingPortal(_) => {}
         }
         None
     }
@@ -232,7 +243,7 @@ impl Gate {
                 }
             }
             Entry::Plain
-            | Entry::Describing(_)
+            | Entry::Describing { .. }
             | Entry::Closing(_)
             | Entry::ClosingPortal(_)
             | Entry::Ours { .. }
@@ -357,7 +368,8 @@ impl Gate {
 
     pub(super) fn failed_at(&mut self, running: &mut Running, body: &[u8]) {
         let fields = ErrorFields::read(body);
-        let sqlstate = String::from_utf8_lossy(fields.code);
+        let ours = running.left_behind(&fields).map(|refusal| refusal.words().sqlstate);
+        let sqlstate = ours.unwrap_or_else(|| String::from_utf8_lossy(fields.code).into_owned());
         self.copied_in = 0;
         self.failed.insert(running.first);
         self.outcome(running, Outcome { sqlstate: Some(&sqlstate), ..Outcome::default() });
@@ -399,6 +411,7 @@ impl Running {
             metered: Metered::default(),
             script: None,
             is_guarded: false,
+            asks: None,
         })
     }
 }

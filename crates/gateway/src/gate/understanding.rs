@@ -56,6 +56,11 @@ pub(super) struct Understood {
     pub(super) is_rewritten: bool,
     /// Parameters that are stored in masked columns, and what they may not look like.
     pub(super) stored: Vec<(u32, Look)>,
+    /// Relations, by the server's number, of which it asks what it leaves there, and why a row that
+    /// their filter hides may not be.
+    pub(super) asked: Vec<(u32, Refusal)>,
+    /// That a key is taken would tell of such rows.
+    pub(super) keys_tell: bool,
     /// Rows of the gateway's own stand in that.
     pub(super) is_shown: bool,
 }
@@ -72,6 +77,8 @@ pub(super) struct Told {
     pub(super) held: Vec<Rc<Held>>,
     /// What it runs that was prepared, as it was sent.
     pub(super) runs: Vec<Rc<[u8]>>,
+    /// Its rows are of the gateway's asking, and the client's statement has none.
+    pub(super) gives_rows: bool,
 }
 
 /// What the server will have done to a name once it says that the statement is complete.
@@ -133,6 +140,8 @@ impl Understood {
             disguised: false,
             is_rewritten: false,
             stored: Vec::new(),
+            asked: Vec::new(),
+            keys_tell: false,
             is_shown: false,
         }
     }
@@ -168,6 +177,11 @@ impl Understood {
         self.statements.iter().any(|told| {
             matches!(told.kind, Kind::Transaction(Transaction::Commit | Transaction::TwoPhase))
         })
+    }
+
+    /// Of one statement: its rows are not the client's.
+    pub(super) fn gives_rows(&self) -> bool {
+        self.statements.iter().any(|told| told.gives_rows)
     }
 
     pub(super) fn has_effects(&self) -> bool {

@@ -352,6 +352,8 @@ impl Builder {
         let (id, _) = self.relation_mut(relation)?;
         let code = self.add_code(id, Source::Trigger, on, &condition)?;
         code.instead = kind & 64 != 0;
+        // For each row (1), before (2).
+        code.before = kind & 3 == 3;
         code.functions.push(function);
         Some(())
     }
@@ -486,6 +488,7 @@ impl Builder {
             source,
             on,
             instead: false,
+            before: false,
             functions,
             reads: Vec::new(),
             writes: Vec::new(),

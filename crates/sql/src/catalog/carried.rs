@@ -52,6 +52,8 @@ pub struct Code {
     pub on: Events,
     /// It takes the place of what the statement would do.
     pub instead: bool,
+    /// It sees each row before it is stored, and may make another of it.
+    pub before: bool,
     pub functions: Vec<FunctionId>,
     /// The columns that it reads or names besides, 0 for a relation as a whole.
     pub reads: Vec<(RelationId, u16)>,

@@ -197,6 +197,7 @@ impl Catalog {
                     source: Source::Default,
                     on,
                     instead: false,
+                    before: false,
                     functions: functions.clone(),
                     reads: Vec::new(),
                     writes: Vec::new(),

@@ -10,6 +10,7 @@ use super::tokens::{Tokens, quoted};
 use super::{Disguise, Edit, Expression, Notes, Rewritten, Stored, Unrewritable, Use, Why, quiet};
 use crate::catalog::{Catalog, Relation, RelationId};
 use crate::facts::{Effect, Facts, Kind, ObjectKind, RelationUse};
+use crate::nodes::address;
 
 pub(super) type Made<T = ()> = Result<T, Unrewritable>;
 
@@ -39,6 +40,10 @@ pub(crate) fn rewritten(
         edits: Vec::new(),
         spliced: BTreeSet::new(),
         stored: BTreeSet::new(),
+        asked: BTreeSet::new(),
+        statement: address(of_prepare(statement)),
+        gives_rows: false,
+        keys_tell: false,
         quiet: false,
     };
     let hides = |used: &RelationUse| {
@@ -72,6 +77,11 @@ pub(super) struct Making<'m, 'w> {
     /// Uses in whose place a subquery comes.
     pub(super) spliced: BTreeSet<usize>,
     pub(super) stored: BTreeSet<Stored>,
+    pub(super) asked: BTreeSet<RelationId>,
+    /// The statement itself, or what it prepares: what that returns is seen.
+    pub(super) statement: Option<usize>,
+    pub(super) gives_rows: bool,
+    pub(super) keys_tell: bool,
     /// Nothing in the statement could look at rows that a filter hides: it needs no fence.
     pub(super) quiet: bool,
 }
@@ -203,7 +213,22 @@ impl<'m, 'w> Making<'m, 'w> {
         }
         let touched = self.facts.relations.iter().filter_map(|used| used.relation);
         let disguised = touched.filter(|id| self.notes.disguises.contains_key(id)).collect();
-        Rewritten { edits, stored: self.stored.into_iter().collect(), disguised }
+        let (asked, gives_rows, keys_tell) = (self.asked, self.gives_rows, self.keys_tell);
+        Rewritten {
+            edits,
+            stored: self.stored.into_iter().collect(),
+            disguised,
+            asked,
+            gives_rows,
+            keys_tell,
+        }
+    }
+}
+
+fn of_prepare(statement: Node<'_>) -> Node<'_> {
+    match statement {
+        Node::PrepareStmt(prepare) => prepare.query(),
+        other => other,
     }
 }
 

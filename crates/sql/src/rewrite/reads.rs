@@ -281,8 +281,8 @@ impl Making<'_, '_> {
             };
             let Some(disguise) = notes.disguises.get(&id) else { continue };
             if copy.is_from {
-                if disguise.filter.is_some() {
-                    return Err(self.no(Why::LeavesFilter, *number));
+                if let Some(filter) = &disguise.filter {
+                    self.copied_in(*number, used, id, filter)?;
                 }
             } else if reads_masked(used, disguise) || disguise.filter.is_some() {
                 self.copy(copy, *number, used, disguise)?;

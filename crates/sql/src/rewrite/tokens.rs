@@ -93,6 +93,21 @@ impl<'t> Tokens<'t> {
         self.all.len()
     }
 
+    /// One past the last token of the item of a list that starts there, and of the list if it is the
+    /// last one.
+    pub(super) fn item(&self, from: usize) -> usize {
+        let mut depth = 0usize;
+        for (at, token) in self.all.iter().enumerate().skip(from) {
+            match token.kind {
+                Kind::Mark(b'(' | b'[') => depth += 1,
+                Kind::Mark(b')' | b']' | b',') if depth == 0 => return at,
+                Kind::Mark(b')' | b']') => depth -= 1,
+                _ => {}
+            }
+        }
+        self.all.len()
+    }
+
     /// Whether the word comes anywhere from there on.
     pub(super) fn has_word(&self, from: usize, word: &str) -> bool {
         (from..self.all.len()).any(|at| self.is_word(at, word))

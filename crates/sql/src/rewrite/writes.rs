@@ -1,7 +1,7 @@
-//! What is written. The target of a write can be no subquery, so each reference to a masked column
-//! of it becomes the mask, what is returned is written out, and the filter goes before the
-//! condition. What a write stores must not answer guesses at what is masked, nor put a mask's work
-//! over a value, nor leave rows that the filter hides.
+//! What is written to a relation with masks. The target of a write can be no subquery, so each
+//! reference to a masked column of it becomes the mask, and what is returned is written out. What a
+//! write stores must not answer guesses at what is masked, nor put a mask's work over a value. Row
+//! filters are for `filtered`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use pg_raw_parse::{ConstValue, Node};
 
 use super::making::{Made, Making, reads_masked, reference};
 use super::tokens::quoted;
-use super::{Disguise, Expression, Mask, Reference, Stored, Unrewritable, What, Why, Write};
+use super::{Disguise, Mask, Reference, Stored, Unrewritable, What, Why, Write};
 use crate::catalog::{ConstraintKind, Made as Shown, Relation, RelationId, RelationKind, ViewRead};
 use crate::facts::RelationUse;
 use crate::nodes::{address, children};
@@ -23,11 +23,13 @@ impl Making<'_, '_> {
         let notes = self.notes;
         // Of references that may stay as they are, and those of which a list may be made.
         let (mut kept, mut returned) = (BTreeSet::new(), BTreeSet::new());
+        // Stars that ask of the rows, with the condition.
+        let mut asking = BTreeMap::new();
         for write in &notes.writes {
             let (_, _, disguise, _) = self.used(write.number)?;
             self.values(write, disguise, &mut kept)?;
             if let Some(filter) = &disguise.filter {
-                self.filtered(write, filter)?;
+                asking.extend(self.filtered(write, filter)?);
             }
             let clause = returning(write.node);
             let values = clause.into_iter().flat_map(|clause| clause.exprs().iter());
@@ -43,7 +45,8 @@ impl Making<'_, '_> {
                 let at = address(Node::ColumnRef(reference.column));
                 let is_in = |set: &BTreeSet<usize>| at.is_some_and(|at| set.contains(&at));
                 let (keep, list) = (is_in(&kept), is_in(&returned));
-                self.of_target(reference, keep, list, &mut covered)?;
+                let asks = at.and_then(|at| asking.get(&at)).map(String::as_str);
+                self.of_target(reference, (keep, list), asks, &mut covered)?;
             }
         }
         for (number, noted) in notes.uses.iter().filter(|(_, noted)| noted.is_target) {
@@ -61,13 +64,13 @@ impl Making<'_, '_> {
     fn of_target(
         &mut self,
         reference: &Reference<'_>,
-        keep: bool,
-        list: bool,
+        (keep, list): (bool, bool),
+        mut asks: Option<&str>,
         covered: &mut BTreeSet<(RelationId, u16)>,
     ) -> Made {
         let number = reference.number;
         let (_, relation, disguise, noted) = self.used(number)?;
-        if disguise.masks.is_empty() {
+        if disguise.masks.is_empty() && asks.is_none() {
             return Ok(());
         }
         let all = disguise.masks.keys().map(|column| (noted.relation, *column));
@@ -92,7 +95,7 @@ impl Making<'_, '_> {
             _ if proposed => return Err(self.no(Why::ProposedRow, number)),
             What::Star if list => {
                 covered.extend(all);
-                written_out(relation, disguise, reference.item, &mut text);
+                written_out(relation, disguise, reference.item, asks, &mut text);
             }
             What::All(items) => {
                 let items = items.as_ref().filter(|_| list && self.returns_plainly(number));
@@ -101,7 +104,7 @@ impl Making<'_, '_> {
                 for (name, target) in items {
                     text.push_str(if text.is_empty() { "" } else { ", " });
                     if *target == Some(number) {
-                        written_out(relation, disguise, name, &mut text);
+                        written_out(relation, disguise, name, asks.take(), &mut text);
                     } else {
                         quoted(name, &mut text);
                         text.push_str(".*");
@@ -130,53 +133,6 @@ impl Making<'_, '_> {
             Node::DeleteStmt(delete) => delete.using_clause().iter().all(plain),
             _ => false,
         })
-    }
-
-    /// Keeps a write to the rows that the filter lets through.
-    fn filtered(&mut self, write: &Write<'_>, filter: &Expression) -> Made {
-        let number = write.number;
-        let (used, relation, _, noted) = self.used(number)?;
-        let condition = match write.node {
-            Node::UpdateStmt(update) => update.where_clause(),
-            Node::DeleteStmt(delete) => delete.where_clause(),
-            Node::InsertStmt(insert) if insert.on_conflict_clause().is_none() => {
-                return Err(self.no(Why::LeavesFilter, number));
-            }
-            _ => return Err(self.no(Why::FilteredWrite, number)),
-        };
-        if matches!(condition, Node::CurrentOfExpr(_)) {
-            return Err(self.no(Why::FilteredWrite, number));
-        }
-        if let Some(given) = &used.update {
-            // A generated column may be made of what is given.
-            let generated =
-                |number: &u16| relation.columns.iter().any(|c| c.number == *number && c.generated);
-            if filter.columns().any(|c| given.numbers.contains(&c) || generated(&c)) {
-                return Err(self.no(Why::LeavesFilter, number));
-            }
-        }
-        let item = noted.range.alias().map_or(noted.range.relname(), |alias| alias.aliasname());
-        let filter = Self::over(relation, filter, item);
-        let lost = self.lost(number);
-        let (_, last) = self.region(number, used)?;
-        let at = self.tokens.clause(last + 1, &["where", "returning"]);
-        if !self.tokens.is_word(at, "where") {
-            let end = at.checked_sub(1).and_then(|last| self.tokens.end(last)).ok_or(lost)?;
-            self.edit(end..end, format!(" WHERE {filter}"));
-            return Ok(());
-        }
-        let begins = self.tokens.end(at).ok_or(lost)?;
-        let last = self.tokens.clause(at + 1, &["returning"]).checked_sub(1).ok_or(lost)?;
-        let ends = self.tokens.end(last).ok_or(lost)?;
-        let (before, behind) = if self.quiet {
-            (format!(" ({filter}) AND ("), ")")
-        } else {
-            // Its arms are the one thing that PostgreSQL runs in order.
-            (format!(" CASE WHEN {filter} THEN ("), ") ELSE false END")
-        };
-        self.edit(begins..begins, before);
-        self.edit(ends..ends, behind.to_owned());
-        Ok(())
     }
 
     /// What is stored in masked columns.
@@ -478,18 +434,31 @@ fn masked(relation: &Relation, column: u16, mask: &Mask, item: &str, out: &mut S
     out.push(')');
 }
 
-/// `item.*`, as the reader is to see it.
-fn written_out(relation: &Relation, disguise: &Disguise, item: &str, out: &mut String) {
+/// `item.*`, as the reader is to see it; the first column asks of the row.
+fn written_out(
+    relation: &Relation,
+    disguise: &Disguise,
+    item: &str,
+    mut asks: Option<&str>,
+    out: &mut String,
+) {
     for (at, column) in relation.columns.iter().enumerate() {
         out.push_str(if at == 0 { "" } else { ", " });
+        let asks = asks.take();
+        out.push_str(if asks.is_some() { "(SELECT " } else { "" });
         match disguise.masks.get(&column.number) {
             Some(mask) => masked(relation, column.number, mask, item, out),
             None => reference(relation, column.number, Some(item), out),
         }
+        if let Some(condition) = asks {
+            out.push_str(" WHERE ");
+            out.push_str(condition);
+            out.push(')');
+        }
     }
 }
 
-fn returning(write: Node<'_>) -> Option<&ReturningClause> {
+pub(super) fn returning(write: Node<'_>) -> Option<&ReturningClause> {
     match write {
         Node::InsertStmt(insert) => insert.returning_clause(),
         Node::UpdateStmt(update) => update.returning_clause(),

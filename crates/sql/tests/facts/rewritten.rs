@@ -142,7 +142,7 @@ fn shown(
     reasons: &mut Vec<Why>,
 ) -> String {
     let mut out = String::new();
-    let mut edits = Vec::new();
+    let (mut edits, mut asked) = (Vec::new(), Vec::new());
     for statement in statements {
         match &statement.understood {
             Err(error) => writeln!(out, "not understood: {error}").unwrap(),
@@ -153,6 +153,7 @@ fn shown(
             }
             Ok((_, Ok(rewritten))) => {
                 edits.extend(rewritten.edits.iter().cloned());
+                asked.extend(rewritten.asked.iter().filter_map(|id| catalog.relation(*id)));
                 for stored in &rewritten.stored {
                     let relation = catalog.relation(stored.relation).unwrap();
                     let column = relation.columns.iter().find(|c| c.number == stored.column);
@@ -166,7 +167,10 @@ fn shown(
         }
     }
     if !edits.is_empty() {
-        let text = edited(text, &edits);
+        let mut text = edited(text, &edits);
+        for relation in asked {
+            text = text.replace(&relation.oid.to_string(), &relation.name);
+        }
         assert!(sql::statements(&text, catalog, &NAMES, &Limits::default()).is_ok(), "{text}");
         writeln!(out, "{text}").unwrap();
     }

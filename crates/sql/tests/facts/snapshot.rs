@@ -17,6 +17,7 @@ use sql::catalog::{Builder, Catalog, Read};
 /// - `reads VIEW TABLE COLUMN`
 /// - `owns TABLE COLUMN SEQUENCE`
 /// - `index NAME TABLE`, `statistics NAME TABLE`
+/// - `trigger TABLE FUNCTION TYPE`, the type as the server's number for when it runs
 /// - `constraint TABLE NAME KIND (NUMBER, …)`, of a foreign key with ` TABLE (NUMBER, …)` at the end
 /// - `domain NAME TYPE`, before any table that has it
 pub(crate) fn snapshot() -> Catalog {
@@ -242,6 +243,12 @@ impl Rows {
                 let (_, schema, bare) = self.place("statistics", name);
                 let table = self.oid(&format!("relation {table}")).to_string();
                 self.push(Read::Statistics, &[&schema, bare, &table]);
+            }
+            "trigger" => {
+                let words: Vec<&str> = rest.split(' ').collect();
+                let table = self.oid(&format!("relation {}", words[0])).to_string();
+                let function = self.oids[&format!("function {}", words[1])].to_string();
+                self.push(Read::Triggers, &[&table, &function, words[2], "", ""]);
             }
             "constraint" => {
                 let (words, columns) = rest.split_once(" (").unwrap();

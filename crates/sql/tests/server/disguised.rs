@@ -11,7 +11,7 @@ use sql::catalog::{Catalog, Names, RelationKind};
 use sql::facts::{Facts, Kind};
 use sql::parse::Limits;
 use sql::rewrite::{
-    Disguises, Edit, Expression, Look, Mask, Piece, Rewritten, Unrewritable, edited,
+    Disguises, Edit, Expression, Look, Mask, Piece, Rewritten, Unrewritable, edited, left_behind,
     position_before,
 };
 
@@ -656,7 +656,7 @@ fn filters_show_what_is_left_when_the_rest_is_gone(cluster: &Cluster) {
     assert!(!fenced("SELECT name FROM customers WHERE id = 5 AND name = 'a'"));
     assert!(fenced("SELECT name FROM customers WHERE id / 0 = 5"));
     let mut texts = Vec::new();
-    let mut refused = 0;
+    let (mut refused, mut asked) = (0, 0);
     for text in CORPORA.into_iter().flat_map(all) {
         let Some((facts, rewritten)) = rewritten(text, &catalog, &disguises) else { continue };
         // EXPLAIN shows the filter, the two run at different times, and some don't end.
@@ -666,6 +666,8 @@ fn filters_show_what_is_left_when_the_rest_is_gone(cluster: &Cluster) {
             continue;
         }
         match rewritten {
+            // What it leaves is asked of the rows, and these are given to nobody but the gateway.
+            Ok(rewritten) if rewritten.gives_rows => asked += 1,
             Ok(rewritten) if rewritten.edits.is_empty() => {}
             Ok(rewritten) => texts.push((text, rewritten.edits)),
             Err(_) => refused += 1,
@@ -678,11 +680,13 @@ fn filters_show_what_is_left_when_the_rest_is_gone(cluster: &Cluster) {
     let mut wrong = Vec::new();
     for (((text, edits), native), raw) in texts.iter().zip(native).zip(raw) {
         let raw = mapped(raw, text, edits);
-        if raw != native {
+        // A row that is hidden, and that a table without hidden rows takes.
+        let hidden = raw.errors.iter().any(|error| left_behind(error.as_bytes()).is_some());
+        if raw != native && !hidden {
             wrong.push(format!("{text}\n{}\n{native:?}\n{raw:?}", edited(text, edits)));
         }
     }
-    println!("{} compared, {refused} refused", texts.len());
+    println!("{} compared, {refused} refused, {asked} asked of", texts.len());
     assert!(texts.len() > 150, "{}", texts.len());
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n\n"));
 }

@@ -20,7 +20,7 @@ use crate::gate::reading::{recorded, recorded_parsed};
 use crate::gate::rules::Rules;
 use crate::gate::splice::Splice;
 use crate::gate::understanding::Understood;
-use crate::gate::{Around, Entry, Gate, Looked};
+use crate::gate::{Around, Entry, Gate, Looked, written};
 use crate::refusal::{Denied, Refusal};
 
 impl Gate {
@@ -320,6 +320,9 @@ impl Gate {
         }
         self.nothing_is_due();
         let mut guarded = None;
+        let all = understood.as_deref().filter(|understood| understood.gives_rows());
+        let all = all.and_then(|_| written::all_rows(frame));
+        let frame = &all.as_deref().map_or(*frame, |body| Frame { body, ..*frame });
         if let Some(understood) = understood.as_deref() {
             let bound = self.memory.certain_portal(portal, self.series)?;
             refusal = self.executes_held(understood, bound.as_deref()).err();
@@ -355,6 +358,7 @@ impl Gate {
             let judged = bound.as_ref().and_then(|bound| bound.prepared.as_ref()?.judged.as_ref());
             let is_cursor = bound.as_ref().is_some_and(|bound| bound.is_cursor);
             running.splice = understood.splice.clone();
+            running.asks = Some(&understood).filter(|it| !it.asked.is_empty()).cloned();
             match judged {
                 Some(judged) if !is_cursor && !judged.is_sql => {
                     running.effects = self.runs(&understood, &judged.text);
@@ -369,7 +373,13 @@ impl Gate {
             let (instead, around) = (Some(instead), Some(Box::new(around)));
             return Ok(Looked { entry: Entry::Running(running), instead, around });
         }
-        Ok(Looked { entry: Entry::Running(running), instead: self.timed(frame), around: None })
+        let mut instead = self.timed(frame);
+        if instead.is_none()
+            && let Some(body) = &all
+        {
+            frontend::write_execute(instead.insert(Vec::new()), body);
+        }
+        Ok(Looked { entry: Entry::Running(running), instead, around: None })
     }
 
     /// An Execute whose effects are counted, with what is sent around it. A need is nothing done.

@@ -151,6 +151,7 @@ impl Gate {
         };
         self.next_id += count;
         let mut running = Running::new(first, count);
+        running.asks = understood.clone().filter(|understood| !understood.asked.is_empty());
         running.effects = understood.and_then(|understood| self.runs(&understood, text));
         self.series_ends();
         if let Some((around, script)) = guarded {

@@ -47,6 +47,10 @@ pub(super) struct Run {
     pub(super) stores: bool,
     pub(super) held: Vec<Rc<Held>>,
     pub(super) runs: Vec<Rc<[u8]>>,
+    /// See [`Told`](crate::gate::understanding::Told) and [`Understood`].
+    pub(super) gives_rows: bool,
+    pub(super) asked: Vec<(u32, Refusal)>,
+    pub(super) keys_tell: bool,
 }
 
 impl Run {
@@ -61,6 +65,9 @@ impl Run {
             stores: !understood.stored.is_empty(),
             held: told.map_or_else(Vec::new, |told| told.held.clone()),
             runs: told.map_or_else(Vec::new, |told| told.runs.clone()),
+            gives_rows: told.is_some_and(|told| told.gives_rows),
+            asked: understood.asked.clone(),
+            keys_tell: understood.keys_tell,
         }
     }
 }
@@ -106,6 +113,8 @@ impl Whole {
                 disguised: false,
                 is_rewritten: false,
                 stored: Vec::new(),
+                asked: Vec::new(),
+                keys_tell: false,
             },
             can_carry: true,
             is_local: false,
@@ -188,9 +197,21 @@ impl Whole {
         let (by, touches) = (told.by.clone(), told.touches.clone());
         let conditions = told.conditions.clone();
         let (held, runs) = (told.held.clone(), told.runs.clone());
-        let Understood { moves, disguised, ref stored, .. } = self.understood;
-        let stores = !stored.is_empty();
-        Some(Run { by, touches, moves, conditions, disguised, stores, held, runs })
+        let Understood { moves, disguised, keys_tell, ref stored, ref asked, .. } = self.understood;
+        let (stores, gives_rows, asked) = (!stored.is_empty(), told.gives_rows, asked.clone());
+        Some(Run {
+            by,
+            touches,
+            moves,
+            conditions,
+            disguised,
+            stores,
+            held,
+            runs,
+            gives_rows,
+            asked,
+            keys_tell,
+        })
     }
 
     /// Notes the schemas of names that another schema of the path has, too.
@@ -240,6 +261,16 @@ impl Whole {
             || !rewritten.disguised.is_empty();
         self.understood.disguised |= disguised;
         self.edits.extend(rewritten.edits.iter().cloned());
+        self.understood.keys_tell |= rewritten.keys_tell;
+        for id in &rewritten.asked {
+            if let Some(relation) = scope.catalog().relation(*id) {
+                let denied = Denied::ByPolicy(scope.left_behind(*id).into());
+                self.understood.asked.push((relation.oid, denied.into()));
+            }
+        }
+        if let Some(told) = self.understood.statements.last_mut() {
+            told.gives_rows |= rewritten.gives_rows;
+        }
         let explains = match facts.kind {
             Kind::Explain { analyze } if disguised || facts.handle.is_some() => Some(analyze),
             _ => None,
