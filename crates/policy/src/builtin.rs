@@ -35,7 +35,7 @@ const FUNCTIONS: [&str; 17] = [
 ///
 /// Not here, among others: pg_authid and pg_shadow (passwords), pg_statistic, pg_stats and the
 /// data of extended statistics, pg_largeobject (data), pg_user_mapping (passwords), pg_stat_* and
-/// pg_locks (what others do), pg_prepared_statements and pg_cursors (texts that Gatepost made),
+/// pg_locks (what others do), pg_prepared_statements (texts that Gatepost made),
 /// pg_db_role_setting (settings of others, where applications keep secrets), pg_file_settings and
 /// pg_hba_file_rules (files), pg_prepared_xacts, pg_replication_*.
 const RELATIONS: &[(&str, &[&str])] = &[
@@ -54,6 +54,8 @@ const RELATIONS: &[(&str, &[&str])] = &[
     ("pg_collation", &[]),
     ("pg_constraint", &[]),
     ("pg_conversion", &[]),
+    // The session's own; psycopg looks whether a cursor is there before it closes it.
+    ("pg_cursors", &["statement"]),
     ("pg_database", &[]),
     ("pg_default_acl", &[]),
     ("pg_depend", &[]),

@@ -212,6 +212,8 @@ pub(crate) fn built(name: &str, value: Value<'_>, limits: &Limits) -> Built {
         "idle_in_transaction_session_timeout" => {
             capped(value, limits.idle_in_transaction.as_ref().map(|it| it.value))
         }
+        // So pg_dump's texts begin.
+        "default_tablespace" if is_value(value, "") => Built::In,
         name if HARMLESS.contains(&name) => Built::In,
         "parallel_leader_participation" => Built::In,
         name if let Some((_, unit, most, said)) = BOUNDED.iter().find(|it| it.0 == name) => {

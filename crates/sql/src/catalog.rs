@@ -295,6 +295,7 @@ pub struct Path {
     /// which the server takes if the role may not use the first.
     creation: Option<Home>,
     creation_twice: bool,
+    pub(crate) user: Box<str>,
     pub(crate) database: Box<str>,
 }
 
@@ -344,6 +345,7 @@ impl Catalog {
             temporary,
             creation: homes.first().copied(),
             creation_twice: homes.iter().any(|home| Some(home) != homes.first()),
+            user: names.user.into(),
             database: names.database.into(),
         }
     }

@@ -198,6 +198,8 @@ pub struct Object {
     /// The schema is the first of the path that exists, and another one comes after it: should
     /// the role not be allowed to use it, the server would take that one.
     pub twice: bool,
+    /// IF EXISTS names it, and it doesn't.
+    pub missing: bool,
 }
 
 macro_rules! kinds {
@@ -343,7 +345,12 @@ impl Object {
             columns: BTreeSet::new(),
             new_columns: Vec::new(),
             twice: false,
+            missing: false,
         }
+    }
+
+    pub(crate) fn missing(self) -> Self {
+        Self { missing: true, ..self }
     }
 }
 

@@ -221,6 +221,13 @@ pub(super) fn is_nameless(facts: &Facts) -> bool {
             | Kind::Notify
     ) && facts.relations.is_empty()
         && facts.functions.is_empty()
+        && !facts.settings.iter().any(is_a_role)
+}
+
+/// Whose name it is decides what it does.
+fn is_a_role(setting: &SettingUse) -> bool {
+    matches!(&setting.name, SettingName::One(name) if name.eq_ignore_ascii_case("role"))
+        && setting.value.is_some()
 }
 
 /// Settings that have no say in what a name means or how a text is read. One that is not here

@@ -88,6 +88,7 @@ impl<'j> Judgement<'j> {
                     columns: BTreeSet::new(),
                     new_columns: Vec::new(),
                     twice: false,
+                    missing: false,
                 }),
                 cascade: false,
             });
@@ -160,18 +161,52 @@ impl<'j> Judgement<'j> {
             };
             return rule.relations.of.iter().any(all) && rule.relations.except.is_empty();
         };
+        if let Some(table) = self.table_of(object) {
+            return self.means_part(rule, object, table);
+        }
         if let Some(id) = object.relation
             && self.scope.match_one(rule, id).iter().any(|of| of.whole)
         {
             return true;
         }
         let Some(schema) = &object.schema else {
-            // IF EXISTS, and it doesn't.
-            let in_vain = object.relation.is_none() && is_grouped(object.kind);
+            let in_vain = object.missing && is_grouped(object.kind);
             return in_vain && verb != Verb::Create && rule.effect != Effect::Refuse;
         };
         let covers = |pattern: &RelationPattern| pattern.covers(schema, &object.name);
         rule.relations.of.iter().any(covers) && !rule.relations.except.iter().any(covers)
+    }
+
+    /// The table that an object is a part of: an index, statistics, the sequence of a column.
+    fn table_of(&self, object: &Object) -> Option<RelationId> {
+        let relation = object.relation?;
+        match object.kind {
+            ObjectKind::Index | ObjectKind::Statistics => Some(relation),
+            ObjectKind::Sequence => Some(self.scope.catalog().relation(relation)?.owned_by?.0),
+            _ => None,
+        }
+    }
+
+    /// Whether a rule is about a part of a table: with the table, or by the part's own name. What
+    /// leaves out the table leaves out its parts.
+    fn means_part(&self, rule: &Rule, part: &Object, table: RelationId) -> bool {
+        let catalog = self.scope.catalog();
+        let Some(on) = catalog.relation(table) else { return false };
+        let Some(schema) = &part.schema else { return false };
+        let covers = |pattern: &RelationPattern| pattern.covers(schema, &part.name);
+        if rule.relations.except.iter().any(covers) {
+            return false;
+        }
+        let with_table = self.scope.match_one(rule, table).iter().any(|of| of.whole);
+        // Statistics can stand in another schema than their table.
+        let at_home =
+            part.kind != ObjectKind::Statistics || schema == catalog.schema_name(on.schema);
+        let mut of = rule.relations.of.iter();
+        if with_table {
+            at_home || rule.effect == Effect::Refuse || of.any(covers)
+        } else {
+            at_home && of.any(|pattern| !pattern.name.is_any() && covers(pattern))
+        }
     }
 
     /// The relation that an object is on, if it isn't that relation itself.

@@ -63,10 +63,12 @@ impl<'w> Walk<'w> {
         name
     }
 
-    /// The command drops what its last use names, and CASCADE with it what depends on that.
+    /// The command drops what its last use names, and CASCADE with it what depends on that: nothing,
+    /// where it isn't there.
     pub(super) fn cascades(&mut self, behavior: u32) {
         if let Some(used) = self.facts.commands.last_mut() {
-            used.cascade = behavior == pg_raw_parse::nodes::DropBehavior::DROP_CASCADE;
+            let is_there = !used.object.as_ref().is_some_and(|object| object.missing);
+            used.cascade = is_there && behavior == pg_raw_parse::nodes::DropBehavior::DROP_CASCADE;
         }
     }
 
@@ -118,7 +120,7 @@ impl<'w> Walk<'w> {
             Err(NotUnderstood::NoSuchRelation(name)) if missing_ok => {
                 self.failed_at.set(None);
                 let schema = range.schemaname().map(|schema| self.home_named(schema));
-                Ok((None, Object::new(kind, schema, &name)))
+                Ok((None, Object::new(kind, schema, &name).missing()))
             }
             found => {
                 let number = found?;
@@ -372,7 +374,8 @@ impl<'w> Walk<'w> {
                 Ok(object)
             }
             None if missing_ok => {
-                Ok(Object::new(kind, schema.map(|schema| self.home_named(schema)), name))
+                let schema = schema.map(|schema| self.home_named(schema));
+                Ok(Object::new(kind, schema, name).missing())
             }
             None => Err(NotUnderstood::NoSuchRelation(name.to_owned())),
         }
@@ -387,7 +390,7 @@ impl<'w> Walk<'w> {
                 object.relation = Some(relation);
                 Ok(object)
             }
-            None if missing_ok => self.elsewhere(ObjectKind::Statistics, names),
+            None if missing_ok => Ok(self.elsewhere(ObjectKind::Statistics, names)?.missing()),
             None => Err(NotUnderstood::NoSuchRelation(name.to_owned())),
         }
     }
@@ -418,7 +421,7 @@ impl<'w> Walk<'w> {
                 object.twice = twice;
                 Ok(object)
             }
-            None if missing_ok => self.elsewhere(kind, names),
+            None if missing_ok => Ok(self.elsewhere(kind, names)?.missing()),
             None => Err(NotUnderstood::NoSuchType(name.to_owned())),
         }
     }
@@ -441,7 +444,7 @@ impl<'w> Walk<'w> {
                 let schema = self.catalog.home(found.schema, self.path);
                 Ok(Object::new(kind, Some(schema), name))
             }
-            None if missing_ok => self.elsewhere(kind, &names),
+            None if missing_ok => Ok(self.elsewhere(kind, &names)?.missing()),
             None => Err(NotUnderstood::NoSuchFunction(names.join("."))),
         }
     }

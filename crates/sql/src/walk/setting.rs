@@ -41,6 +41,11 @@ impl<'w> Walk<'w> {
             VariableSetKind::VAR_SET_MULTI => return self.set_several(set, name),
             _ => return Err(NotUnderstood::Construct("SET")),
         }
+        // Migration tools set the role that they have already, to be sure of it.
+        let is_role = name.eq_ignore_ascii_case("role") && stay == Stay::Here;
+        if is_role && matches!(change.value.as_deref(), Some([role]) if **role == *self.path.user) {
+            change.change = false;
+        }
         self.facts.settings.push(change);
         Ok(())
     }
