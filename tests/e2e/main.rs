@@ -19,6 +19,7 @@ mod limits;
 mod masked_clients;
 mod masks;
 mod observe;
+mod people;
 mod policy;
 mod policy_clients;
 mod recipes;

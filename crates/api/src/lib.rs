@@ -15,7 +15,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use gateway::Gateway;
+use gateway::{Address, Gateway};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -35,14 +35,22 @@ pub struct Api {
 pub(crate) struct Facts {
     pub(crate) gateway: Arc<Gateway>,
     registry: Registry,
+    /// Where PostgreSQL's clients connect.
+    pub(crate) port: Option<u16>,
 }
 
 impl Api {
-    pub async fn bind(address: SocketAddr, gateway: Arc<Gateway>) -> std::io::Result<Api> {
+    /// `listen` is where PostgreSQL's clients are served.
+    pub async fn bind(
+        address: SocketAddr,
+        gateway: Arc<Gateway>,
+        listen: &[Address],
+    ) -> std::io::Result<Api> {
         let mut registry = Registry::with_prefix("gatepost");
         gateway.register_metrics(&mut registry);
         let listener = TcpListener::bind(address).await?;
-        Ok(Api { listener, facts: Arc::new(Facts { gateway, registry }) })
+        let port = v1::login::port(listen);
+        Ok(Api { listener, facts: Arc::new(Facts { gateway, registry, port }) })
     }
 
     /// Serves for as long as the process lives: `/healthz` says that it is stopping, too.

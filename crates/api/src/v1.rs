@@ -1,6 +1,7 @@
 //! Requests, grants, holds and sessions over HTTP: what is read from a call, and how what the desk
 //! says becomes an answer. Everything is decided there.
 
+pub mod login;
 mod openapi;
 pub mod shape;
 
@@ -51,6 +52,7 @@ pub(crate) fn routes() -> Router<Arc<Facts>> {
         .route("/v1/grants/{id}/revoke", post(revoke))
         .route("/v1/sessions", get(sessions))
         .route("/v1/sessions/{id}/kill", post(kill))
+        .route("/v1/login", get(login::ways))
         .route(OPENAPI, get(|| async { Json(openapi()) }))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }

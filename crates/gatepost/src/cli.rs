@@ -1,6 +1,7 @@
 //! The command line: what can be asked of the binary, how it answers and with which exit code.
 //! What a command does is its own module's business.
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,8 +14,8 @@ use gateway::store::Store;
 
 use crate::config::{self, ConfigError};
 use crate::log::{self, Format};
-use crate::remote::Caller;
-use crate::{check, demo, desk, explain, records, serve, status, token};
+use crate::remote::{Caller, Gate, Who};
+use crate::{check, demo, desk, explain, login, psql, records, serve, status, token};
 
 /// The gate that every query of an AI agent passes on its way to PostgreSQL.
 ///
@@ -127,6 +128,72 @@ Examples:
         text: Option<String>,
         #[command(flatten)]
         config: ConfigFile,
+    },
+    /// Log in at the company's identity provider, for `gatepost psql` and all that follows
+    ///
+    /// By the browser, or with a code that is typed in any browser elsewhere. What it gives is kept in
+    /// a file that nobody else can read, in $XDG_STATE_HOME/gatepost or ~/.local/state/gatepost, and is
+    /// renewed from there where the provider allows it.
+    #[command(after_help = "\
+Examples:
+  gatepost login https://gate.internal:6480
+  gatepost login --device")]
+    Login {
+        /// The gateway; without it GATEPOST_URL, or where the last login was
+        #[arg(value_name = "URL")]
+        gate: Option<String>,
+        /// The provider, where the gateway has several
+        #[arg(long, value_name = "URL")]
+        issuer: Option<String>,
+        /// Show a code for a browser elsewhere, and open none here
+        #[arg(long)]
+        device: bool,
+        /// The certificate that signs the gateway's, and the provider's, if the system trusts neither
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
+    },
+    /// Forget a login, and tell the identity provider
+    #[command(after_help = "\
+Example:
+  gatepost logout
+
+Exit codes: 0 it is over, 1 the provider could not be told, or there was no login.")]
+    Logout {
+        /// The gateway; without it GATEPOST_URL, or where the last login was
+        #[arg(value_name = "URL")]
+        gate: Option<String>,
+    },
+    /// Run psql on a connection, with everything filled in
+    ///
+    /// Where the gateway is, how far its certificate is believed, who comes and with which token: as
+    /// `gatepost login` left it, or as it is said here. What stands behind `--` is psql's.
+    #[command(after_help = "\
+Examples:
+  gatepost psql orders
+  gatepost psql orders --for 20m --reason 'ticket 42' -- -c 'SELECT count(*) FROM orders'
+
+Exit codes: psql's; 1 or 2 where it could not be started.")]
+    Psql {
+        /// The connection
+        #[arg(value_name = "CONNECTION")]
+        connection: String,
+        /// Why; some policies want it
+        #[arg(long)]
+        reason: Option<String>,
+        /// For how long, such as 20m; as long as the policies say, if it isn't said
+        #[arg(long = "for", value_name = "DURATION", value_parser = lifetime)]
+        lasts: Option<Duration>,
+        /// Only this policy; can be given several times
+        #[arg(long = "policy", value_name = "NAME")]
+        policies: Vec<String>,
+        /// Narrower than the policies: rules as the file has them, with `;` between
+        #[arg(long, value_name = "RULES")]
+        scope: Option<String>,
+        #[command(flatten)]
+        who: Who,
+        /// For psql
+        #[arg(last = true, value_name = "ARGUMENTS")]
+        arguments: Vec<OsString>,
     },
     /// Ask for a connection, and wait for people if they have to agree
     ///
@@ -511,6 +578,15 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Status { connection, config } => {
             status::run(&config::load(&config.path)?, connection.as_deref())
+        }
+        Command::Login { gate, issuer, device, ca } => {
+            let wanted = login::Wanted { issuer, device, ca };
+            login::log_in(&Gate::find(gate.as_deref(), None)?, wanted)
+        }
+        Command::Logout { gate } => login::log_out(&Gate::find(gate.as_deref(), None)?),
+        Command::Psql { connection, reason, lasts, policies, scope, who, arguments } => {
+            let wanted = psql::Wanted { connection, reason, lasts, policies, scope, arguments };
+            psql::run(&who, wanted)
         }
         Command::Request { connection, reason, lasts, policies, scope, single_use, caller } => {
             let wanted = desk::Wanted { connection, reason, lasts, policies, scope, single_use };

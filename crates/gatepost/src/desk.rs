@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::cli::{self, Failure};
 use crate::remote::{Caller, Remote};
 use crate::table::{block, plain, table};
+use crate::when;
 
 /// How long `gatepost request` waits for people before it says how to go on.
 const WAIT: Duration = Duration::from_secs(55);
@@ -209,7 +210,7 @@ pub(crate) fn grants(caller: &Caller, ended: bool) -> Result<(), Failure> {
             who(&grant.who),
             grant.connection.clone(),
             grant.state.clone(),
-            instant(ends),
+            when::text(ends),
             grant.policies.join(", "),
         ]);
     }
@@ -230,7 +231,7 @@ pub(crate) fn sessions(caller: &Caller) -> Result<(), Failure> {
             session.connection.clone(),
             session.grant.clone().unwrap_or_default(),
             session.client.clone(),
-            instant(&session.since),
+            when::text(&session.since),
         ]);
     }
     cli::print(&table(&lines))
@@ -287,13 +288,13 @@ fn of_request(request: &RequestShown) -> String {
     line(&mut text, "reason", request.reason.as_deref());
     line(&mut text, "policies", Some(&request.policies.join(", ")));
     line(&mut text, "scope", request.scope.as_deref());
-    line(&mut text, "asked", Some(&instant(&request.created_at)));
+    line(&mut text, "asked", Some(&when::text(&request.created_at)));
     agreements(&mut text, &request.needs);
     for vote in &request.approvals {
         line(&mut text, "approved", Some(&said(&who(&vote.by), vote.words.as_deref())));
     }
     if request.state == "pending" {
-        line(&mut text, "until", Some(&instant(&request.expires_at)));
+        line(&mut text, "until", Some(&when::text(&request.expires_at)));
     }
     line(&mut text, "grant", request.grant.as_deref());
     end(&mut text, request.ended.as_ref());
@@ -311,8 +312,8 @@ fn of_grant(grant: &GrantShown) -> String {
     line(&mut text, "reason", grant.reason.as_deref());
     line(&mut text, "policies", Some(&grant.policies.join(", ")));
     line(&mut text, "scope", grant.scope.as_deref());
-    line(&mut text, "opened", Some(&instant(&grant.opened_at)));
-    line(&mut text, "ends", Some(&instant(&grant.ends_at)));
+    line(&mut text, "opened", Some(&when::text(&grant.opened_at)));
+    line(&mut text, "ends", Some(&when::text(&grant.ends_at)));
     for by in &grant.approved_by {
         line(&mut text, "approved", Some(&who(by)));
     }
@@ -335,12 +336,12 @@ fn of_hold(hold: &HoldShown) -> String {
     line(&mut text, "reason", hold.reason.as_deref());
     line(&mut text, "grant", Some(&hold.grant));
     line(&mut text, "expects", hold.estimate.as_deref());
-    line(&mut text, "asked", Some(&instant(&hold.created_at)));
+    line(&mut text, "asked", Some(&when::text(&hold.created_at)));
     agreements(&mut text, &hold.needs);
     for vote in &hold.approvals {
         line(&mut text, "approved", Some(&said(&who(&vote.by), vote.words.as_deref())));
     }
-    line(&mut text, "until", hold.until.as_deref().map(instant).as_deref());
+    line(&mut text, "until", hold.until.as_deref().map(when::text).as_deref());
     if hold.offers_shape && hold.state == "pending" {
         line(&mut text, "shape", Some("it can be approved for other parameters, too (--shape)"));
     }
@@ -365,7 +366,7 @@ fn end(text: &mut String, ended: Option<&EndShown>) {
     if let Some(EndShown { at, by, words }) = ended {
         let by = by.as_ref().map_or_else(|| "over".to_owned(), who);
         let words = said(&by, words.as_deref());
-        line(text, "ended", Some(&format!("{}, {words}", instant(at))));
+        line(text, "ended", Some(&format!("{}, {words}", when::text(at))));
     }
 }
 
@@ -382,12 +383,6 @@ fn said(by: &str, words: Option<&str>) -> String {
 fn who(who: &Who) -> String {
     let identity = identity::Identity::new(who.issuer.clone(), who.subject.clone());
     identity.to_string()
-}
-
-/// `2026-11-21T11:58:09.123456Z` without what people don't read.
-fn instant(text: &str) -> String {
-    let text = text.split_once('.').map_or(text, |(seconds, _)| seconds);
-    format!("{}Z", text.trim_end_matches('Z').replace('T', " "))
 }
 
 fn seconds(seconds: u64) -> String {

@@ -64,7 +64,7 @@ pub(crate) async fn start(config: Config, accept_damage: bool) -> Result<Running
         listeners.push(address.bind()?);
     }
     if let Some(address) = begun.http {
-        let api = Api::bind(address, gateway.clone())
+        let api = Api::bind(address, gateway.clone(), &begun.listen)
             .await
             .map_err(|source| ServeError::Http { address, source })?;
         tokio::spawn(async move {

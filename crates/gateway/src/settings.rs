@@ -81,6 +81,25 @@ pub struct Issuer {
     pub ends_with_token: bool,
     /// Who logs in by OAUTHBEARER; all others give their tokens as passwords.
     pub bearer: Option<Bearer>,
+    /// How people get a token of it; without it they bring theirs.
+    pub people: Option<People>,
+}
+
+/// What `gatepost login` is to a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct People {
+    pub client_id: String,
+    pub scopes: Vec<String>,
+    pub token: TokenKind,
+    /// Whom the token is for, where the provider wants to hear that (RFC 8707).
+    pub resource: Option<String>,
+}
+
+/// Which of the tokens that a provider gives is the one that logs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    Access,
+    Id,
 }
 
 /// Logins by OAUTHBEARER.

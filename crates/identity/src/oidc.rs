@@ -147,6 +147,16 @@ impl<'t> Token<'t> {
         self.text("iss").ok_or(TokenError::NoIssuer)
     }
 
+    /// Whose it says it is, unproven: for who got it from the provider, and will be asked to prove it.
+    pub fn subject(&self) -> Option<&str> {
+        self.text("sub")
+    }
+
+    /// When it says it ends, in Unix seconds, unproven.
+    pub fn expires(&self) -> Option<i64> {
+        self.time("exp", TokenError::NoEnd).ok()?
+    }
+
     /// Checks everything; `now` is in Unix seconds. [`TokenError::UnknownKey`] may be another answer
     /// once newer keys are fetched.
     pub fn prove(&self, issuer: &Issuer, keys: &KeySet, now: i64) -> Result<Proven, TokenError> {

@@ -81,6 +81,11 @@ impl Provider {
         self.ask(&format!("token {client} {audience}"))
     }
 
+    /// What the provider says to a refresh token: `renewed`, or an error by its name.
+    pub fn renew(&mut self, client: &str, token: &str) -> String {
+        self.ask(&format!("renew {client} {token}"))
+    }
+
     pub fn rotate(&mut self) {
         assert_eq!(self.ask("rotate"), "rotated");
     }

@@ -4,6 +4,7 @@
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
+use super::login::Ways;
 use super::shape::{
     Approve, Ask, Asked, Failure, GrantShown, HoldShown, List, RequestShown, SessionShown,
     TokenShown, WantToken, Words,
@@ -11,6 +12,12 @@ use super::shape::{
 
 /// Where it is published.
 pub const OPENAPI: &str = "/v1/openapi.json";
+
+/// The one that asks for no credential.
+const LOGIN: &str = "/v1/login";
+
+/// What is read whole.
+const WITHOUT_PAGES: [&str; 2] = [LOGIN, "/v1/sessions"];
 
 /// One call.
 struct Call {
@@ -108,6 +115,7 @@ fn calls(schemas: &mut SchemaGenerator) -> Vec<Call> {
     read("/v1/holds/{id}", "One statement that waits, or has", of::<HoldShown>(schemas));
     read("/v1/grants", "One's own grants; all for an admin", of::<List<GrantShown>>(schemas));
     read("/v1/grants/{id}", "One grant", of::<GrantShown>(schemas));
+    read(LOGIN, "How people log in here; for anybody", of::<Ways>(schemas));
     read("/v1/sessions", "One's own sessions; all for an admin", of::<List<SessionShown>>(schemas));
     let mut say = |path, summary, takes: Option<Value>, row: Value| {
         calls.push(Call { method: "post", path, summary, takes, gives: vec![(200, Some(row))] });
@@ -131,7 +139,7 @@ fn operation(call: &Call, failure: &Value) -> Value {
         parameters.push(json!({
             "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
         }));
-    } else if call.method == "get" && call.path != "/v1/sessions" {
+    } else if call.method == "get" && !WITHOUT_PAGES.contains(&call.path) {
         parameters.push(json!({
             "name": "all", "in": "query", "schema": { "type": "boolean" },
             "description": "Those that are over, too.",
@@ -156,6 +164,9 @@ fn operation(call: &Call, failure: &Value) -> Value {
         "parameters": parameters,
         "responses": responses,
     });
+    if let Some(operation) = operation.as_object_mut().filter(|_| call.path == LOGIN) {
+        operation.insert("security".to_owned(), json!([]));
+    }
     if let (Some(takes), Some(operation)) = (&call.takes, operation.as_object_mut()) {
         operation.insert("requestBody".to_owned(), json!({ "content": content(takes) }));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gateway::fetch::WebAddress;
-use gateway::settings::{self, Bearer};
+use gateway::settings::{self, Bearer, People, TokenKind};
 use gateway::tls::{self, TlsMode};
 use identity::oidc::{self, Algorithm, Claim};
 use schemars::JsonSchema;
@@ -62,6 +62,10 @@ pub(crate) struct IssuerFile {
     /// Logins by OAUTHBEARER, for clients with libpq 18. Without this key tokens are passwords.
     #[serde(default, deserialize_with = "present")]
     oauth: Option<Oauth>,
+
+    /// How people get a token by `gatepost login`. Without this key they bring theirs.
+    #[serde(default, deserialize_with = "present")]
+    login: Option<LoginFile>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -86,6 +90,37 @@ pub(crate) struct Oauth {
     /// What a client asks the issuer for when it fetches a token by itself.
     #[serde(default = "default_scope")]
     scope: At<String>,
+}
+
+/// What `gatepost login` is to the provider: a client without a secret, for the authorization code flow
+/// with PKCE by way of `http://127.0.0.1/callback` (on any port), the device flow, or both.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "login")]
+struct LoginFile {
+    /// Its name there.
+    client_id: At<String>,
+    /// What it asks for; by default `openid`. With `offline_access` most providers give what renews a
+    /// token, so that people log in once a day and not once a token.
+    #[serde(default, deserialize_with = "present")]
+    scopes: Option<Texts>,
+    /// Which of the provider's tokens is the password.
+    #[serde(default)]
+    token: LoginToken,
+    /// Whom the token is to be for, where the provider has to be told (RFC 8707).
+    #[serde(default, deserialize_with = "present")]
+    resource: Option<At<String>>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum LoginToken {
+    /// The access token, which has to be a JWT.
+    #[default]
+    Access,
+    /// The ID token: it is for the client, so `audience` has to name that.
+    Id,
 }
 
 fn default_groups() -> At<String> {
@@ -177,6 +212,7 @@ impl Resolver<'_> {
             self.filled(&scope, "scope");
             Bearer { user: Some(user.value).filter(|user| user != ANY), scope: scope.value }
         });
+        let people = it.login.map(|login| self.people(login, &audiences, parties.as_deref()));
         Some(settings::Issuer {
             oidc: oidc::Issuer {
                 url: it.url.value,
@@ -190,7 +226,44 @@ impl Resolver<'_> {
             keys_age_max: keys_age_max?,
             ends_with_token: it.session_until == SessionUntil::Expiry,
             bearer,
+            people,
         })
+    }
+
+    fn people(
+        &mut self,
+        it: LoginFile,
+        audiences: &[String],
+        parties: Option<&[String]>,
+    ) -> People {
+        let LoginFile { client_id, scopes, token, resource } = it;
+        self.filled(&client_id, "client_id");
+        resource.iter().for_each(|resource| self.filled(resource, "resource"));
+        let scopes = scopes.unwrap_or_else(|| Texts(vec![default_scope()]));
+        for scope in &scopes.0 {
+            if scope.value.is_empty() || scope.value.contains(char::is_whitespace) {
+                self.refuse::<()>(scope.at, "a scope is one word; write a list of them");
+            }
+        }
+        let token = match token {
+            LoginToken::Access => TokenKind::Access,
+            LoginToken::Id => TokenKind::Id,
+        };
+        let client = &client_id.value;
+        if token == TokenKind::Id && !audiences.contains(client) {
+            let message = format!("ID tokens are for `{client}`, which `audience` does not name");
+            self.refuse::<()>(client_id.at, message);
+        }
+        if parties.is_some_and(|parties| !parties.contains(client)) {
+            let message = format!("tokens are given to `{client}`, which `parties` does not name");
+            self.refuse::<()>(client_id.at, message);
+        }
+        People {
+            client_id: client_id.value,
+            scopes: scopes.0.into_iter().map(|scope| scope.value).collect(),
+            token,
+            resource: resource.map(|resource| resource.value),
+        }
     }
 
     fn issuer_tls(&mut self, it: &IssuerFile, is_secure: bool) -> Option<tls::UpstreamTls> {

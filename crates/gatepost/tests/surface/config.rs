@@ -131,8 +131,9 @@ fn described(config: &Config) -> String {
         writeln!(text, "{name} {:?} {:?}", traits.groups, traits.claims).unwrap();
     }
     for issuer in &settings.issuers {
-        let Issuer { oidc, keys_age_max, ends_with_token, bearer, .. } = &**issuer;
+        let Issuer { oidc, keys_age_max, ends_with_token, bearer, people, .. } = &**issuer;
         writeln!(text, "{oidc:?} {keys_age_max:?} {ends_with_token} {bearer:?}").unwrap();
+        people.iter().for_each(|people| writeln!(text, "  {people:?}").unwrap());
     }
     match &settings.policies {
         None => writeln!(text, "no policies").unwrap(),
