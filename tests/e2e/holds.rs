@@ -4,5 +4,5 @@
 mod clients;
 mod crash;
 mod run;
-mod stand;
+pub mod stand;
 mod wait;

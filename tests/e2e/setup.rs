@@ -72,19 +72,27 @@ pub enum Mode {
     Judged,
     /// The same, and whatever reads or writes `logs` is refused.
     Refused,
+    /// The same, and for that people have to agree: somebody does, in the gateway's own store.
+    Approved,
+    /// Somebody doesn't.
+    Denied,
 }
 
 impl Mode {
     fn policies(self) -> Option<String> {
-        let refuse = match self {
+        let rest = match self {
             Mode::Everything => String::new(),
             Mode::Judged => "    refuse: [{ read: hidden.nothing }]\n".to_owned(),
             Mode::Refused => "    refuse: [{ \"read, write\": public.logs }]\n".to_owned(),
+            Mode::Approved | Mode::Denied => "    hold: [{ \"read, write\": public.logs, \
+                                              by: \"group:dba\" }]\n    \
+                                              limits: { hold_wait_in_transaction: 5s }\n"
+                .to_owned(),
             _ => return None,
         };
         Some(format!(
             "policies:\n  - name: open\n    who: \"*\"\n    to: \"*\"\n    \
-             access: {{ approval: none }}\n    allow: [everything]\n{refuse}"
+             access: {{ approval: none }}\n    allow: [everything]\n{rest}"
         ))
     }
 }

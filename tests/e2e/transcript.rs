@@ -3,6 +3,8 @@
 //! out by name. Only what can't be equal is cut out: process ids, and the OIDs of tables that a
 //! program made itself. Logins are judged in `startup` and `observe`.
 
+mod deciding;
+mod held;
 mod named;
 mod program;
 mod stand;
@@ -12,6 +14,7 @@ use std::fmt::Write as _;
 
 use e2e::{Server, on_each_version};
 
+use self::held::held;
 use self::named::named;
 use self::program::Program;
 use self::stand::Stand;
@@ -50,6 +53,28 @@ on_each_version! {
     /// themselves.
     fn random_programs_refused(server: Server) {
         random_programs(&server, Mode::Refused);
+    }
+
+    /// People have to agree to some, and do: nobody can tell from what comes back.
+    fn random_programs_approved(server: Server) {
+        random_programs(&server, Mode::Approved);
+    }
+
+    fn named_programs_approved(server: Server) {
+        named_programs(&server, Mode::Approved);
+    }
+
+    fn held_programs_approved(server: Server) {
+        held_programs(&server, Mode::Approved);
+    }
+
+    /// They don't: it is as if these statements had failed when they were to run.
+    fn random_programs_denied(server: Server) {
+        random_programs(&server, Mode::Denied);
+    }
+
+    fn held_programs_denied(server: Server) {
+        held_programs(&server, Mode::Denied);
     }
 
     fn random_programs_observe(server: Server) {
@@ -98,12 +123,16 @@ fn random_programs(server: &Server, mode: Mode) {
     let version = server.version;
     let seeds = match mode {
         // The same programs as in the other modes: half of them say as much.
-        Mode::Everything | Mode::Judged | Mode::Refused => seeds().step_by(2),
+        Mode::Everything | Mode::Judged | Mode::Refused | Mode::Approved | Mode::Denied => {
+            seeds().step_by(2)
+        }
         _ => seeds().step_by(1),
     };
     for seed in seeds {
         let program = match mode {
-            Mode::Judged | Mode::Refused => Program::random(seed).readable(),
+            Mode::Judged | Mode::Refused | Mode::Approved | Mode::Denied => {
+                Program::random(seed).readable()
+            }
             _ => Program::random(seed),
         };
         if stand.difference(&program).is_some() {
@@ -130,12 +159,22 @@ fn seeds() -> std::ops::Range<u64> {
 }
 
 fn named_programs(server: &Server, mode: Mode) {
+    written_programs(server, mode, named());
+}
+
+/// All of them can be asked about, and are.
+fn held_programs(server: &Server, mode: Mode) {
+    let stand = written_programs(server, mode, held());
+    assert_eq!(stand.of_its_own_mind, 0);
+}
+
+fn written_programs(server: &Server, mode: Mode, programs: Vec<(&'static str, Program)>) -> Stand {
     let mut stand = Stand::new(server, mode);
     let version = server.version;
     let mut failed = String::new();
-    for (name, program) in named() {
+    for (name, program) in programs {
         let program = match mode {
-            Mode::Judged | Mode::Refused => program.readable(),
+            Mode::Judged | Mode::Refused | Mode::Approved | Mode::Denied => program.readable(),
             _ => program,
         };
         if let Some(difference) = stand.difference(&program) {
@@ -143,4 +182,5 @@ fn named_programs(server: &Server, mode: Mode) {
         }
     }
     assert!(failed.is_empty(), "PostgreSQL {version}, {mode:?}:\n{failed}");
+    stand
 }

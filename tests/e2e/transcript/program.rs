@@ -26,13 +26,43 @@ pub(super) struct Program {
 pub(super) struct Step {
     pub(super) label: String,
     pub(super) bytes: Vec<u8>,
-    /// The same where what touches `logs` fails by itself.
+    /// The same where what touches `logs` fails by itself, wherever that is refused.
     pub(super) failing: Option<Vec<u8>>,
+    /// The same where it fails by itself once it is to run.
+    pub(super) denied: Option<Vec<u8>>,
+}
+
+impl Step {
+    pub(super) fn new(label: &str, bytes: Vec<u8>) -> Step {
+        Step { label: label.to_owned(), bytes, failing: None, denied: None }
+    }
+
+    pub(super) fn query(sql: &str) -> Step {
+        Step {
+            label: format!("Query {sql}"),
+            bytes: raw::query(sql),
+            failing: failing(sql).map(raw::query),
+            denied: failing(sql).filter(|_| !sql.starts_with("EXPLAIN")).map(raw::query),
+        }
+    }
+
+    pub(super) fn parse(statement: &str, sql: &str) -> Step {
+        let parse = |sql: &str| raw::parse(statement, sql, &[]);
+        Step {
+            label: format!("Parse {statement:?} {sql}"),
+            bytes: parse(sql),
+            failing: failing(sql).map(parse),
+            // It has the same parameters and columns; what it fails by is found when it is planned.
+            denied: Some(sql.replace("VALUES ($1)", "VALUES ($1::text || (1 / 0)::text)"))
+                .filter(|failing| failing != sql)
+                .map(|sql| parse(&sql)),
+        }
+    }
 }
 
 /// In the place of a text that is refused: one that fails, in the transaction that the text would
 /// have opened.
-pub(super) fn failing(sql: &str) -> Option<&'static str> {
+fn failing(sql: &str) -> Option<&'static str> {
     let is_refused = sql.contains("logs");
     is_refused.then_some(match sql.starts_with("BEGIN;") {
         true => "BEGIN; SELECT nothing_of_that_name",
@@ -42,10 +72,10 @@ pub(super) fn failing(sql: &str) -> Option<&'static str> {
 
 impl Program {
     pub(super) fn of(steps: Vec<(&str, Vec<u8>)>) -> Program {
-        let steps = steps
-            .into_iter()
-            .map(|(label, bytes)| Step { label: label.to_owned(), bytes, failing: None })
-            .collect();
+        Program::of_steps(steps.into_iter().map(|(label, bytes)| Step::new(label, bytes)).collect())
+    }
+
+    pub(super) fn of_steps(steps: Vec<Step>) -> Program {
         Program {
             steps,
             ends_there: false,
@@ -80,9 +110,20 @@ impl Program {
 
     /// The same where what touches `logs` fails by itself.
     pub(super) fn failing_by_itself(&self) -> Program {
+        self.with(|step| step.failing.as_ref())
+    }
+
+    /// The same where it does so when it is to run.
+    pub(super) fn failing_when_it_runs(&self) -> Program {
+        self.with(|step| step.denied.as_ref())
+    }
+
+    fn with(&self, instead: impl Fn(&Step) -> Option<&Vec<u8>>) -> Program {
         let mut program = self.clone();
         for step in &mut program.steps {
-            step.bytes = step.failing.clone().unwrap_or_else(|| step.bytes.clone());
+            if let Some(bytes) = instead(step) {
+                step.bytes = bytes.clone();
+            }
         }
         program.assembled()
     }

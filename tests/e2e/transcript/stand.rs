@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use e2e::{Database, Role, Server};
 
+use super::deciding::Deciding;
 use super::program::{END, Program};
 use crate::raw::{self, Message, Raw};
 use crate::setup::{self, Mode, Target};
@@ -44,6 +45,9 @@ pub(super) struct Stand {
     /// OIDs from here on were given out after the common template.
     first_own_oid: u32,
     mode: Mode,
+    /// Programs of which something was refused that the server would have run.
+    pub(super) of_its_own_mind: usize,
+    _deciding: Option<Deciding>,
     _gate: Option<setup::Gate>,
     _template: Database,
 }
@@ -66,11 +70,18 @@ impl Stand {
             .expect("an OID");
         let (left, right) = (setup::twin(&template), setup::twin(&template));
         let (target, gate) = setup::gate(&right, mode);
+        let deciding = match (mode, &gate) {
+            (Mode::Approved, Some(gate)) => Some(Deciding::begin(gate, true)),
+            (Mode::Denied, Some(gate)) => Some(Deciding::begin(gate, false)),
+            _ => None,
+        };
         Stand {
             left: Side::new(Target::direct(&left, Role::Scram), left),
             right: Side::new(target, right),
             first_own_oid,
             mode,
+            of_its_own_mind: 0,
+            _deciding: deciding,
             _gate: gate,
             _template: template,
         }
@@ -78,10 +89,17 @@ impl Stand {
 
     /// What differs between the replies of the two sides, or nothing.
     pub(super) fn difference(&mut self, program: &Program) -> Option<String> {
-        let fails = program.failing_by_itself();
-        let direct = if self.mode == Mode::Refused { &fails } else { program };
+        let direct = &match self.mode {
+            Mode::Refused => program.failing_by_itself(),
+            Mode::Denied => program.failing_when_it_runs(),
+            _ => program.clone(),
+        };
         let left = self.left.run(direct);
         let right = self.right.run(program);
+        if self.has_own_mind(&right.messages) {
+            self.of_its_own_mind += 1;
+            return None;
+        }
         let found = self.compare(&left, &right)?;
         // A server that doesn't agree with itself is no measure.
         let again = self.left.run(direct);
@@ -95,9 +113,6 @@ impl Stand {
     pub(super) fn compare(&self, left: &Transcript, right: &Transcript) -> Option<String> {
         let (l, r) = (self.canonical(&left.messages), self.canonical(&right.messages));
         if l == r && left.end == right.end {
-            return None;
-        }
-        if self.has_own_mind(&right.messages) {
             return None;
         }
         let same = l.iter().zip(&r).take_while(|(a, b)| a == b).count();
@@ -114,28 +129,31 @@ impl Stand {
     /// Where statements are judged, a string may be refused that the server would have run: it is
     /// to be sent in parts. What comes of the rest of the program is another thing then.
     fn has_own_mind(&self, messages: &[Message]) -> bool {
-        let judged = matches!(self.mode, Mode::Judged | Mode::Refused);
-        let says = |message: &Message| {
-            let detail = message.field(b'D').unwrap_or_default();
-            ["send_it_alone", "not_understood", "server_not_listening", "not_allowed"]
-                .iter()
-                .any(|code| detail.starts_with(&format!("{{\"code\":\"{code}\"")))
+        let codes: &[&str] = match self.mode {
+            Mode::Judged | Mode::Refused | Mode::Denied => &UNREADABLE,
+            Mode::Approved => &[&UNREADABLE[..], &["held_in_transaction", "cannot_hold"]].concat(),
+            _ => return false,
         };
-        judged && messages.iter().any(|message| message.tag == b'E' && says(message))
+        let says = |message: &Message| codes.iter().any(|code| says(message, code));
+        messages.iter().any(|message| message.tag == b'E' && says(message))
     }
 
     fn canonical(&self, messages: &[Message]) -> Vec<Message> {
         let mut messages = messages.to_vec();
+        if matches!(self.mode, Mode::Approved | Mode::Denied) {
+            // That somebody has to be waited for is the one thing that is said.
+            messages.retain(|message| message.tag != b'N' || !says(message, "held"));
+        }
         for message in &mut messages {
             match message.tag {
                 b'A' => message.body[..4].fill(0),
                 b'T' => forget_own_oids(&mut message.body, self.first_own_oid),
-                b'E' if self.mode == Mode::Judged => {
+                b'E' if matches!(self.mode, Mode::Judged | Mode::Approved) => {
                     // In a failed block a text is not read for its grammar.
                     let sqlstate = message.sqlstate().replace("42601", "25P02");
                     message.body = sqlstate.into_bytes();
                 }
-                b'E' if self.mode == Mode::Refused => message.body.clear(),
+                b'E' if matches!(self.mode, Mode::Refused | Mode::Denied) => message.body.clear(),
                 _ => {}
             }
         }
@@ -162,6 +180,16 @@ impl Stand {
         }
         program
     }
+}
+
+/// Why a text that the server would take is refused, where nothing forbids it.
+const UNREADABLE: [&str; 4] =
+    ["send_it_alone", "not_understood", "server_not_listening", "not_allowed"];
+
+/// Whether it is the gateway's own, about this.
+fn says(message: &Message, code: &str) -> bool {
+    let detail = message.field(b'D').unwrap_or_default();
+    detail.starts_with(&format!("{{\"code\":\"{code}\""))
 }
 
 /// The table's OID in each field of a RowDescription, when it is younger than the template.

@@ -1,7 +1,7 @@
 //! Programs by chance: snippets that belong together as a client would send them, and others that no
 //! client sends.
 
-use super::program::{Step, failing};
+use super::program::Step;
 use crate::raw;
 use crate::setup::Dice;
 
@@ -147,7 +147,7 @@ const PREPARED: &[(&str, &[&str])] = &[
 
 impl Writer {
     fn push(&mut self, label: String, bytes: Vec<u8>) {
-        self.steps.push(Step { label, bytes, failing: None });
+        self.steps.push(Step::new(&label, bytes));
     }
 
     /// A few messages that belong together, as a client would send them.
@@ -375,15 +375,11 @@ impl Writer {
     }
 
     fn query(&mut self, sql: &str) {
-        let label = format!("Query {sql}");
-        let failing = failing(sql).map(raw::query);
-        self.steps.push(Step { label, bytes: raw::query(sql), failing });
+        self.steps.push(Step::query(sql));
     }
 
     fn parse(&mut self, statement: &str, sql: &str) {
-        let label = format!("Parse {statement:?} {sql}");
-        let failing = failing(sql).map(|sql| raw::parse(statement, sql, &[]));
-        self.steps.push(Step { label, bytes: raw::parse(statement, sql, &[]), failing });
+        self.steps.push(Step::parse(statement, sql));
     }
 
     fn bind(&mut self, portal: &str, statement: &str, values: &[&str]) {
