@@ -52,6 +52,11 @@ enum Ended {
 }
 
 impl HeldRun {
+    /// From then on it is the server's.
+    pub(super) fn is_sent(&self) -> bool {
+        self.sent_by.is_some()
+    }
+
     /// Whether this is what was agreed to. It is sent now, and not again.
     pub(super) fn sends(&mut self, seal: &Digest, understood: &Understood) -> bool {
         let sends = self.sent_by.is_none() && self.seal == *seal;

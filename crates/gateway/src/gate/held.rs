@@ -239,13 +239,15 @@ impl Gate {
         if held.is_empty() {
             return Ok(Ok(None));
         }
-        // Where the session stands has to be certain before anything is asked or tried.
-        if !self.is_answered && self.holding.run.is_none() {
+        // Where the session stands has to be certain before anything is asked or tried: what has been
+        // claimed for this message is about to be sent, and what was for another may still run.
+        let is_claimed = self.holding.run.as_ref().is_some_and(|run| !run.is_sent());
+        if !self.is_answered && !is_claimed {
             return Err(Need::Answers);
         }
         // People are asked by a catalog that was looked at for this question, not by one that is
         // young.
-        let is_seen = understood.stands_on.sight.is_none() || self.holding.run.is_some();
+        let is_seen = understood.stands_on.sight.is_none() || is_claimed;
         if !is_seen && !std::mem::replace(&mut self.holding.sees, true) {
             self.sight.doubt_catalog();
             return Err(Need::Catalog);
@@ -276,7 +278,9 @@ impl Gate {
             let why = "this session has no grant that it could be held under";
             return Ok(Err(Denied::CannotHold { rule: rule.clone(), why }.into()));
         };
-        let wait = match self.may_wait(rules) {
+        // The outcome of what was agreed to is that of its transaction, so there is one in each.
+        let runs_another = self.holding.run.is_some() && !is_claimed;
+        let wait = match self.may_wait(rules).filter(|_| !runs_another) {
             Some(wait) => wait,
             None => return Ok(Err(Denied::HeldInTransaction(rule.clone()).into())),
         };

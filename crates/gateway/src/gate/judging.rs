@@ -491,6 +491,9 @@ impl Gate {
             // What it changes could not be told from what the others do.
             return Err(Denied::AloneUnderCondition(conditions.rule.clone()).into());
         }
+        if !held.is_empty() && whole.understood.begin.is_none() {
+            whole.understood.begin.clone_from(&whole.begin);
+        }
         let told = Told { kind, by, touches, effect, conditions, held, runs, gives_rows };
         whole.understood.statements.push(told);
         Ok(())

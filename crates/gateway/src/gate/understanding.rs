@@ -46,7 +46,7 @@ pub(super) struct Understood {
     pub(super) is_momentary: bool,
     /// All that its statements do is read.
     pub(super) only_reads: bool,
-    /// Of a refused text: its BEGIN that was to be open where it was refused.
+    /// Its BEGIN that is to be open where the text is refused, or people have to agree.
     pub(super) begin: Option<Range<usize>>,
     /// What PostgreSQL gets, where that is not the text itself.
     pub(super) splice: Option<Rc<Splice>>,
