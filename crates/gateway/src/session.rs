@@ -46,6 +46,10 @@ const TOKEN_NOTICE: Duration = Duration::from_secs(60);
 /// How long a peer may take to take our last words.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a client may take for the rest of a reply that it has a part of, where the session ends
+/// in the midst of it: behind half a reply there is no place for words.
+const LAST_REPLY_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// One side of a session: its socket, and what was read of it before the session began.
 pub(crate) struct Leg {
     stream: Stream,
@@ -118,6 +122,8 @@ struct Shared {
     said: Signal,
     /// When everything that was sent had been answered.
     quiet_since: Cell<Instant>,
+    /// Nothing more is to reach the client, but the rest of a reply that it has a part of.
+    is_ending: Cell<bool>,
     /// Somebody has to cancel what runs.
     cancel: Signal,
     /// That is on its way, and nothing else may be sent.
@@ -147,6 +153,7 @@ impl Session<'_> {
             words: RefCell::default(),
             said: Signal::default(),
             quiet_since: Cell::new(Instant::now()),
+            is_ending: Cell::new(false),
             cancel: Signal::default(),
             cancelling: Cell::new(false),
             wake: Signal::default(),
@@ -188,32 +195,26 @@ impl Session<'_> {
                 }
             });
             let mut beside = WhenWoken::new(beside);
-            poll_fn(|context| {
+            let (end, is_of_replies) = poll_fn(|context| {
                 // Replies first: they free the room that messages wait for.
                 if let Poll::Ready(end) = from_server_to_client.as_mut().poll(context) {
-                    return Poll::Ready(end);
+                    return Poll::Ready((end, true));
                 }
                 if let Poll::Ready(end) = from_client_to_server.as_mut().poll(context) {
-                    return Poll::Ready(end);
+                    return Poll::Ready((end, false));
                 }
-                beside.poll(context)
+                beside.poll(context).map(|end| (end, false))
             })
-            .await
+            .await;
+            if !is_of_replies && end.has_words() {
+                shared.is_ending.set(true);
+                // If it takes longer, the client hears of the end by the end of the stream.
+                let _rest = timeout(LAST_REPLY_TIMEOUT, from_server_to_client).await;
+            }
+            end
         };
         let between_replies = !shared.writing.get() && replies.walker.between_frames();
         let running = !shared.exchange.borrow().is_quiet();
-
-        // What the client's departure leaves running would run for nobody.
-        if running
-            && !matches!(end, End::Terminated | End::ServerGone(_))
-            && let Err(error) = self.attendee.backend.cancel().await
-        {
-            let session = &self.attendee.about.session;
-            tracing::warn!(session, %error, "what it left running could not be cancelled");
-        }
-        // A Terminate could fall into the middle of a message that the client has not finished,
-        // so the server is told by the end of the stream alone.
-        last_words(&mut server.into_inner(), &[]).await;
 
         let mut client = client.into_inner();
         let mut words = Vec::new();
@@ -222,9 +223,26 @@ impl Session<'_> {
         {
             refusal.write(&mut words);
         }
-        if !matches!(end, End::ClientGone(_)) {
-            last_words(&mut client, &words).await;
-        }
+        // The client hears of the end while the server does: neither has to wait for the other.
+        let to_client = async {
+            if !matches!(end, End::ClientGone(_)) {
+                last_words(&mut client, &words).await;
+            }
+        };
+        let to_server = async {
+            // What the client's departure leaves running would run for nobody.
+            if running
+                && !matches!(end, End::Terminated | End::ServerGone(_))
+                && let Err(error) = self.attendee.backend.cancel().await
+            {
+                let session = &self.attendee.about.session;
+                tracing::warn!(session, %error, "what it left running could not be cancelled");
+            }
+            // A Terminate could fall into the middle of a message that the client has not finished,
+            // so the server is told by the end of the stream alone.
+            last_words(&mut server.into_inner(), &[]).await;
+        };
+        tokio::join!(to_client, to_server);
         let mut gate = shared.gate.into_inner();
         gate.leave_holds().await;
         gate.end(&end.to_string()).await;
@@ -466,12 +484,17 @@ impl Replies<'_> {
             if let Some(end) = end {
                 return end;
             }
+            if self.shared.is_ending.get() && self.walker.between_frames() {
+                return End::Ordered;
+            }
             if self.attendee.is_told_to_end() && self.shared.is_quiet() {
                 return End::Ordered;
             }
             let may_speak = self.walker.between_frames() && self.buffer.bytes.is_empty();
             let said = &self.shared.said;
+            let between_frames = self.walker.between_frames();
             let read = poll_fn(|context| match () {
+                () if between_frames && self.shared.is_ending.get() => Poll::Ready(None),
                 () if may_speak && said.poll(context).is_ready() => Poll::Ready(None),
                 () => self.buffer.poll_fill(server, context).map(Some),
             });
@@ -519,6 +542,9 @@ impl Replies<'_> {
         let mut answered = Answered { ready: 0, replaced: Vec::new(), end: None };
         let at = &mut answered.ready;
         loop {
+            if self.shared.is_ending.get() && self.walker.between_frames() {
+                break;
+            }
             let mut is_aside = false;
             let from = *at;
             let next = self.walker.next(&self.buffer.bytes, at);
@@ -691,6 +717,11 @@ impl Buffer {
 impl End {
     pub(crate) fn is_fault(&self) -> bool {
         matches!(self, End::AccountLost(_) | End::Unanswered(_) | End::Unmasked)
+    }
+
+    /// Whether somebody is there to be told.
+    fn has_words(&self) -> bool {
+        !matches!(self, End::Terminated | End::ClientGone(_) | End::ServerGone(_))
     }
 
     /// What the client is told. Where a peer has gone, nobody is there to tell.

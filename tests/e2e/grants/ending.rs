@@ -1,6 +1,6 @@
 //! The end: whatever a session does then, it is over, and what comes next asks anew.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use e2e::on_each_version;
 
@@ -80,6 +80,43 @@ on_each_version! {
             });
         }
         assert_eq!(stand.database.login().psql("SELECT count(*) FROM notes"), "0");
+    }
+
+    /// Whether it runs something, or is in the midst of reading: the words come at the end, and not
+    /// when the server has noticed.
+    fn who_listens_hears_of_the_end_at_once(server: Server) {
+        let policies = opens("items", "window: 3s", "");
+        let stand = Stand::new(&server, &policies);
+        for sql in [
+            "SELECT count(*) FROM generate_series(1, 100000000000)",
+            "SELECT g, repeat('x', 1000) FROM generate_series(1, 1000000000) g",
+            "SELECT repeat('x', 100000) FROM generate_series(1, 10000000)",
+        ] {
+            let (mut raw, _) = stand.gate.login();
+            let grant = stand.people().grants().pop().unwrap();
+            raw.send(&raw::query(sql));
+            let last = last_words(&mut raw);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+            assert_eq!(last.tag, b'E', "{sql}: {}", last.show());
+            assert_eq!(detail(&last)["code"], "window_over", "{sql}: {}", last.show());
+            let late = i64::try_from(now).unwrap() - grant.ends_at;
+            // It is measured by clocks of their own, a row may have to be finished, and machines are busy.
+            assert!((-50..1500).contains(&late), "{sql}: {late} ms");
+        }
+    }
+
+    fn a_session_of_an_observed_database_ends_with_its_grant(server: Server) {
+        let stand = Stand::observing(&server, "window: 3s");
+        let target = crate::setup::agent_or_role(&stand.gate, &stand.database);
+        let (mut raw, _) = target.login();
+        assert_eq!(raw.value("SELECT count(*) FROM items"), "5");
+        raw.send(&raw::query("SELECT count(*) FROM generate_series(1, 100000000000)"));
+        ends(&stand, raw, "window_over");
+        let (mut raw, _) = target.login();
+        let people = stand.people();
+        people.revoke(&people.grants().pop().unwrap().id, "no more");
+        let last = last_words(&mut raw);
+        assert_eq!(detail(&last)["code"], "revoked", "{}", last.show());
     }
 
     fn the_next_attempt_asks_anew(server: Server) {

@@ -78,7 +78,8 @@ impl Denied {
         match check.then {
             Then::Hold => Denied::CannotHold {
                 rule: check.rule.clone(),
-                why: "what a statement has done holds none yet, and is undone",
+                why: "what it changes can't be tried before, inside a transaction that has begun or \
+                      by a COPY, and is undone; send it by itself, outside of BEGIN",
             },
             Then::Refuse => Denied::Condition { rule: check.rule.clone(), sentence },
         }
