@@ -1,9 +1,11 @@
 //! Sessions live under grants: how one comes by a grant by connecting, what it lets pass, and that
 //! nothing outlives it. People decide through the store here, as another process would.
 
+mod clock;
 mod ending;
 mod entering;
 mod showing;
+mod store;
 
 use std::time::Duration;
 
@@ -31,6 +33,35 @@ impl Stand {
         let database = server.database();
         database.login().psql(SCHEMA);
         let gate = plan(&database, policies).start();
+        Stand { database, gate }
+    }
+
+    /// That people can set the clock of.
+    pub fn with_clock(server: &Server, policies: &str) -> Stand {
+        let database = server.database();
+        database.login().psql(SCHEMA);
+        let gate = plan(&database, policies).start_with(|place| {
+            let file = place.directory.join("clock").display().to_string();
+            vec![("GATEPOST_CLOCK".to_owned(), file)]
+        });
+        Stand { database, gate }
+    }
+
+    /// What it keeps, it keeps in `store`.
+    pub fn storing(server: &Server, store: &Database, policies: &str) -> Stand {
+        let database = server.database();
+        database.login().psql(SCHEMA);
+        let gate = plan(&database, policies).state_in(store).start();
+        Stand { database, gate }
+    }
+
+    /// Clients log in at the database.
+    pub fn observing(server: &Server, access: &str) -> Stand {
+        let database = server.database();
+        database.login().psql(SCHEMA);
+        let who = format!("\"issuer:database:{}\"", database.name);
+        let policies = opens("items", access, "").replace(&format!("identity:{AGENT}"), &who);
+        let gate = Plan::observe(&database).top(&format!("policies:\n{policies}")).start();
         Stand { database, gate }
     }
 

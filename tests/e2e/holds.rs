@@ -3,6 +3,7 @@
 
 mod clients;
 mod crash;
+mod ends;
 mod run;
 pub mod stand;
 mod wait;

@@ -144,6 +144,7 @@ pub struct Plan {
     listen: Vec<String>,
     /// The address for HTTP, without the port.
     http: String,
+    state: String,
     top: Vec<String>,
     name: String,
     address: String,
@@ -178,6 +179,7 @@ impl Plan {
         Plan {
             listen: vec!["127.0.0.1:PORT".to_owned()],
             http: "127.0.0.1".to_owned(),
+            state: "gatepost.db".to_owned(),
             top: Vec::new(),
             name: database.name.clone(),
             address: database.server.address().to_string(),
@@ -238,6 +240,20 @@ impl Plan {
         self
     }
 
+    /// In a database, as its superuser.
+    pub fn state_in(mut self, store: &Database) -> Plan {
+        let server = &store.server;
+        self.state = format!(
+            "\n  postgres: {{ address: \"{}\", database: {}, user: {}, password: {{ file: {} }}, \
+             tls: disable }}",
+            server.address(),
+            store.name,
+            store.login().user,
+            server.password_file.display()
+        );
+        self
+    }
+
     /// HTTP from other machines, too.
     pub fn http_everywhere(mut self) -> Plan {
         self.http = "0.0.0.0".to_owned();
@@ -285,7 +301,12 @@ impl Plan {
     }
 
     pub fn start(&self) -> Gate {
-        let process = Gatepost::start_with(|place| self.text(place));
+        self.start_with(|_| Vec::new())
+    }
+
+    /// With an environment of its own.
+    pub fn start_with(&self, environment: impl Fn(&Place) -> Vec<(String, String)>) -> Gate {
+        let process = Gatepost::start_in(environment, |place| self.text(place));
         let own_login = self.login.iter().any(|line| line == "login: database");
         let token = if own_login { String::new() } else { process.token(AGENT) };
         Gate { process, token, connection: self.name.clone() }
@@ -300,9 +321,10 @@ impl Plan {
         let listen = self.listen.join("\", \"");
         let listen = listen.replace("PORT", &place.port.to_string()).replace("DIR", &directory);
         format!(
-            "listen: [\"{listen}\"]\nhttp: {}:{}\nstate: gatepost.db\n{}",
+            "listen: [\"{listen}\"]\nhttp: {}:{}\nstate: {}\n{}",
             self.http,
             place.http_port,
+            self.state,
             self.connections()
         )
     }

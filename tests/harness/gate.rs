@@ -55,9 +55,18 @@ impl Gatepost {
 
     /// With a configuration that says everything.
     pub fn start_with(configuration: impl Fn(&Place) -> String) -> Gatepost {
+        Gatepost::start_in(|_| Vec::new(), configuration)
+    }
+
+    /// In an environment of its own, too.
+    pub fn start_in(
+        environment: impl Fn(&Place) -> Vec<(String, String)>,
+        configuration: impl Fn(&Place) -> String,
+    ) -> Gatepost {
         // Another test may take a port between our looking and the gateway's binding.
         for _ in 0..3 {
-            let place = Place::new();
+            let mut place = Place::new();
+            place.environment = environment(&place);
             let text = configuration(&place);
             match Gatepost::try_start(place, &text) {
                 Ok(gatepost) => return gatepost,

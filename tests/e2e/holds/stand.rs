@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use access::{Filter, Hold, HoldState, Identity, Person, Saying, State};
+use access::{Filter, GrantEnd, Hold, HoldState, Identity, Person, Saying, State, StateError};
 use e2e::{Database, Server};
 use serde_json::Value;
 
@@ -42,9 +42,13 @@ pub struct Stand {
 }
 
 pub fn plan(database: &Database, limits: &str) -> Plan {
+    plan_for(database, "1h", limits)
+}
+
+fn plan_for(database: &Database, window: &str, limits: &str) -> Plan {
     Plan::gateway(database).top(&format!(
         "policies:\n  - name: payments\n    who: \"*\"\n    to: \"*\"\n    \
-         access: {{ window: 1h, approval: none }}\n    allow:\n      - read: public.*\n      \
+         access: {{ window: {window}, approval: none }}\n    allow:\n      - read: public.*\n      \
          - write: public.free, public.late, public.many\n      - use: public.noted\n    hold:\n      \
          - write, truncate: public.payments\n        by: group:dba\n      \
          - ddl, maintain: public.*\n        by: group:dba\n      \
@@ -66,12 +70,24 @@ impl Stand {
     }
 
     pub fn on(database: Database, limits: &str) -> Stand {
+        let plan = plan(&database, limits);
+        Stand::of(database, &plan)
+    }
+
+    /// Whose grants end soon.
+    pub fn ending(server: &Server, window: &str) -> Stand {
+        let database = server.database();
+        let plan = plan_for(&database, window, "");
+        Stand::of(database, &plan)
+    }
+
+    fn of(database: Database, plan: &Plan) -> Stand {
         database.login().psql(SCHEMA);
         database.login().psql(&format!(
             "ALTER TABLE payments OWNER TO {role}; ALTER TABLE lines OWNER TO {role}",
             role = e2e::Role::Scram.name()
         ));
-        let gate = plan(&database, limits).start();
+        let gate = plan.start();
         let state =
             State::open(&gate.process.place.directory.join("gatepost.db")).expect("a store");
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -106,13 +122,23 @@ impl Stand {
     }
 
     fn decide(&self, hold: &Hold, saying: Saying) {
-        let voted = self.runtime.block_on(self.state.decide_hold(
-            &hold.id,
-            anna(),
-            saying,
-            Box::new(|_| true),
-        ));
-        voted.unwrap_or_else(|error| panic!("{error}"));
+        self.decided(hold, saying).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    fn decided(&self, hold: &Hold, saying: Saying) -> Result<Hold, StateError> {
+        let voted = self.state.decide_hold(&hold.id, anna(), saying, Box::new(|_| true));
+        self.runtime.block_on(voted)
+    }
+
+    /// It is too late to agree.
+    pub fn is_over(&self, hold: &Hold) -> bool {
+        let agreed = self.decided(hold, Saying::Approve { words: None, shape: None });
+        agreed.is_err_and(|error| error.refused().is_some())
+    }
+
+    pub fn revoke(&self, hold: &Hold, words: &str) {
+        let how = GrantEnd::Revoked { by: anna().person, words: Some(words.to_owned()) };
+        self.runtime.block_on(self.state.end_grant(&hold.grant, how)).expect("a grant that lived");
     }
 
     pub fn approve(&self, hold: &Hold) {
