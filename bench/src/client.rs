@@ -26,11 +26,29 @@ impl Client {
         Ok(client)
     }
 
-    /// Runs one simple query and counts its rows, of SELECT or of COPY OUT.
-    pub fn count_rows(&mut self, sql: &str) -> Result<u64, String> {
+    /// Sends one simple query.
+    pub fn ask(&mut self, sql: &str) -> Result<(), String> {
         let mut body = sql.as_bytes().to_vec();
         body.push(0);
-        self.send(b'Q', &body)?;
+        self.send(b'Q', &body)
+    }
+
+    /// Reads up to a message of this kind.
+    pub fn until(&mut self, wanted: u8) -> Result<(), String> {
+        loop {
+            let (tag, length) = self.header()?;
+            let body = self.body(length)?;
+            match tag {
+                b'E' => return Err(String::from_utf8_lossy(&body).into_owned()),
+                _ if tag == wanted => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Runs one simple query and counts its rows, of SELECT or of COPY OUT.
+    pub fn count_rows(&mut self, sql: &str) -> Result<u64, String> {
+        self.ask(sql)?;
         let mut rows = 0;
         loop {
             let (tag, length) = self.header()?;
@@ -51,9 +69,7 @@ impl Client {
 
     /// The last column of the first row.
     pub fn last_value(&mut self, sql: &str) -> Result<String, String> {
-        let mut body = sql.as_bytes().to_vec();
-        body.push(0);
-        self.send(b'Q', &body)?;
+        self.ask(sql)?;
         let mut found = None;
         loop {
             let (tag, length) = self.header()?;

@@ -43,6 +43,17 @@ const POLICIES: &str = "policies:
     mask: { public.people.email: email, public.people.ssn: last4 }
 ";
 
+const HOLDING: &str = "bounds: { sessions: 2000 }
+policies:
+  - name: waits
+    who: \"*\"
+    to: \"*\"
+    access: { window: 24h, approval: none }
+    allow: [{ read: public.held }]
+    hold: [{ write: public.held, by: identity:approver }]
+    limits: { hold_wait: 1h }
+";
+
 /// How a client gets in.
 #[derive(Clone)]
 pub struct Contender {
@@ -116,17 +127,8 @@ impl Contenders {
             "{}: a journal in memory costs nothing; set CARGO_TARGET_DIR to a disk",
             beside.display()
         );
-        let cluster = start_cluster(&programs.postgresql);
-        let direct = Contender {
-            name: "direct",
-            port: cluster.port(),
-            user: SUPERUSER.to_owned(),
-            password: cluster.password().to_owned(),
-            database: "postgres".to_owned(),
-            clients: programs.postgresql.clone(),
-            proxy: None,
-            journal: None,
-        };
+        let cluster = start_cluster(&programs.postgresql, 200);
+        let direct = direct(&cluster, programs);
         let floor = floor(&direct);
         let pgbouncer = pgbouncer(&programs.pgbouncer, &direct, &directory.0);
         let (recorder, token) = gatepost(&programs.gatepost, &direct, &disk.0, "");
@@ -209,11 +211,79 @@ impl Contenders {
     }
 }
 
-fn start_cluster(binaries: &Path) -> Cluster {
+/// For what waits for people: a Gatepost without policies, and one where whatever is written waits for
+/// `approver`.
+pub struct Waiting {
+    pub direct: Contender,
+    pub http: u16,
+    pub approver: String,
+    plain: Contender,
+    /// As each of the identities that ask.
+    gates: Vec<Contender>,
+    _proxies: Vec<Proxy>,
+    _cluster: Cluster,
+    _disk: Directory,
+}
+
+impl Waiting {
+    pub fn start(programs: &Programs, beside: &Path, identities: usize) -> Waiting {
+        remove_what_died(beside);
+        let disk = Directory::new(beside);
+        let cluster = start_cluster(&programs.postgresql, 1_200);
+        let direct = direct(&cluster, programs);
+        let (plain, token) = gatepost(&programs.gatepost, &direct, &disk.0, "");
+        let judging = disk.0.join("judging");
+        fs::create_dir(&judging).unwrap_or_else(|e| panic!("{}: {e}", judging.display()));
+        let http = free_port();
+        let policies = format!("http: 127.0.0.1:{http}\n{HOLDING}");
+        let (judge, first) = gatepost(&programs.gatepost, &direct, &judging, &policies);
+        let token_for = |name: &str| token_of(&programs.gatepost, name, &judging.join(FILE));
+        let through = |proxy: &Proxy, user: &str, token: String| Contender {
+            name: POLICY,
+            port: proxy.port,
+            proxy: Some(proxy.process.id()),
+            user: user.to_owned(),
+            password: token,
+            database: "relaxed".to_owned(),
+            ..direct.clone()
+        };
+        let others = (1..identities).map(|number| {
+            let name = format!("bench-{number}");
+            through(&judge, &name, token_for(&name))
+        });
+        let gates = std::iter::once(through(&judge, "bench", first)).chain(others).collect();
+        Waiting {
+            http,
+            approver: token_for("approver"),
+            plain: through(&plain, "bench", token),
+            gates,
+            direct,
+            _proxies: vec![plain, judge],
+            _cluster: cluster,
+            _disk: disk,
+        }
+    }
+
+    pub fn plain(&self) -> Contender {
+        self.plain.clone()
+    }
+
+    /// As one of the identities.
+    pub fn gate(&self, number: usize) -> Contender {
+        self.gates[number].clone()
+    }
+
+    pub fn identities(&self) -> usize {
+        self.gates.len()
+    }
+}
+
+fn start_cluster(binaries: &Path, connections: usize) -> Cluster {
     let binaries = ServerBinaries::find(Some(binaries)).unwrap_or_else(|e| panic!("{e}"));
     let mut options = Options::new(binaries);
+    let connections = connections.to_string();
     for (name, value) in [
-        ("max_connections", "200"),
+        ("max_connections", &*connections),
         // Everything is read from memory, and nothing works in the background.
         ("shared_buffers", "512MB"),
         ("autovacuum", "off"),
@@ -224,6 +294,19 @@ fn start_cluster(binaries: &Path) -> Cluster {
         options.settings.push((name.to_owned(), value.to_owned()));
     }
     Cluster::start(options).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn direct(cluster: &Cluster, programs: &Programs) -> Contender {
+    Contender {
+        name: "direct",
+        port: cluster.port(),
+        user: SUPERUSER.to_owned(),
+        password: cluster.password().to_owned(),
+        database: "postgres".to_owned(),
+        clients: programs.postgresql.clone(),
+        proxy: None,
+        journal: None,
+    }
 }
 
 fn floor(direct: &Contender) -> Proxy {
@@ -267,7 +350,7 @@ fn gatepost(
     let port = free_port();
     let password = directory.join("password");
     write(&password, &direct.password);
-    let configuration = directory.join("gatepost.yaml");
+    let configuration = directory.join(FILE);
     let mut text = format!(
         "listen: 127.0.0.1:{port}\nstate: gatepost.db\njournal:\n  directory: {JOURNAL}\n\
          connections:\n"
@@ -286,11 +369,14 @@ fn gatepost(
     }
     text.push_str(policies);
     write(&configuration, &text);
-    let mut create = Command::new(program);
-    let token = first_line(create.args(["token", "create", "bench", "-c"]).arg(&configuration));
+    let token = token_of(program, "bench", &configuration);
     let mut command = Command::new(program);
     command.args(["serve", "-c"]).arg(&configuration).env("GATEPOST_LOG", "warn");
     (Proxy::start(command, port), token)
+}
+
+fn token_of(program: &Path, name: &str, configuration: &Path) -> String {
+    first_line(Command::new(program).args(["token", "create", name, "-c"]).arg(configuration))
 }
 
 struct Proxy {
@@ -325,6 +411,7 @@ impl Drop for Proxy {
 }
 
 const JOURNAL: &str = "journal";
+const FILE: &str = "gatepost.yaml";
 
 const DIRECTORY: &str = "gatepost-bench-";
 

@@ -12,6 +12,7 @@ mod report;
 #[path = "../../crates/gatepost/src/scratch.rs"]
 #[allow(dead_code)] // the bench neither kills nor restarts its server
 mod scratch;
+mod waits;
 mod workload;
 
 use std::path::PathBuf;
@@ -44,8 +45,17 @@ fn main() {
             let out = std::path::absolute(out).expect("a path");
             run(&programs, &plan, &out);
         }
+        ["waits", postgresql, pgbouncer, gatepost, beside] => {
+            let programs = contender::Programs {
+                postgresql: PathBuf::from(postgresql),
+                pgbouncer: PathBuf::from(pgbouncer),
+                gatepost: PathBuf::from(gatepost),
+            };
+            waits::run(&programs, &std::path::absolute(beside).expect("a path"));
+        }
         _ => panic!(
             "usage: bench run POSTGRESQL_BIN PGBOUNCER GATEPOST OUT [--quick] | \
+             bench waits POSTGRESQL_BIN PGBOUNCER GATEPOST DIRECTORY | \
              bench floor LISTEN UPSTREAM"
         ),
     }

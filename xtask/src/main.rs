@@ -29,6 +29,9 @@ Usage: cargo xtask COMMAND
   bench [--quick]
       PostgreSQL, PgBouncer, a plain byte copy and Gatepost side by side; the table is also
       written to target/bench.json.
+  bench --waits
+      What waiting for people costs: connecting under a grant, a thousand held statements, the way
+      of a decision.
   fuzz [--seconds N]
       Runs every fuzz target for N seconds (60).
 ";
@@ -46,8 +49,9 @@ fn main() -> ExitCode {
             None => return usage(),
         },
         ["demo", rest @ ..] => demo(rest),
-        ["bench"] => bench(false),
-        ["bench", "--quick"] => bench(true),
+        ["bench"] => bench("run", "bench.json", &[]),
+        ["bench", "--quick"] => bench("run", "bench.json", &["--quick"]),
+        ["bench", "--waits"] => bench("waits", "", &[]),
         ["fuzz"] => fuzz(60),
         ["fuzz", "--seconds", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz(seconds),
@@ -83,17 +87,14 @@ fn demo(arguments: &[&str]) -> Result<(), Failure> {
     become_program(demo)
 }
 
-fn bench(quick: bool) -> Result<(), Failure> {
+fn bench(command: &str, out: &str, options: &[&str]) -> Result<(), Failure> {
     let tools = Tools::new()?;
     let server = tools.postgresql_15()?;
     let pgbouncer = tools.pgbouncer()?;
     steps::shown("build", cargo(&["build", "--release", "--package=gatepost", "--package=bench"]))?;
     let mut bench = Command::new(tools.built("release", "bench"));
-    bench.arg("run").arg(server).arg(pgbouncer).arg(tools.built("release", "gatepost"));
-    bench.arg(tools.target().join("bench.json"));
-    if quick {
-        bench.arg("--quick");
-    }
+    bench.arg(command).arg(server).arg(pgbouncer).arg(tools.built("release", "gatepost"));
+    bench.arg(tools.target().join(out)).args(options);
     become_program(bench)
 }
 
