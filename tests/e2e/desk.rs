@@ -3,6 +3,7 @@
 
 mod asking;
 mod commands;
+mod crash;
 mod deciding;
 mod holds;
 mod http;

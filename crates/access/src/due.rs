@@ -8,6 +8,7 @@ use crate::grants::{self, EndedGrant};
 use crate::hold::Hold;
 use crate::id::{GrantId, HoldId, RequestId};
 use crate::request::Request;
+use crate::untold::{self, Step, Teller};
 use crate::{State, StateError, holds, requests};
 
 /// Old rows are looked for this often.
@@ -30,11 +31,12 @@ impl State {
     /// Ends what is due, at most `DUE_ROWS_MAX` of each kind. Of several nodes that call it, one
     /// is told of each. Every second or so is often enough; where nothing is due it only reads.
     pub async fn expire_due(&self) -> Result<Due, StateError> {
-        self.writer.run(expire).await
+        let teller = self.teller.clone();
+        self.writer.run(move |engine| expire(engine, &teller)).await
     }
 }
 
-fn expire(engine: &mut Engine) -> Result<Due, StateError> {
+fn expire(engine: &mut Engine, teller: &Option<Teller>) -> Result<Due, StateError> {
     let now = engine.now()?;
     engine.keep_time(KEEP_TIME_EVERY_MILLIS)?;
     let find_requests = "SELECT id FROM requests WHERE state = 'pending' AND expires_at <= ?1
@@ -51,17 +53,31 @@ fn expire(engine: &mut Engine) -> Result<Due, StateError> {
     };
     // A transaction for each kind, and a grant before its holds: the order in which all lock.
     if !requests.is_empty() {
-        due.requests = engine.write(|tx| expire_requests(tx, &requests))?;
+        due.requests = engine.write(|tx| {
+            let requests = expire_requests(tx, &requests)?;
+            told(teller, tx, Due { requests, ..Due::default() }).map(|due| due.requests)
+        })?;
     }
     if !holds.is_empty() {
-        due.holds = engine.write(|tx| expire_holds(tx, &holds))?;
+        due.holds = engine.write(|tx| {
+            let holds = expire_holds(tx, &holds)?;
+            told(teller, tx, Due { holds, ..Due::default() }).map(|due| due.holds)
+        })?;
     }
     for grant in grants {
-        due.grants.extend(engine.write(|tx| expire_grant(tx, &grant))?);
+        due.grants.extend(engine.write(|tx| {
+            let grants = expire_grant(tx, &grant)?.into_iter().collect();
+            told(teller, tx, Due { grants, ..Due::default() }).map(|due| due.grants)
+        })?);
     }
     if engine.prunes(now, PRUNE_EVERY_MILLIS) {
         engine.write(|tx| prune(tx, now - ENDED_KEPT_MILLIS))?;
     }
+    Ok(due)
+}
+
+fn told(teller: &Option<Teller>, tx: &mut Tx<'_>, due: Due) -> Result<Due, StateError> {
+    untold::tell(teller, tx, Step::Due(&due))?;
     Ok(due)
 }
 

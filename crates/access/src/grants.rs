@@ -11,6 +11,7 @@ use crate::id::GrantId;
 use crate::refused::Refused;
 use crate::requests::{Filter, check_person, check_text, listed, locked, read_all};
 use crate::stored::{self, grant_columns};
+use crate::untold::Step;
 use crate::{State, StateError};
 
 /// Which of the grants that were asked about live, as of now.
@@ -107,7 +108,7 @@ impl State {
             let grant = grant.end(how, now)?;
             close(tx, grant, now)
         };
-        self.writer.run(move |engine| engine.write(end)).await
+        self.step(end, |done| Step::Ended(done)).await
     }
 }
 

@@ -18,6 +18,7 @@ use crate::requests::{
     locked, read_all,
 };
 use crate::stored::{self, hold_columns};
+use crate::untold::{self, Step};
 use crate::{State, StateError};
 
 /// A statement that must wait.
@@ -85,7 +86,7 @@ impl State {
             insert(tx, &hold)?;
             Ok(Held { now, hold, new: true })
         };
-        self.writer.run(move |engine| engine.write(hold)).await
+        self.step(hold, |done| Step::Held(done)).await
     }
 
     pub async fn held(&self, id: &HoldId) -> Result<Option<Hold>, StateError> {
@@ -164,7 +165,7 @@ impl State {
             update(tx, &hold)?;
             Ok(hold)
         };
-        self.writer.run(move |engine| engine.write(decide)).await
+        self.step(decide, |done| Step::HoldDecided(done)).await
     }
 
     /// Whoever gets the hold back may send the statement, once: nobody else ever does. It is
@@ -185,7 +186,7 @@ impl State {
             update(tx, &hold)?;
             Ok(hold)
         };
-        self.writer.run(move |engine| engine.write(claim)).await
+        self.step(claim, |done| Step::Claimed(done)).await
     }
 
     /// Claims a statement by what is left of an approval for other parameters; `None` where
@@ -204,6 +205,7 @@ impl State {
             " FROM holds WHERE grant_id = ?1 AND shape = ?2 AND shape_until > ?3
               ORDER BY shape_until, id LIMIT 1 FOR UPDATE"
         );
+        let teller = self.teller.clone();
         let using = move |tx: &mut Tx<'_>| {
             let grant = crate::grants::lock(tx, &new.grant)?;
             let now = tx.now()?;
@@ -220,7 +222,9 @@ impl State {
             hold.used_shape_of = Some(approved.id.clone());
             update(tx, &approved)?;
             insert(tx, &hold)?;
-            Ok(Some(ShapeUsed { hold, approved }))
+            let used = ShapeUsed { hold, approved };
+            untold::tell(&teller, tx, Step::ShapeUsed(&used))?;
+            Ok(Some(used))
         };
         self.writer.run(move |engine| engine.write(using)).await
     }
@@ -276,7 +280,7 @@ impl State {
             update(tx, &hold)?;
             Ok(hold)
         };
-        self.writer.run(move |engine| engine.write(withdraw)).await
+        self.step(withdraw, |done| Step::HoldWithdrawn(done)).await
     }
 
     /// What a node has claimed and not said how it came out, at most a page of it: for a node that

@@ -26,6 +26,7 @@ mod request;
 mod requests;
 mod stored;
 mod tokens;
+mod untold;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ pub use refused::Refused;
 pub use request::{Request, RequestState, RequestVoted};
 pub use requests::{Admission, Admitted, Ask, Filter, Joins};
 pub use tokens::{LiveToken, TOKENS_PER_NAME_MAX, TOUCH_INTERVAL_MILLIS, TokenId, TokenRow};
+use untold::Teller;
+pub use untold::{Step, Tell, UNTOLD_ROWS_MAX, Untold};
 use writer::Writer;
 
 /// The open store. Cheap to clone; several processes can have the same one open, and each sees at
@@ -66,6 +69,8 @@ pub struct State {
     writer: Writer,
     changes: Changes,
     salt_key: [u8; SALT_KEY_BYTES],
+    /// For what is done by this handle.
+    teller: Option<Teller>,
 }
 
 impl State {
@@ -83,7 +88,7 @@ impl State {
             let (sqlite, salt_key) = Sqlite::open(&path)?;
             Ok((Engine::sqlite(sqlite, StoreClock::new(clock), tell)?, salt_key))
         })?;
-        Ok(State { writer, changes, salt_key })
+        Ok(State { writer, changes, salt_key, teller: None })
     }
 
     /// Opens the store in a PostgreSQL database; makes its tables, in a schema `gatepost_state`,
@@ -100,7 +105,7 @@ impl State {
             let (postgres, salt_key) = Postgres::open(store, tell.clone())?;
             Ok((Engine::postgres(postgres, StoreClock::new(clock), tell), salt_key))
         })?;
-        Ok(State { writer, changes, salt_key })
+        Ok(State { writer, changes, salt_key, teller: None })
     }
 
     /// The key of the salts that verifiers are derived with: made with the store, and never

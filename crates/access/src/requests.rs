@@ -15,6 +15,7 @@ use crate::person::{Identity, Person};
 use crate::refused::Refused;
 use crate::request::{Request, RequestState, RequestVoted};
 use crate::stored::{self, Stored, grant_columns, request_columns};
+use crate::untold::{self, Step, Teller};
 use crate::{State, StateError};
 
 const HOUR_MILLIS: i64 = 3_600_000;
@@ -93,7 +94,8 @@ impl State {
     pub async fn admit(&self, ask: Ask) -> Result<Admitted, StateError> {
         let ask = ask.checked()?;
         let opens = opens(&ask);
-        self.writer.run(move |engine| admit(engine, ask, &opens)).await
+        let teller = self.teller.clone();
+        self.writer.run(move |engine| admit(engine, ask, &opens, &teller)).await
     }
 
     pub async fn request(&self, id: &RequestId) -> Result<Option<Request>, StateError> {
@@ -151,7 +153,7 @@ impl State {
             }
             Ok(voted)
         };
-        self.writer.run(move |engine| engine.write(vote)).await
+        self.step(vote, |done| Step::Voted(done)).await
     }
 
     /// By who asked, before anybody has decided.
@@ -164,12 +166,17 @@ impl State {
             update(tx, &request)?;
             Ok(request)
         };
-        self.writer.run(move |engine| engine.write(withdraw)).await
+        self.step(withdraw, |done| Step::Withdrawn(done)).await
     }
 }
 
 /// A grant that lives is found without a lock: most who connect have one.
-fn admit(engine: &mut Engine, ask: Ask, opens: &str) -> Result<Admitted, StateError> {
+fn admit(
+    engine: &mut Engine,
+    ask: Ask,
+    opens: &str,
+    teller: &Option<Teller>,
+) -> Result<Admitted, StateError> {
     let now = engine.now()?;
     if let Some(grant) = joinable(engine, &ask, opens, now)? {
         return Ok(Admitted { now, admission: Admission::Open { grant, new: false } });
@@ -191,6 +198,7 @@ fn admit(engine: &mut Engine, ask: Ask, opens: &str) -> Result<Admitted, StateEr
             }
             (None, _) => Admission::Wait { request: new_request(tx, &ask, opens, now)?, new: true },
         };
+        untold::tell(teller, tx, Step::Admitted(&admission))?;
         Ok(Admitted { now, admission })
     })
 }

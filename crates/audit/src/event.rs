@@ -376,6 +376,30 @@ impl Batch {
         self.end();
     }
 
+    /// Each event as a text of its own, to be kept elsewhere until it is appended.
+    pub fn into_texts(self) -> Vec<String> {
+        let mut start = 0;
+        let each = self.ends.iter().map(|end| {
+            let event = self.bytes.get(start..*end).unwrap_or_default();
+            start = *end;
+            String::from_utf8_lossy(event).into_owned()
+        });
+        each.collect()
+    }
+
+    /// An event that was kept as a text, under this number: should it be appended twice, the number
+    /// tells. `false` if it is not such a text; then nothing is pushed.
+    pub fn push_kept(&mut self, text: &str, entry: i64) -> bool {
+        let event = text
+            .strip_suffix("}\n")
+            .filter(|event| event.starts_with(",\"event\":\"") && !event.contains('\n'));
+        let (Some(event), Ok(entry)) = (event, u64::try_from(entry)) else { return false };
+        self.bytes.extend_from_slice(event.as_bytes());
+        number_field(&mut self.bytes, "entry", entry);
+        self.end();
+        true
+    }
+
     /// An event is what comes after the chain's fields, up to and with the newline.
     pub(crate) fn begin(&mut self, event: &'static str) {
         name(&mut self.bytes, "event");

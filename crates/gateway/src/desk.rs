@@ -10,10 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access::{
-    Admission, Filter, Grant, GrantEnd, GrantId, GrantState, Hold, HoldId, HoldState, Joins,
-    Needed, Request, RequestId, Saying,
+    Admission, Filter, Grant, GrantEnd, GrantId, GrantState, Hold, HoldId, Joins, Needed, Request,
+    RequestId, Saying, State,
 };
-use audit::event;
 use identity::Identity;
 use identity::scram::{ITERATIONS, Verifier};
 use identity::token::Token;
@@ -26,7 +25,9 @@ pub use crate::roster::About;
 
 use crate::door;
 use crate::gateway::Gateway;
-use crate::grants::{Asked, Entering, records};
+use crate::grants::records::{self, Doer};
+use crate::grants::{Asked, Entering};
+use crate::telling;
 
 /// Tokens that open one grant are for the connection that is made next.
 pub const GRANT_TOKEN_TIME: Duration = Duration::from_secs(600);
@@ -186,17 +187,9 @@ impl Desk {
     pub async fn decide_request(&self, id: &RequestId, saying: Saying) -> Result<Request, Trouble> {
         self.request(id).await?;
         let (voter, may) = self.vote(Voting::OnRequest);
-        let (decision, words) = said(&saying);
-        let voted = self.gateway.state.vote(id, voter, saying, may).await?;
-        records::decided(
-            &self.gateway,
-            &self.who,
-            &self.client,
-            &voted,
-            decision,
-            words.as_deref(),
-        )
-        .await?;
+        let state = self.store(said(&saying));
+        let voted = state.vote(id, voter, saying, may).await?;
+        telling::tell(&self.gateway).await?;
         Ok(voted.request)
     }
 
@@ -204,8 +197,8 @@ impl Desk {
     pub async fn withdraw(&self, id: &RequestId) -> Result<Request, Trouble> {
         self.request(id).await?;
         let by = records::person(&self.who);
-        let request = self.gateway.state.withdraw(id, by).await?;
-        records::withdrawn(&self.gateway, &self.who, &self.client, &request).await?;
+        let request = self.store(None).withdraw(id, by).await?;
+        telling::tell(&self.gateway).await?;
         Ok(request)
     }
 
@@ -229,24 +222,9 @@ impl Desk {
     pub async fn decide_hold(&self, id: &HoldId, saying: Saying) -> Result<Hold, Trouble> {
         self.hold(id).await?;
         let (voter, may) = self.vote(Voting::OnHold);
-        let (_, words) = said(&saying);
-        let shape = match &saying {
-            Saying::Approve { shape, .. } => *shape,
-            Saying::Deny { .. } => None,
-        };
-        let hold = self.gateway.state.decide_hold(id, voter, saying, may).await?;
-        let step = match &hold.state {
-            HoldState::Denied { .. } => "denied",
-            HoldState::Pending => "voted",
-            _ => "approved",
-        };
-        let event = event::Hold {
-            step,
-            words: words.as_deref(),
-            uses: shape.map(|shape| u64::from(shape.uses)),
-            ..event::Hold::default()
-        };
-        records::hold_decided(&self.gateway, &self.who, &self.client, &hold, event).await?;
+        let state = self.store(said(&saying));
+        let hold = state.decide_hold(id, voter, saying, may).await?;
+        telling::tell(&self.gateway).await?;
         Ok(hold)
     }
 
@@ -276,9 +254,8 @@ impl Desk {
             true => GrantEnd::Released,
             false => GrantEnd::Revoked { by, words: words.clone() },
         };
-        let ended = self.gateway.state.end_grant(id, how).await?;
-        records::ended(&self.gateway, &self.who, &self.client, &ended.grant, words.as_deref())
-            .await?;
+        let ended = self.store(words).end_grant(id, how).await?;
+        telling::tell(&self.gateway).await?;
         Ok(ended.grant)
     }
 
@@ -302,6 +279,12 @@ impl Desk {
         let Some(attendee) = found else { return Err(Trouble::no_such("session", session)) };
         attendee.kill(self.who.clone());
         Ok(())
+    }
+
+    /// The store, by somebody who is known, with these words.
+    fn store(&self, words: Option<String>) -> State {
+        let (person, client) = (Some(records::person(&self.who)), self.client.clone());
+        records::store_for(&self.gateway, Doer { person, client, words, session: None })
     }
 
     async fn own_grant(&self, id: &GrantId) -> Result<Grant, Trouble> {
@@ -383,10 +366,9 @@ fn next<Row, Id: Clone>(rows: &[Row], id: impl Fn(&Row) -> &Id) -> Option<Id> {
     rows.last().filter(|_| is_full).map(|row| id(row).clone())
 }
 
-fn said(saying: &Saying) -> (&'static str, Option<String>) {
+fn said(saying: &Saying) -> Option<String> {
     match saying {
-        Saying::Approve { words, .. } => ("approve", words.clone()),
-        Saying::Deny { words } => ("deny", words.clone()),
+        Saying::Approve { words, .. } | Saying::Deny { words } => words.clone(),
     }
 }
 

@@ -465,6 +465,11 @@ impl Gate {
         &self.person.session
     }
 
+    /// What records say of the session.
+    pub(crate) fn who(&self) -> &Context {
+        &self.who
+    }
+
     /// One event of this session's, to be recorded at once.
     pub(crate) fn batch_of(&self, event: &Event<'_>) -> event::Batch {
         let mut batch = event::Batch::new();

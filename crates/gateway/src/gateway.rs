@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::roster::Roster;
 use crate::secret::SecretError;
 use crate::settings::Settings;
+use crate::telling::{self, Telling};
 use crate::upstream::Keyring;
 
 /// After a failing accept (no descriptor is free, say) trying again at once would only spin.
@@ -56,6 +57,7 @@ pub struct Gateway {
     pub(crate) ledgers: Arc<Ledgers>,
     pub(crate) grants: Grants,
     pub(crate) holds: Holds,
+    pub(crate) telling: Telling,
 }
 
 /// One version of the configuration with the secrets of its accounts read.
@@ -119,6 +121,7 @@ impl Gateway {
             .map_err(GatewayError::Thread)?;
         let grants = Grants::start(&state).await?;
         let holds = Holds::new(journal.node());
+        let telling = Telling::new(journal.node());
         let gateway = Arc::new(Gateway {
             installed: ArcSwap::from_pointee(installed),
             stopping: AtomicBool::new(false),
@@ -134,7 +137,11 @@ impl Gateway {
             ledgers: Arc::default(),
             grants,
             holds,
+            telling,
         });
+        // What an earlier process has left comes before anything that this one records. If it can't be
+        // told now, the log says so, and `Grants` tries again.
+        let _told_later = telling::tell(&gateway).await;
         Grants::keep(&gateway).map_err(GatewayError::Thread)?;
         Holds::keep(&gateway);
         Ok(gateway)

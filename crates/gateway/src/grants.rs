@@ -23,10 +23,12 @@ use tokio::sync::{Notify, watch};
 
 pub(crate) use self::asked::Asked;
 pub(crate) use self::entry::{Entering, Entry};
+use self::records::Doer;
 use crate::gate::Rules;
 use crate::gateway::{Gateway, Installed};
 use crate::refusal::{Barred, Refusal};
 use crate::settings::Connection;
+use crate::telling;
 
 /// What is served is read again this often, and at once when the store says that something changed.
 const READ_EVERY: Duration = Duration::from_millis(500);
@@ -392,8 +394,8 @@ async fn reader(gateway: Weak<Gateway>) {
             }
             if is_due {
                 read_at = steady_millis();
-                let due = state.expire_due().await?;
-                records::due(&gateway, &due).await;
+                records::store_for(&gateway, Doer::default()).expire_due().await?;
+                gateway.telling.forget(state).await?;
             }
             Ok::<(), StateError>(())
         };
@@ -404,6 +406,11 @@ async fn reader(gateway: Weak<Gateway>) {
             tracing::error!(%error, "the store of grants can't be used");
         }
         was_well = read.is_ok();
+        if is_due && was_well {
+            // What has ended has ended whether that can be recorded or not; the log says if it can't,
+            // and then it is tried again.
+            let _ended_all_the_same = telling::tell(&gateway).await;
+        }
         drop(gateway);
         let pause = Duration::from_millis(u64::try_from(RENEW_EVERY_MILLIS).unwrap_or(300));
         tokio::select! {

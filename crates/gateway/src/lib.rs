@@ -32,6 +32,7 @@ mod refusal;
 mod roster;
 mod session;
 mod stream;
+mod telling;
 mod upstream;
 
 pub use gateway::{Address, Doors, Gateway, GatewayError, Listener};

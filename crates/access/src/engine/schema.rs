@@ -136,4 +136,13 @@ pub(crate) const STEPS: &[&str] = &[
     CREATE INDEX logins_of ON logins (issuer, subject, created_at);
     CREATE INDEX logins_by_age ON logins (forget_at);
 ",
+    "
+    -- What was done and is not in the journal of the node that did it yet.
+    CREATE TABLE untold (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        node TEXT NOT NULL,
+        record TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX untold_of ON untold (node, number);
+",
 ];

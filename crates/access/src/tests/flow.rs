@@ -7,6 +7,7 @@ use super::cluster::Cluster;
 use super::room::{
     MINUTE, Room, anyone, asks, by, needed, no, person, refused, somebody, statement, yes,
 };
+use super::untold::what_was_done_is_kept_until_the_journal_has_it;
 use crate::*;
 
 macro_rules! in_both_stores {
@@ -62,6 +63,7 @@ in_both_stores! {
     what_has_ended_is_forgotten_after_a_while_and_what_lives_is_not,
     a_clock_that_is_set_back_lengthens_nothing,
     the_last_who_takes_a_lease_has_it,
+    what_was_done_is_kept_until_the_journal_has_it,
 }
 
 async fn what_needs_nobody_opens_at_once_and_is_found_again_until_its_end(room: Room) {

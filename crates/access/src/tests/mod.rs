@@ -6,6 +6,7 @@ mod flow;
 mod model;
 mod room;
 mod trouble;
+mod untold;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

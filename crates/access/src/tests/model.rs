@@ -10,6 +10,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::cluster::Cluster;
 use super::room::{MINUTE, Room, asks, by, needed, no, person, somebody, statement};
+use super::untold::Journal;
 use crate::*;
 
 const PEOPLE: [&str; 4] = ["agent", "anna", "bert", "carl"];
@@ -93,6 +94,10 @@ struct World {
     requests: Vec<KnownRequest>,
     holds: Vec<KnownHold>,
     tokens: Vec<(TokenId, usize)>,
+    /// Of the two processes.
+    journals: [Journal; 2],
+    /// What the two together have to say in the end.
+    done: Vec<String>,
 }
 
 impl World {
@@ -107,6 +112,8 @@ impl World {
             requests: Vec::new(),
             holds: Vec::new(),
             tokens: Vec::new(),
+            journals: [Journal::new("gate-1"), Journal::new("gate-2")],
+            done: Vec::new(),
         }
     }
 
@@ -128,18 +135,26 @@ impl World {
                     self.expire().await;
                 }
                 4 if die.how < 128 => self.crash(),
+                7 => {
+                    let journal = &mut self.journals[usize::from(die.which) % 2];
+                    journal.hear(&self.room.state).await;
+                    if die.who < 128 {
+                        journal.forget(&self.room.state).await;
+                    }
+                }
                 5 | 6 => {
                     // Two at once, each by a process of its own.
                     let (one, two) = (self.call(die), dice.next().and_then(|die| self.call(die)));
                     if let (Some(one), Some(two)) = (one, two) {
-                        let (first, second) = (self.room.state.clone(), self.room.other.clone());
+                        let first = self.journals[0].of(&self.room.state);
+                        let second = self.journals[1].of(&self.room.other);
                         let heard = tokio::join!(self.run(&first, &one), self.run(&second, &two));
                         self.learn(vec![(one, heard.0), (two, heard.1)]);
                     }
                 }
                 _ => {
                     if let Some(call) = self.call(die) {
-                        let state = self.room.state.clone();
+                        let state = self.journals[0].of(&self.room.state);
                         let heard = self.run(&state, &call).await;
                         self.learn(vec![(call, heard)]);
                     }
@@ -147,6 +162,15 @@ impl World {
             }
             self.look().await;
         }
+        self.crash();
+        let mut told = Vec::new();
+        for journal in &mut self.journals {
+            journal.hear(&self.room.state).await;
+            told.extend(journal.once());
+        }
+        told.sort();
+        self.done.sort();
+        assert_eq!(told, self.done, "each step has its record");
     }
 
     /// Nothing is closed: threads, connections and files are left as they are.
@@ -157,10 +181,14 @@ impl World {
         let (one, two) = (self.room.open_again(), self.room.open_again());
         std::mem::forget(std::mem::replace(&mut self.room.state, one));
         std::mem::forget(std::mem::replace(&mut self.room.other, two));
+        self.journals.iter_mut().for_each(Journal::crash);
     }
 
     async fn expire(&mut self) {
-        let due = self.room.state.expire_due().await.unwrap();
+        let due = self.journals[0].of(&self.room.state).expire_due().await.unwrap();
+        self.done.extend(due.holds.iter().map(|hold| format!("expires {}", hold.id)));
+        self.done.extend(due.grants.iter().map(|ended| format!("expires {}", ended.grant.id)));
+        self.done.extend(due.requests.iter().map(|request| format!("expires {}", request.id)));
         for ended in due.grants {
             let grant = self.grants.iter_mut().find(|grant| grant.id == ended.grant.id).unwrap();
             assert!(!grant.ended, "{} ended twice", grant.id);
@@ -332,9 +360,39 @@ impl World {
         for (call, heard) in &heard {
             self.check(call, heard);
         }
+        for (call, heard) in &heard {
+            self.done.extend(self.records(call, heard));
+        }
         heard.sort_by_key(|(call, heard)| order(call, heard));
         for (call, heard) in heard {
             self.apply(call, heard);
+        }
+    }
+
+    /// What a journal has to say of it.
+    fn records(&self, call: &Call, heard: &Heard) -> Vec<String> {
+        let one = |verb: &str, id: &dyn std::fmt::Display| vec![format!("{verb} {id}")];
+        match (call, heard) {
+            (_, Heard::Admitted(admission)) => match &**admission {
+                Admission::Open { grant, new: true } => one("opens", &grant.id),
+                Admission::Wait { request, new: true } => one("asks", &request.id),
+                _ => Vec::new(),
+            },
+            (_, Heard::Voted(voted)) => {
+                let opens = voted.grant.iter().map(|grant| format!("opens {}", grant.id));
+                [one("votes", &voted.request.id), opens.collect()].concat()
+            }
+            (_, Heard::Held(held)) if held.new => one("holds", &held.hold.id),
+            (_, Heard::Shape(used)) => {
+                used.as_ref().as_ref().map_or_else(Vec::new, |used| one("uses", &used.hold.id))
+            }
+            (Call::Withdraw { request, .. }, Heard::Yes) => {
+                one("withdraws", &self.requests[*request].id)
+            }
+            (Call::End { grant }, Heard::Yes) => one("ends", &self.grants[*grant].id),
+            (Call::Decide { hold, .. }, Heard::Yes) => one("decides", &self.holds[*hold].id),
+            (Call::Claim { hold, .. }, Heard::Yes) => one("claims", &self.holds[*hold].id),
+            _ => Vec::new(),
         }
     }
 

@@ -13,13 +13,15 @@ use identity::Identity;
 use policy::{InForce, Narrow, NotOffered, Policies, Wanted};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Asked, Over, Served, Tenure, records};
+use super::records::{self, Doer};
+use super::{Asked, Over, Served, Tenure};
 use crate::arrival::Departure;
 use crate::gate::Rules;
 use crate::gateway::{Gateway, Installed};
 use crate::line::Line;
 use crate::refusal::{self, Barred, Refusal};
 use crate::settings::Connection;
+use crate::telling;
 
 /// How long a request waits for people.
 const REQUEST_WAITS: Duration = Duration::from_secs(3600);
@@ -85,21 +87,9 @@ impl Entering<'_> {
             return Err(Barred::StoreAway.into());
         }
         let (ask, _) = self.ask(&installed, joins)?;
-        let Admitted { admission, .. } = self.store(self.gateway.state.admit(ask)).await?;
-        let admission = match admission {
-            Admission::Open { grant, new } => {
-                if new {
-                    records::opened(self.gateway, &grant, &self.client).await?;
-                }
-                Admission::Open { grant, new }
-            }
-            Admission::Wait { request, new } => {
-                if new {
-                    records::requested(self.gateway, &request, &self.client).await?;
-                }
-                self.decided_by(request, new, until).await?
-            }
-            Admission::Denied(request) => Admission::Denied(request),
+        let admission = match self.admit(ask).await?.admission {
+            Admission::Wait { request, new } => self.decided_by(request, new, until).await?,
+            decided => decided,
         };
         let narrowed = match (&self.asked.scope, &admission) {
             (Some(_), Admission::Open { grant, .. }) => match self.rules(grant)? {
@@ -167,19 +157,11 @@ impl Entering<'_> {
             let installed = self.gateway.installed();
             let (ask, wait) = self.ask(&installed, joins)?;
             let asked_at = steady_millis();
-            let Admitted { now, admission } = self.store(self.gateway.state.admit(ask)).await?;
+            let Admitted { now, admission } = self.admit(ask).await?;
             let (grant, asked_at, now) = match admission {
-                Admission::Open { grant, new } => {
-                    if new {
-                        records::opened(self.gateway, &grant, &self.client).await?;
-                    }
-                    (grant, asked_at, now)
-                }
+                Admission::Open { grant, .. } => (grant, asked_at, now),
                 Admission::Denied(request) => return Err(denied(&request).into()),
-                Admission::Wait { request, new } => {
-                    if new {
-                        records::requested(self.gateway, &request, &self.client).await?;
-                    }
+                Admission::Wait { request, .. } => {
                     self.wait(line, request, wait, &installed).await?
                 }
             };
@@ -189,6 +171,19 @@ impl Entering<'_> {
             }
         }
         Err(Barred::NotInForce { policies: gone }.into())
+    }
+
+    /// What is new of it is in the journal.
+    async fn admit(&self, ask: Ask) -> Result<Admitted, Refusal> {
+        let doer = Doer { client: self.client.clone(), ..Doer::default() };
+        let state = records::store_for(self.gateway, doer);
+        let admitted = self.store(state.admit(ask)).await?;
+        if let Admission::Open { new: true, .. } | Admission::Wait { new: true, .. } =
+            &admitted.admission
+        {
+            telling::tell(self.gateway).await?;
+        }
+        Ok(admitted)
     }
 
     /// What to ask of the store, and how long to wait for people.

@@ -1,6 +1,10 @@
-//! What the journal keeps of requests and grants, and identities as the store has them.
+//! What the journal keeps of requests, grants and holds, and identities as the store has them. When it
+//! is kept, and that none of it is lost, is the business of `telling`.
 
-use access::{Due, EndedGrant, Grant, Hold, Person, Request, RequestVoted};
+use access::{
+    Admission, Digest, Due, EndedGrant, Grant, Hold, HoldState, Person, Request, RequestVoted,
+    ShapeUsed, State, Step,
+};
 use audit::Durability;
 use audit::event::{self, Batch, Context, Event, Who};
 use identity::Identity;
@@ -62,158 +66,215 @@ pub(crate) async fn turned_away(
     }
 }
 
-pub(super) async fn requested(
-    gateway: &Gateway,
-    request: &Request,
-    client: &str,
-) -> Result<(), Refusal> {
-    let policies: Vec<&str> = request.policies.iter().map(String::as_str).collect();
-    let needs: Vec<String> = needs(request);
-    let needs: Vec<&str> = needs.iter().map(String::as_str).collect();
-    let event = Event::Request(event::Request {
-        request: request.id.as_str(),
-        policies: &policies,
-        scope: request.scope.as_deref(),
-        reason: request.reason.as_deref(),
-        lasts_ms: request.lasts_millis,
-        expires_at_ms: request.expires_at,
-        needs: &needs,
-    });
-    let who = context(&request.identity.person, None, &request.connection, client);
-    write(gateway, &[(who, event)]).await
+/// By whom something is done, as far as a row doesn't say it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Doer {
+    /// Of somebody at the desk.
+    pub(crate) person: Option<Person>,
+    /// Their address; empty where it is time that does it.
+    pub(crate) client: String,
+    pub(crate) words: Option<String>,
+    /// Of a session's own steps: whose it is, and all that is known of it.
+    pub(crate) session: Option<Context>,
 }
 
-/// Each agreement that is needed, in words.
-pub(super) fn needs(request: &Request) -> Vec<String> {
-    let each = request.needed.iter();
-    each.map(|needed| format!("{}: {} of {}", needed.what, needed.need.max(1), needed.by)).collect()
+/// The store, by a handle whose steps this node's journal hears of.
+pub(crate) fn store_for(gateway: &Gateway, doer: Doer) -> State {
+    gateway.state.telling(gateway.telling.node(), move |step| {
+        let mut batch = Batch::new();
+        doer.says(step, &mut batch);
+        batch.into_texts()
+    })
 }
 
-pub(super) async fn opened(gateway: &Gateway, grant: &Grant, client: &str) -> Result<(), Refusal> {
+impl Doer {
+    /// The one place where steps become records.
+    fn says(&self, step: &Step<'_>, out: &mut Batch) {
+        match step {
+            Step::Admitted(Admission::Open { grant, new: true }) => {
+                opened(grant, &self.client, out);
+            }
+            Step::Admitted(Admission::Wait { request, new: true }) => self.requested(request, out),
+            Step::Admitted(_) => {}
+            Step::Voted(voted) => self.voted(voted, out),
+            Step::Withdrawn(request) => {
+                let who = self.context(None, &request.connection);
+                request_decided(who, request, "withdraw", None, None, out);
+            }
+            Step::Ended(ended) => {
+                let who = self.context(Some(ended.grant.id.as_str()), &ended.grant.connection);
+                self.ended(&who, ended, out);
+            }
+            Step::Due(due) => self.due(due, out),
+            Step::Held(held) if held.new => self.asked(&held.hold, out),
+            Step::Held(_) => {}
+            Step::HoldDecided(hold) => self.hold_decided(hold, out),
+            Step::HoldWithdrawn(hold) => self.hold(hold, event::Hold::default(), out),
+            Step::Claimed(hold) => {
+                self.hold(hold, event::Hold { step: "claimed", ..event::Hold::default() }, out);
+            }
+            Step::ShapeUsed(used) => self.shape_used(used, out),
+        }
+    }
+
+    fn context(&self, grant: Option<&str>, connection: &str) -> Context {
+        match (&self.session, &self.person) {
+            (Some(session), _) => session.clone(),
+            (None, Some(person)) => context(person, grant, connection, &self.client),
+            (None, None) => {
+                Context::new(&Who { grant, connection: Some(connection), ..Who::default() })
+            }
+        }
+    }
+
+    fn requested(&self, request: &Request, out: &mut Batch) {
+        let policies: Vec<&str> = request.policies.iter().map(String::as_str).collect();
+        let needs: Vec<String> = needs(request);
+        let needs: Vec<&str> = needs.iter().map(String::as_str).collect();
+        let event = event::Request {
+            request: request.id.as_str(),
+            policies: &policies,
+            scope: request.scope.as_deref(),
+            reason: request.reason.as_deref(),
+            lasts_ms: request.lasts_millis,
+            expires_at_ms: request.expires_at,
+            needs: &needs,
+        };
+        let who = context(&request.identity.person, None, &request.connection, &self.client);
+        out.push(&who, &Event::Request(event));
+    }
+
+    /// Somebody has said something to a request; it may have become a grant.
+    fn voted(&self, voted: &RequestVoted, out: &mut Batch) {
+        let RequestVoted { request, grant } = voted;
+        let decision = match &request.state {
+            access::RequestState::Denied { .. } => "deny",
+            _ => "approve",
+        };
+        let who = self.context(None, &request.connection);
+        let opens = grant.as_ref().map(|grant| grant.id.as_str());
+        request_decided(who, request, decision, self.words.as_deref(), opens, out);
+        if let Some(grant) = grant {
+            opened(grant, "", out);
+        }
+    }
+
+    /// A grant, and what ends with it.
+    fn ended(&self, who: &Context, ended: &EndedGrant, out: &mut Batch) {
+        let EndedGrant { grant, holds } = ended;
+        let how = Over::of(&grant.state).map_or("expired", |over| over.name());
+        let (of, words) = (pair(&grant.identity.person), self.words.as_deref());
+        out.push(who, &Event::GrantEnds(event::GrantEnds { how, of, words }));
+        holds.iter().for_each(|hold| self.hold(hold, event::Hold::default(), out));
+    }
+
+    /// What time has ended.
+    fn due(&self, due: &Due, out: &mut Batch) {
+        for request in &due.requests {
+            let who = self.context(None, &request.connection);
+            request_decided(who, request, "expire", None, None, out);
+        }
+        for ended in &due.grants {
+            let who = self.context(Some(ended.grant.id.as_str()), &ended.grant.connection);
+            self.ended(&who, ended, out);
+        }
+        due.holds.iter().for_each(|hold| self.hold(hold, event::Hold::default(), out));
+    }
+
+    fn asked(&self, hold: &Hold, out: &mut Batch) {
+        let digest = hex(&hold.digest);
+        let rules: Vec<&str> = hold.needed.iter().map(|needed| needed.what.as_str()).collect();
+        let event = event::Hold {
+            step: "asked",
+            text: Some(event::Text::Sql { bytes: hold.text.as_bytes(), redacted: 0 }),
+            digest: Some(&digest),
+            rules: &rules,
+            words: Some(&hold.parameters),
+            ..event::Hold::default()
+        };
+        self.hold(hold, event, out);
+    }
+
+    /// Somebody has said something to a statement that waits.
+    fn hold_decided(&self, hold: &Hold, out: &mut Batch) {
+        let step = match &hold.state {
+            HoldState::Denied { .. } => "denied",
+            HoldState::Pending => "voted",
+            _ => "approved",
+        };
+        let vote = hold.votes.last().filter(|_| step != "denied");
+        let event = event::Hold {
+            step,
+            words: self.words.as_deref(),
+            uses: vote.and_then(|vote| vote.shape).map(|shape| u64::from(shape.uses)),
+            ..event::Hold::default()
+        };
+        self.hold(hold, event, out);
+    }
+
+    fn shape_used(&self, used: &ShapeUsed, out: &mut Batch) {
+        let ShapeUsed { hold, approved } = used;
+        let event = event::Hold {
+            step: "claimed",
+            text: Some(event::Text::Sql { bytes: hold.text.as_bytes(), redacted: 0 }),
+            words: Some(&hold.parameters),
+            uses: Some(approved.shape.map_or(0, |shape| u64::from(shape.uses_left))),
+            shape_of: Some(approved.id.as_str()),
+            ..event::Hold::default()
+        };
+        self.hold(hold, event, out);
+    }
+
+    /// Where the step is not said, it is the state that it has led to.
+    fn hold(&self, hold: &Hold, event: event::Hold<'_>, out: &mut Batch) {
+        let who = self.context(Some(hold.grant.as_str()), &hold.connection);
+        let step = if event.step.is_empty() { hold.state.name() } else { event.step };
+        let of = pair(&hold.identity.person).filter(|_| self.session.is_none());
+        out.push(&who, &Event::Hold(event::Hold { hold: hold.id.as_str(), step, of, ..event }));
+    }
+}
+
+fn opened(grant: &Grant, client: &str, out: &mut Batch) {
     let policies: Vec<&str> = grant.policies.iter().map(String::as_str).collect();
-    let event = Event::GrantOpens(event::GrantOpens {
+    let event = event::GrantOpens {
         policies: &policies,
         scope: grant.scope.as_deref(),
         reason: grant.reason.as_deref(),
         request: grant.request.as_ref().map(|request| request.as_str()),
         ends_at_ms: grant.ends_at,
-    });
+    };
     let id = Some(grant.id.as_str());
     let who = context(&grant.identity.person, id, &grant.connection, client);
-    write(gateway, &[(who, event)]).await
+    out.push(&who, &Event::GrantOpens(event));
 }
 
-/// Somebody has said something to a request; it may have become a grant.
-pub(crate) async fn decided(
-    gateway: &Gateway,
-    by: &Identity,
-    client: &str,
-    voted: &RequestVoted,
+fn request_decided(
+    who: Context,
+    request: &Request,
     decision: &str,
     words: Option<&str>,
-) -> Result<(), Refusal> {
-    let RequestVoted { request, grant } = voted;
-    let who = context(&person(by), None, &request.connection, client);
+    opened: Option<&str>,
+    out: &mut Batch,
+) {
     let event = event::RequestDecided {
         request: request.id.as_str(),
         decision,
         state: request.state.name(),
         of: pair(&request.identity.person),
         words,
-        opened: grant.as_ref().map(|grant| grant.id.as_str()),
+        opened,
     };
-    write(gateway, &[(who, Event::RequestDecided(event))]).await?;
-    match grant {
-        Some(grant) => opened(gateway, grant, "").await,
-        None => Ok(()),
-    }
+    out.push(&who, &Event::RequestDecided(event));
 }
 
-/// Who asked has taken it back.
-pub(crate) async fn withdrawn(
-    gateway: &Gateway,
-    by: &Identity,
-    client: &str,
-    request: &Request,
-) -> Result<(), Refusal> {
-    let who = context(&person(by), None, &request.connection, client);
-    let event = event::RequestDecided {
-        request: request.id.as_str(),
-        decision: "withdraw",
-        state: request.state.name(),
-        of: pair(&request.identity.person),
-        ..event::RequestDecided::default()
-    };
-    write(gateway, &[(who, Event::RequestDecided(event))]).await
+/// Each agreement that is needed, in words.
+fn needs(request: &Request) -> Vec<String> {
+    let each = request.needed.iter();
+    each.map(|needed| format!("{}: {} of {}", needed.what, needed.need.max(1), needed.by)).collect()
 }
 
-/// Somebody has ended a grant before its time.
-pub(crate) async fn ended(
-    gateway: &Gateway,
-    by: &Identity,
-    client: &str,
-    grant: &Grant,
-    words: Option<&str>,
-) -> Result<(), Refusal> {
-    let who = context(&person(by), Some(grant.id.as_str()), &grant.connection, client);
-    let how = grant.state.name();
-    let of = pair(&grant.identity.person);
-    write(gateway, &[(who, Event::GrantEnds(event::GrantEnds { how, of, words }))]).await
-}
-
-/// Somebody has said something to a statement that waits.
-pub(crate) async fn hold_decided(
-    gateway: &Gateway,
-    by: &Identity,
-    client: &str,
-    hold: &Hold,
-    event: event::Hold<'_>,
-) -> Result<(), Refusal> {
-    let who = context(&person(by), Some(hold.grant.as_str()), &hold.connection, client);
-    let event = event::Hold { hold: hold.id.as_str(), of: pair(&hold.identity.person), ..event };
-    write(gateway, &[(who, Event::Hold(event))]).await
-}
-
-/// What time has ended. It has ended whether that can be recorded or not; the log says if it can't.
-pub(super) async fn due(gateway: &Gateway, due: &Due) {
-    let mut events = Vec::new();
-    for request in &due.requests {
-        let person = &request.identity.person;
-        let who = Context::new(&Who { connection: Some(&request.connection), ..Who::default() });
-        let event = event::RequestDecided {
-            request: request.id.as_str(),
-            decision: "expire",
-            state: request.state.name(),
-            of: Some((&person.issuer, &person.subject)),
-            ..event::RequestDecided::default()
-        };
-        events.push((who, Event::RequestDecided(event)));
-    }
-    for EndedGrant { grant, .. } in &due.grants {
-        let (connection, id) = (Some(&*grant.connection), Some(grant.id.as_str()));
-        let who = Context::new(&Who { connection, grant: id, ..Who::default() });
-        let person = &grant.identity.person;
-        let of = Some((&*person.issuer, &*person.subject));
-        let how = Over::of(&grant.state).map_or("expired", |over| over.name());
-        events.push((who, Event::GrantEnds(event::GrantEnds { how, of, words: None })));
-    }
-    let ended = due.grants.iter().flat_map(|ended| &ended.holds);
-    for hold in due.holds.iter().chain(ended) {
-        let (connection, grant) = (Some(&*hold.connection), Some(hold.grant.as_str()));
-        let who = Context::new(&Who { connection, grant, ..Who::default() });
-        let person = &hold.identity.person;
-        let event = event::Hold {
-            hold: hold.id.as_str(),
-            step: hold.state.name(),
-            of: Some((&person.issuer, &person.subject)),
-            ..event::Hold::default()
-        };
-        events.push((who, Event::Hold(event)));
-    }
-    if !events.is_empty() {
-        // `write` has logged why, if it could not.
-        let _ended_all_the_same = write(gateway, &events).await;
-    }
+fn hex(digest: &Digest) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn write(gateway: &Gateway, events: &[(Context, Event<'_>)]) -> Result<(), Refusal> {

@@ -3,8 +3,7 @@
 //! to is claimed before anything of it is sent, and in the store and in the journal before that.
 
 use access::{
-    Claimant, Digest, Hold, HoldState, Needed, NewHold, Outcome, Person, Refused, ShapeUsed,
-    StateError,
+    Claimant, Digest, Hold, HoldState, Needed, NewHold, Outcome, Person, Refused, State, StateError,
 };
 use audit::event;
 use tokio::sync::watch;
@@ -12,9 +11,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{End, Messages};
 use crate::gate::{self, Asking, Failure, Rows, ToServer, Unmet};
+use crate::grants::records::{self, Doer};
 use crate::holds::{self, fault};
 use crate::refusal::{self, HeldBack};
 use crate::stream::Reader;
+use crate::telling;
 
 /// Nobody can approve a statement after this.
 const HOLD_EXPIRES_MILLIS: i64 = 3_600_000;
@@ -50,13 +51,12 @@ impl Messages<'_> {
             gate.borrow_mut().no_catalog("the server does not say what a held statement means");
             return Ok(());
         };
-        let (gateway, _) = gate.borrow().database();
         let session = gate.borrow().session().to_owned();
         let new = asking.new_hold(session, digest, shape);
         if shape.is_some() && self.uses_shape(&new, asking, client, server).await? {
             return Ok(());
         }
-        let held = match gateway.state.hold(new).await {
+        let held = match self.store().hold(new).await {
             Ok(held) => held,
             Err(error) => {
                 gate.borrow_mut().is_held_back(why(&error));
@@ -64,21 +64,8 @@ impl Messages<'_> {
             }
         };
         let mut hold = held.hold;
-        if held.new {
-            let digest = hex(&digest);
-            let rules: Vec<&str> = hold.needed.iter().map(|needed| needed.what.as_str()).collect();
-            let asked = event::Hold {
-                hold: hold.id.as_str(),
-                step: "asked",
-                text: Some(event::Text::Sql { bytes: hold.text.as_bytes(), redacted: 0 }),
-                digest: Some(&digest),
-                rules: &rules,
-                words: Some(&hold.parameters),
-                ..event::Hold::default()
-            };
-            if !self.recorded(asked).await {
-                return Ok(());
-            }
+        if held.new && !self.told().await {
+            return Ok(());
         }
         if hold.state == HoldState::Pending {
             gate.borrow_mut().waits_for(Some(hold.id.clone()));
@@ -160,13 +147,14 @@ impl Messages<'_> {
         let gate = &self.shared.gate;
         let (gateway, _) = gate.borrow().database();
         let by = hold.identity.person.clone();
-        if let Err(error) = gateway.state.withdraw_hold(&hold.id, by).await
-            && error.refused().is_none()
-        {
-            tracing::error!(hold = %hold.id, %error, "a hold could not be withdrawn");
+        match self.store().withdraw_hold(&hold.id, by).await {
+            // `tell` has logged it, if it could not; the client is gone from it all the same.
+            Ok(_) => drop(telling::tell(&gateway).await),
+            Err(error) if error.refused().is_some() => {}
+            Err(error) => {
+                tracing::error!(hold = %hold.id, %error, "a hold could not be withdrawn");
+            }
         }
-        let id = hold.id.as_str();
-        self.recorded(event::Hold { hold: id, step: "withdrawn", ..event::Hold::default() }).await;
         let message = "canceling statement due to user request".to_owned();
         gate.borrow_mut().is_unmet(Unmet::Cancelled { message });
         Ok(())
@@ -182,10 +170,9 @@ impl Messages<'_> {
         server: &mut ToServer<'_>,
     ) -> Result<(), End> {
         let gate = &self.shared.gate;
-        let (gateway, _) = gate.borrow().database();
         let (id, by) = (&hold.id, self.claimant());
         fault("claim");
-        if let Err(error) = gateway.state.claim(id, &asking.grant, &digest, by).await {
+        if let Err(error) = self.store().claim(id, &asking.grant, &digest, by).await {
             let why = match error.refused() {
                 Some(refused) => HeldBack::Over { hold: id.to_string(), why: refused.to_string() },
                 None => why(&error),
@@ -194,8 +181,7 @@ impl Messages<'_> {
             return Ok(());
         }
         fault("claimed");
-        let claimed = event::Hold { hold: id.as_str(), step: "claimed", ..event::Hold::default() };
-        self.claimed(asking, hold, claimed, client, server).await
+        self.claimed(asking, hold, client, server).await
     }
 
     /// Whether people have agreed to this statement with any parameters, and a use of that is left.
@@ -207,8 +193,7 @@ impl Messages<'_> {
         server: &mut ToServer<'_>,
     ) -> Result<bool, End> {
         let gate = &self.shared.gate;
-        let (gateway, _) = gate.borrow().database();
-        let used = match gateway.state.use_shape(new.clone(), self.claimant()).await {
+        let used = match self.store().use_shape(new.clone(), self.claimant()).await {
             Ok(None) => return Ok(false),
             Ok(Some(used)) => used,
             // Somebody else has used the last of it.
@@ -218,17 +203,7 @@ impl Messages<'_> {
                 return Ok(true);
             }
         };
-        let ShapeUsed { hold, approved } = used;
-        let claimed = event::Hold {
-            hold: hold.id.as_str(),
-            step: "claimed",
-            text: Some(event::Text::Sql { bytes: hold.text.as_bytes(), redacted: 0 }),
-            words: Some(&hold.parameters),
-            uses: Some(approved.shape.map_or(0, |shape| u64::from(shape.uses_left))),
-            shape_of: Some(approved.id.as_str()),
-            ..event::Hold::default()
-        };
-        self.claimed(asking, &hold, claimed, client, server).await?;
+        self.claimed(asking, &used.hold, client, server).await?;
         Ok(true)
     }
 
@@ -243,7 +218,6 @@ impl Messages<'_> {
         &mut self,
         asking: &Asking,
         hold: &Hold,
-        claimed: event::Hold<'_>,
         client: &mut Reader<'_>,
         server: &mut ToServer<'_>,
     ) -> Result<(), End> {
@@ -252,7 +226,7 @@ impl Messages<'_> {
         let (id, by) = (&hold.id, self.claimant());
         gate.borrow_mut().has_claimed(id.clone(), asking);
         let name = id.as_str();
-        if !self.recorded(claimed).await {
+        if !self.told().await {
             return self.not_sent(hold).await;
         }
         if asking.has_transaction {
@@ -320,6 +294,24 @@ impl Messages<'_> {
         Ok(())
     }
 
+    /// The store, by this session.
+    fn store(&self) -> State {
+        let gate = self.shared.gate.borrow();
+        let session = Some(gate.who().clone());
+        records::store_for(&gate.database().0, Doer { session, ..Doer::default() })
+    }
+
+    /// What was done in the store is recorded, durably. Where it can't be, the message is refused.
+    async fn told(&self) -> bool {
+        let gate = &self.shared.gate;
+        let (gateway, _) = gate.borrow().database();
+        let told = telling::tell(&gateway).await.is_ok();
+        if !told {
+            gate.borrow_mut().is_held_back(HeldBack::Unrecorded);
+        }
+        told
+    }
+
     /// Durably. Where it can't be, the message is refused.
     async fn recorded(&self, step: event::Hold<'_>) -> bool {
         let gate = &self.shared.gate;
@@ -379,8 +371,4 @@ fn why(error: &StateError) -> HeldBack {
             HeldBack::StoreAway
         }
     }
-}
-
-fn hex(digest: &Digest) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
