@@ -5,7 +5,7 @@
 //! the business of `grants::records`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use access::{State, StateError, UNTOLD_ROWS_MAX};
 use audit::event::Batch;
@@ -20,6 +20,10 @@ use crate::refusal::Refusal;
 
 pub(crate) struct Telling {
     node: String,
+    /// Steps with records that were taken, or begun: counted before they are in the store.
+    taken: AtomicU64,
+    /// As many of them as the journal has.
+    told: AtomicU64,
     /// The journal has all up to this number. One at a time appends.
     heard: Mutex<i64>,
     /// The same, for the store to forget.
@@ -41,6 +45,9 @@ impl Telling {
     pub(crate) fn new(node: &str) -> Telling {
         Telling {
             node: node.to_owned(),
+            // What an earlier process has left counts as one.
+            taken: AtomicU64::new(1),
+            told: AtomicU64::new(0),
             heard: Mutex::default(),
             to_forget: AtomicI64::new(0),
             forgotten: AtomicI64::new(0),
@@ -49,6 +56,11 @@ impl Telling {
 
     pub(crate) fn node(&self) -> &str {
         &self.node
+    }
+
+    /// A step with records is about to be in the store.
+    pub(crate) fn is_taken(&self) {
+        self.taken.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Tells the store what it need not keep. A crash before that makes a record twice, so it is done
@@ -64,9 +76,11 @@ impl Telling {
 
     async fn tell(&self, gateway: &Gateway) -> Result<(), Untellable> {
         let mut heard = self.heard.lock().await;
+        // The store answers after it has done what was begun.
+        let taken = self.taken.load(Ordering::Acquire);
         loop {
             let untold = gateway.state.untold(&self.node, *heard).await?;
-            let Some(last) = untold.last() else { return Ok(()) };
+            let Some(last) = untold.last() else { break };
             let mut batch = Batch::new();
             for it in &untold {
                 if !batch.push_kept(&it.record, it.number) {
@@ -79,15 +93,25 @@ impl Telling {
             *heard = last.number;
             self.to_forget.store(last.number, Ordering::Release);
             if untold.len() < UNTOLD_ROWS_MAX {
-                return Ok(());
+                break;
             }
         }
+        self.told.store(taken, Ordering::Release);
+        Ok(())
+    }
+
+    fn has_told_all(&self) -> bool {
+        self.told.load(Ordering::Acquire) == self.taken.load(Ordering::Acquire)
     }
 }
 
-/// Everything that was done is in the journal, durably. If it can't be, that stays to be told, and
-/// nobody may act on it. It goes on for who doesn't wait for it.
+/// Everything that was done is in the journal, durably, whoever did it. If it can't be, that stays to be
+/// told, and nobody may act on it. It goes on for who doesn't wait for it, and costs nothing where there
+/// is nothing to tell.
 pub(crate) async fn tell(gateway: &Arc<Gateway>) -> Result<(), Refusal> {
+    if gateway.telling.has_told_all() {
+        return Ok(());
+    }
     let telling = gateway.clone();
     let told = tokio::spawn(async move { telling.telling.tell(&telling).await });
     match told.await {

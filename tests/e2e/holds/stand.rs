@@ -1,7 +1,7 @@
 //! A database whose payments nobody changes alone, and the people who agree or don't. They decide
 //! in the gateway's own store, as its command line and its HTTP do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -185,12 +185,16 @@ impl Stand {
         })
     }
 
-    /// The steps of a hold, as the journal has them.
+    /// The steps of a hold, as the journal has them; one that a start has recorded again counts once.
     pub fn steps(&self, hold: &Hold) -> Vec<String> {
         let records = crate::journal::records::all(&crate::journal::records::directory(&self.gate));
-        let of = |record: &&Value| record["event"] == "hold" && record["hold"] == hold.id.as_str();
+        let mut entries = HashSet::new();
+        let mut of = |record: &&Value| {
+            let is_of = record["event"] == "hold" && record["hold"] == hold.id.as_str();
+            is_of && record["entry"].as_u64().is_none_or(|entry| entries.insert(entry))
+        };
         let step = |record: &Value| record["step"].as_str().expect("a step").to_owned();
-        records.iter().filter(of).map(step).collect()
+        records.iter().filter(&mut of).map(step).collect()
     }
 }
 

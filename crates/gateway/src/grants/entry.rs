@@ -68,6 +68,8 @@ impl Entering<'_> {
             Some(grant) => self.bound(grant, asked_at).await?,
             None => self.admitted(line).await?,
         };
+        // Somebody may have agreed to it just now.
+        telling::tell(self.gateway).await?;
         let has_asked = self.asked.scope.is_some() || self.asked.lasts.is_some();
         if has_asked && self.bound.is_none() {
             self.tell(line, &entry).await?;
@@ -173,16 +175,12 @@ impl Entering<'_> {
         Err(Barred::NotInForce { policies: gone }.into())
     }
 
-    /// What is new of it is in the journal.
+    /// What it finds is in the journal, whoever has asked for it.
     async fn admit(&self, ask: Ask) -> Result<Admitted, Refusal> {
         let doer = Doer { client: self.client.clone(), ..Doer::default() };
         let state = records::store_for(self.gateway, doer);
         let admitted = self.store(state.admit(ask)).await?;
-        if let Admission::Open { new: true, .. } | Admission::Wait { new: true, .. } =
-            &admitted.admission
-        {
-            telling::tell(self.gateway).await?;
-        }
+        telling::tell(self.gateway).await?;
         Ok(admitted)
     }
 

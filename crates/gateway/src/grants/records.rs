@@ -1,6 +1,8 @@
 //! What the journal keeps of requests, grants and holds, and identities as the store has them. When it
 //! is kept, and that none of it is lost, is the business of `telling`.
 
+use std::sync::Arc;
+
 use access::{
     Admission, Digest, Due, EndedGrant, Grant, Hold, HoldState, Person, Request, RequestVoted,
     ShapeUsed, State, Step,
@@ -79,10 +81,14 @@ pub(crate) struct Doer {
 }
 
 /// The store, by a handle whose steps this node's journal hears of.
-pub(crate) fn store_for(gateway: &Gateway, doer: Doer) -> State {
+pub(crate) fn store_for(gateway: &Arc<Gateway>, doer: Doer) -> State {
+    let telling = gateway.clone();
     gateway.state.telling(gateway.telling.node(), move |step| {
         let mut batch = Batch::new();
         doer.says(step, &mut batch);
+        if !batch.is_empty() {
+            telling.telling.is_taken();
+        }
         batch.into_texts()
     })
 }

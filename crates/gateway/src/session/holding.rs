@@ -64,7 +64,7 @@ impl Messages<'_> {
             }
         };
         let mut hold = held.hold;
-        if held.new && !self.told().await {
+        if !self.told().await {
             return Ok(());
         }
         if hold.state == HoldState::Pending {
