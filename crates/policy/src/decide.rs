@@ -19,6 +19,9 @@ use crate::scope::Scope;
 use crate::verb::Verb;
 use crate::verdict::{Check, Code, Hold, Missing, Refused, RuleRef, Then, Verdict};
 
+/// Policies that are tried for what is missing.
+const OTHERS_MAX: usize = 8;
+
 /// Of what is missing, so much is said.
 const MISSING_MAX: usize = 20;
 
@@ -327,17 +330,29 @@ impl<'j> Judgement<'j> {
         Verdict::Allow { by: self.by.map_or_else(RuleRef::built_in, name), before, after }
     }
 
-    /// The policies that would give all that is missing, were they asked for.
+    /// What to ask for instead, so that all of it may run: what is open already, and one policy more,
+    /// or else all that give some of what is missing. None, where it couldn't run even so.
     fn others(&self) -> Vec<std::sync::Arc<str>> {
-        let mut names: Vec<std::sync::Arc<str>> = Vec::new();
-        for rule in self.scope.in_force().askable() {
+        let force = self.scope.in_force();
+        let mut giving: Vec<std::sync::Arc<str>> = Vec::new();
+        for rule in force.askable() {
             let gives = rule.effect != Effect::Refuse
                 && self.missing.iter().any(|(_, want)| self.would_give(rule, want));
-            if gives && !names.contains(&rule.name.policy) {
-                names.push(rule.name.policy.clone());
+            if gives && giving.len() < OTHERS_MAX && !giving.contains(&rule.name.policy) {
+                giving.push(rule.name.policy.clone());
             }
         }
-        names
+        if giving.is_empty() {
+            return Vec::new();
+        }
+        // With these nothing else can be asked for, so this comes to an end.
+        let would_run = |more: &[std::sync::Arc<str>]| {
+            let scope = force.with(more).scope(self.scope.catalog());
+            !matches!(scope.decide(self.facts, self.context), Verdict::Refuse(_))
+        };
+        let one = giving.iter().map(std::slice::from_ref).find(|one| would_run(one));
+        let more = one.or_else(|| would_run(&giving).then_some(&giving));
+        more.map_or_else(Vec::new, |more| [force.opened(), more].concat())
     }
 
     /// Why a rule that would give what is missing doesn't, where a name in it is gone.

@@ -65,6 +65,8 @@ pub struct InForce(Arc<Force>);
 struct Force {
     id: InForceId,
     names: Vec<Arc<str>>,
+    /// Those of them that were opened, and not the ones that bind everyone.
+    opened: Vec<Arc<str>>,
     rules: Vec<Arc<Rule>>,
     /// Rules that others would bring, were they asked for.
     askable: Vec<Arc<Rule>>,
@@ -154,6 +156,7 @@ impl Policies {
         InForce(Arc::new(Force {
             id: InForceId::of(self.generation),
             names: Vec::new(),
+            opened: Vec::new(),
             rules: rules.to_vec(),
             askable: Vec::new(),
             limits: Limits::default(),
@@ -189,6 +192,7 @@ impl Policies {
         let mut force = Force {
             id: InForceId::of(self.generation),
             names: Vec::new(),
+            opened: Vec::new(),
             rules: Vec::new(),
             askable: Vec::new(),
             limits: Limits::default(),
@@ -203,6 +207,9 @@ impl Policies {
             if policy.access.is_some() && !opens(policy) {
                 force.askable.extend(policy.rules.iter().cloned());
                 continue;
+            }
+            if policy.access.is_some() {
+                force.opened.push(policy.name.clone());
             }
             let window = policy.access.as_ref().and_then(|access| access.window);
             numbers.push(u32::try_from(number).unwrap_or(u32::MAX));
@@ -272,10 +279,12 @@ impl InForce {
 
     /// The same policies, and nothing that `narrow` leaves out.
     pub fn narrowed(&self, narrow: Arc<Narrow>) -> InForce {
-        let Force { id, names, rules, askable, limits, window, narrow: _, hides } = &*self.0;
+        let Force { id, names, opened, rules, askable, limits, window, narrow: _, hides } =
+            &*self.0;
         InForce(Arc::new(Force {
             id: InForceId { narrow: Some(narrow.text().clone()), ..id.clone() },
             names: names.clone(),
+            opened: opened.clone(),
             rules: rules.clone(),
             askable: askable.clone(),
             limits: limits.clone(),
@@ -295,6 +304,7 @@ impl InForce {
         Some(InForce(Arc::new(Force {
             id: self.0.id.clone(),
             names: Vec::new(),
+            opened: Vec::new(),
             rules: narrow.rules().to_vec(),
             askable: Vec::new(),
             limits: Limits::default(),
@@ -324,6 +334,29 @@ impl InForce {
 
     pub(crate) fn rules(&self) -> &[Arc<Rule>] {
         &self.0.rules
+    }
+
+    /// Those that were opened, and not the ones that bind everyone.
+    pub(crate) fn opened(&self) -> &[Arc<str>] {
+        &self.0.opened
+    }
+
+    /// What would be in force, had these been asked for as well. For looking at it: nobody's session
+    /// goes by it.
+    pub(crate) fn with(&self, asked: &[Arc<str>]) -> InForce {
+        let is_asked = |rule: &&Arc<Rule>| asked.contains(&rule.name.policy);
+        let more = self.0.askable.iter().filter(is_asked).cloned();
+        InForce(Arc::new(Force {
+            id: self.0.id.clone(),
+            names: Vec::new(),
+            opened: Vec::new(),
+            rules: self.0.rules.iter().cloned().chain(more).collect(),
+            askable: Vec::new(),
+            limits: self.0.limits.clone(),
+            window: None,
+            narrow: None,
+            hides: self.0.hides.clone(),
+        }))
     }
 
     pub(crate) fn askable(&self) -> &[Arc<Rule>] {

@@ -108,7 +108,7 @@ pub struct Refused {
     pub missing: Vec<Missing>,
     /// The relation that it is about, or the first of them.
     pub about: Option<RelationId>,
-    /// Policies that would give it, if they were asked for.
+    /// What to ask for, so that it may run: policies, those that are open already among them.
     pub ask: Vec<Arc<str>>,
 }
 
