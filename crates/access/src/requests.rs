@@ -44,8 +44,9 @@ pub struct Ask {
 pub enum Joins {
     /// What was asked with the same policies and scope.
     Same,
-    /// Any grant of this identity on this connection, the one that ends last; and, where people
-    /// must agree, any request. For who asks for nothing in particular.
+    /// For who asks for nothing in particular. Where people must agree, any grant of this identity on
+    /// this connection, the one that ends last, and any request. What opens at once is joined as
+    /// `Same` is: a grant that was asked for by name or with less would be another session's to have.
     Any,
     /// No grant: more time is asked for, or a no is not taken for an answer. A request for the
     /// same that still waits is joined all the same.
@@ -209,11 +210,10 @@ fn joinable(
     opens: &str,
     now: i64,
 ) -> Result<Option<Grant>, StateError> {
-    let any = match ask.joins {
-        Joins::Nothing => return Ok(None),
-        Joins::Any => 1,
-        Joins::Same => 0,
-    };
+    if ask.joins == Joins::Nothing {
+        return Ok(None);
+    }
+    let any = i64::from(ask.joins == Joins::Any && !ask.needed.is_empty());
     let select = concat!(
         "SELECT ",
         grant_columns!(),

@@ -173,12 +173,15 @@ on_each_version! {
         }
         raw.query("INSERT INTO notes VALUES (1, 'x')");
         assert_eq!(stand.database.login().psql("SELECT count(*) FROM notes"), "1");
-        // A plain connect joins what there is; another scope is another grant.
-        let (mut same, _) = stand.asking("").unwrap();
+        // The same scope is the same grant, and another one another; a plain connect has what opens.
+        let (mut same, _) = stand.asking(scope).unwrap();
         assert_eq!(detail(raw::error(&same.query("SELECT name FROM items")))["code"], "out_of_scope");
+        assert_eq!(stand.people().grants().len(), 1);
+        let (mut plain, _) = stand.asking("").unwrap();
+        assert_eq!(plain.value("SELECT count(name) FROM items"), "5");
         let (mut other, _) = stand.asking("-c gatepost.scope=read:public.items").unwrap();
         assert_eq!(other.value("SELECT count(name) FROM items"), "5");
-        assert_eq!(stand.people().grants().len(), 2);
+        assert_eq!(stand.people().grants().len(), 3);
     }
 
     fn limits_of_a_grant_are_those_of_all_its_sessions(server: Server) {

@@ -90,8 +90,19 @@ async fn what_is_someone_elses_or_elsewhere_or_another_scope_is_another_grant(ro
     }
     let turned = Ask { policies: vec!["payments".into(), "reads".into()], ..asks("agent", 0) };
     assert_eq!(room.open(turned).await.id, grant.id);
-    let any = Ask { joins: Joins::Any, policies: Vec::new(), ..asks("other", 0) };
-    assert_eq!(room.open(any).await.identity, somebody("other"));
+    // Who asks for nothing in particular has what opens at once, whatever else there is; where people
+    // must agree, what there is.
+    let any = |need| {
+        let policies = vec!["more".to_owned(), "reads".to_owned()];
+        Ask { joins: Joins::Any, policies, ..asks("other", need) }
+    };
+    let grants = room.state.grants(Filter::default()).await.unwrap().len();
+    let joined = room.open(any(1)).await;
+    assert_eq!((&joined.identity, joined.policies.len()), (&somebody("other"), 2));
+    assert_eq!(room.state.grants(Filter::default()).await.unwrap().len(), grants);
+    assert_eq!(room.open(any(0)).await.policies, ["more", "reads"]);
+    assert_eq!(room.open(any(0)).await.identity, somebody("other"));
+    assert_eq!(room.state.grants(Filter::default()).await.unwrap().len(), grants + 1);
     let anew = Ask { joins: Joins::Nothing, ..narrower };
     assert!(matches!(
         room.state.admit(anew).await.unwrap().admission,
