@@ -68,6 +68,23 @@ fn twins(server: &e2e::Server) -> [Stand; 2] {
     [one, other]
 }
 
+/// A COPY FROM STDIN with its data, up to ReadyForQuery.
+fn copied_in(agent: &mut Raw, sql: &str, data: &[u8]) -> Vec<Message> {
+    agent.send(&raw::query(sql));
+    let mut replies = Vec::new();
+    while let Some(reply) = agent.read() {
+        let (copies, ready) = (reply.tag == b'G', reply.tag == b'Z');
+        replies.push(reply);
+        if copies {
+            agent.send(&[raw::copy_data(data), raw::copy_done()].concat());
+        }
+        if ready {
+            break;
+        }
+    }
+    replies
+}
+
 fn agent(stand: &Stand) -> Raw {
     stand.gate.login().0
 }
@@ -250,6 +267,20 @@ on_each_version! {
         assert_eq!(raw::error(&replies).sqlstate(), "42501", "{}", raw::show(&replies));
         let card = one.database.login().psql("SELECT card FROM customers WHERE id = 5");
         assert_eq!(card, "4111 1111 1111 1005");
+        for (sql, data, sqlstate) in [
+            ("COPY customers (id, card) FROM STDIN", "60\t4111 1111\n61\t****1005\n", Some("42501")),
+            ("COPY customers (id, card) FROM STDIN WHERE id > 61", "61\t****1005\n62\t****105\n", None),
+            ("COPY customers (id, name) FROM STDIN", "63\t****1005\n", None),
+        ] {
+            let said = copied_in(&mut agent, sql, data.as_bytes());
+            let error = said.iter().find(|message| message.tag == b'E').map(Message::sqlstate);
+            assert_eq!(error.as_deref(), sqlstate, "{sql}: {}", raw::show(&said));
+        }
+        agent.value("PREPARE p AS SELECT ssn FROM customers WHERE id = $1; EXECUTE p(2)");
+        assert_eq!(agent.value("EXECUTE p(3)"), "********");
+        agent.query("PREPARE q AS SELECT id FROM customers WHERE id = 1; PREPARE r AS SELECT card, 1 FROM customers WHERE id = $1");
+        assert_eq!(agent.value("EXECUTE r(3)"), "****1003");
+        assert_eq!(agent.value("EXECUTE q"), "1");
     }
 
     fn what_would_take_a_mask_away_is_refused(server: Server) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use sql::catalog::{Catalog, FunctionId, Relation, RelationId, RelationKind, ViewRead};
-use sql::rewrite::{Disguises, Unrewritable};
+use sql::rewrite::{Asked, Disguises, Unrewritable, Why};
 
 use crate::builtin;
 use crate::disguise::Seen;
@@ -166,8 +166,11 @@ impl Scope {
         self.hidden(rule, sentence)
     }
 
-    /// The refusal of a row that the relation's filter hides from whoever would write it.
-    pub fn left_behind(&self, id: RelationId) -> Refused {
+    /// The refusal of a row that was asked, and is not to be written.
+    pub fn not_written(&self, id: RelationId, asked: Asked) -> Refused {
+        if asked == Asked::Masked {
+            return self.unrewritable(&Unrewritable { why: Why::WritesMask, relation: Some(id) });
+        }
         let relation = self.0.catalog.relation(id);
         let name = relation.map_or("a relation".to_owned(), |relation| {
             spelled(&self.0.catalog, relation.schema, &relation.name)

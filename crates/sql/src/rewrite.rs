@@ -29,7 +29,7 @@ use std::ops::Range;
 use crate::catalog::RelationId;
 use crate::facts::{Facts, NotUnderstood};
 
-pub use self::filtered::left_behind;
+pub use self::filtered::Asked;
 pub(crate) use self::making::rewritten;
 pub(crate) use self::notes::{Group, GroupItem, Notes, Reference, Use, What, Write};
 
@@ -97,8 +97,8 @@ pub struct Rewritten {
     /// Disguised relations that it touches, also where nothing had to be edited: EXPLAIN says how
     /// large they are.
     pub disguised: BTreeSet<RelationId>,
-    /// Relations of which it asks what it leaves there; see [`left_behind`].
-    pub asked: BTreeSet<RelationId>,
+    /// What it asks of the rows that it writes.
+    pub asked: BTreeSet<(RelationId, Asked)>,
     /// It gives a row for each that it writes, and its author did not ask for any.
     pub gives_rows: bool,
     /// That a key is taken would tell of rows that a filter hides.

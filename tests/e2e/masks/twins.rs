@@ -2,6 +2,8 @@
 //! attacks through a gateway on both. What comes back must agree to the byte. The attacks are lines
 //! of `twins/attacks.sql`; each that ever told the twins apart stays there.
 
+use std::process::Command;
+
 use e2e::{Database, Role, Server, on_each_version};
 
 use super::bytes;
@@ -79,7 +81,7 @@ struct Twin {
     gate: Gate,
     agent: Raw,
     /// Dropped, and gone, last.
-    _database: Database,
+    database: Database,
 }
 
 on_each_version! {
@@ -108,10 +110,15 @@ on_each_version! {
             DELETE FROM boxes; VACUUM FULL; ANALYZE";
         play(&server, FILTERED, hidden, Way::Simple);
     }
+
+    fn random_queries_tell_no_twins_apart(server: Server) {
+        random_queries(&server);
+    }
 }
 
-/// Runs every attack on both twins; fails with all that tell them apart.
-fn play(server: &Server, rules: &str, hidden: &str, way: Way) {
+/// Two databases that differ in what is masked, each behind a gateway. Values of `length` letters
+/// stand in the second for nine in the first.
+fn twins(server: &Server, rules: &str, hidden: &str, length: &str) -> [Twin; 2] {
     let template = server.database();
     // The gateway's role owns everything: what is refused, Gatepost refuses.
     template.login().psql("GRANT ALL ON SCHEMA public TO public");
@@ -140,10 +147,15 @@ fn play(server: &Server, rules: &str, hidden: &str, way: Way) {
         let policies = format!("policies:{MASKS}{}", rules.replace("AGENT", setup::AGENT));
         let gate = Plan::gateway(&database).named("twin").top(&policies).start();
         let agent = gate.login().0;
-        Twin { gate, agent, _database: database }
+        Twin { gate, agent, database }
     };
-    let mut one = twin("one", "9", "0", "111", "111110000", "2");
-    let mut other = twin("other", "17", "7", "888", "777770000", "5");
+    let one = twin("one", "9", "0", "111", "111110000", "2");
+    [one, twin("other", length, "7", "888", "777770000", "5")]
+}
+
+/// Runs every attack on both twins; fails with all that tell them apart.
+fn play(server: &Server, rules: &str, hidden: &str, way: Way) {
+    let [mut one, mut other] = twins(server, rules, hidden, "17");
     let mut apart = Vec::new();
     let (mut ran, mut refused) = (0, Vec::new());
     let about = |line: &&str| !line.is_empty() && !line.starts_with("--");
@@ -175,6 +187,76 @@ fn play(server: &Server, rules: &str, hidden: &str, way: Way) {
     println!("{ran} ran, {} did not:\n{}", refused.len(), refused.join("\n"));
     assert!(apart.is_empty(), "{} told the twins apart:\n{}", apart.len(), apart.join("\n\n"));
     assert!(ran > 150 && refused.len() > 100, "{ran} ran, {} did not", refused.len());
+}
+
+/// Queries that nobody would write, each undone. Without an order rows come as they lie, or as a plan
+/// finds them, so they are compared sorted, and nothing is known of the values when plans are made.
+fn random_queries(server: &Server) {
+    let mut twins = twins(server, EVERYTHING, "", "9");
+    for twin in &mut twins {
+        // What is refused with whatever reads it tells nothing.
+        let code = "DROP FUNCTION opaque, guess, everyone, definer, named, twice, says, told, thrown, \
+            matches, piled, unwrapped CASCADE; DROP VIEW telling, counted, made; DROP TABLE guarded, ruled";
+        for sql in [code, "VACUUM FULL", "DELETE FROM pg_statistic"] {
+            twin.database.login().psql(sql);
+        }
+        twin.agent.query("SET statement_timeout = '2s'");
+    }
+    let [mut one, mut other] = twins;
+    let (seeds, queries) = if setup::long() { (1..=10, 500) } else { (1..=1, 300) };
+    let (mut compared, mut ran, mut with_rows, mut apart) = (0, 0, 0, Vec::new());
+    for seed in seeds {
+        for sql in sqlsmith(&one.database, seed, queries).split(";\n") {
+            let sql = &whole(sql);
+            let run = |twin: &mut Twin| {
+                twin.agent.query("BEGIN");
+                let mut replies = same(&answer(&mut twin.agent, sql, Way::Simple));
+                twin.agent.query("ROLLBACK");
+                replies.sort();
+                replies
+            };
+            let (first, second, again) = (run(&mut one), run(&mut other), run(&mut one));
+            let timeout = |replies: &[(u8, Vec<u8>)]| {
+                replies.iter().any(|(_, body)| body.windows(6).any(|six| six == b"C57014"))
+            };
+            // Some things are others each time: what time it is, the numbers of processes.
+            if first != again || timeout(&first) || timeout(&second) {
+                continue;
+            }
+            compared += 1;
+            with_rows += usize::from(first.iter().any(|(tag, _)| *tag == b'D'));
+            ran += usize::from(first.iter().all(|(tag, _)| *tag != b'E'));
+            if first != second {
+                apart.push(format!("{sql}\n{first:?}\n{second:?}"));
+            }
+        }
+    }
+    println!("{compared} compared, {ran} of them ran, {with_rows} with rows");
+    assert!(apart.is_empty(), "{} told the twins apart:\n{}", apart.len(), apart.join("\n\n"));
+    assert!(compared > 150 && ran > 50, "{compared} {ran}");
+    for twin in [&one, &other] {
+        assert!(!twin.gate.log().contains("as it is stored"), "{}", twin.gate.log());
+    }
+}
+
+/// Without samples: which rows they have is chance.
+fn whole(sql: &str) -> String {
+    let mut parts = sql.split("tablesample");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once(')').map_or("", |(_, rest)| rest))
+}
+
+/// Random statements, made for the database's schema.
+fn sqlsmith(database: &Database, seed: u32, queries: u32) -> String {
+    let login = database.login();
+    let output = Command::new("sqlsmith")
+        .arg(format!("--target={}", login.conninfo()))
+        .args(["--dry-run", "--exclude-catalog"])
+        .arg(format!("--seed={seed}"))
+        .arg(format!("--max-queries={queries}"))
+        .output()
+        .expect("sqlsmith");
+    String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 /// Everything up to ReadyForQuery; who is asked for data gets a line of it.

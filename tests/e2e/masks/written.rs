@@ -3,7 +3,7 @@
 
 use e2e::{Database, Role, Server, on_each_version};
 
-use super::bytes;
+use super::{bytes, copied_in};
 use crate::raw::{self, Message, Raw};
 use crate::setup::{self, Gate, Plan};
 
@@ -254,18 +254,7 @@ on_each_version! {
         let mut admin = setup::admin(&database);
         let before = hidden(&mut admin);
         let mut copy = |sql: &str, data: &[u8]| {
-            agent.send(&raw::query(sql));
-            let mut replies = Vec::new();
-            while let Some(reply) = agent.read() {
-                let (copies, ready) = (reply.tag == b'G', reply.tag == b'Z');
-                replies.push(reply);
-                if copies {
-                    agent.send(&[raw::copy_data(data), raw::copy_done()].concat());
-                }
-                if ready {
-                    break;
-                }
-            }
+            let replies = copied_in(&mut agent, sql, data);
             match replies.iter().find(|reply| reply.tag == b'E') {
                 Some(error) => error.sqlstate(),
                 None => raw::show(&replies),

@@ -301,11 +301,11 @@ impl Gate {
         };
         match effect {
             Effect::Prepares { name, place } => {
-                let prepared = self.prepared_by_sql(effects, place);
+                let prepared = self.prepared_by_sql(effects, at, place);
                 self.memory.sql_prepared(name.as_bytes().into(), prepared);
             }
             Effect::Declares { name, place } => {
-                let prepared = self.prepared_by_sql(effects, place);
+                let prepared = self.prepared_by_sql(effects, at, place);
                 let cursor = Bound {
                     statement: Box::default(),
                     prepared: Some(prepared),
@@ -331,12 +331,21 @@ impl Gate {
     }
 
     /// One statement of a text, as something that a name stands for.
-    fn prepared_by_sql(&self, effects: &Effects, place: &std::ops::Range<usize>) -> Rc<Prepared> {
+    fn prepared_by_sql(
+        &self,
+        effects: &Effects,
+        at: usize,
+        place: &std::ops::Range<usize>,
+    ) -> Rc<Prepared> {
         let text = effects.text.get(place.clone()).unwrap_or_default();
         let read = self.reading.text(text);
         let (recorded, secrets) =
             recorded(read.as_deref(), text, text.len(), &self.installed.patterns);
-        let understood = RefCell::new(effects.understood.clone());
+        let understood = match effects.understood.of_several(at, &effects.text, place) {
+            Some(one) => Rc::new(one),
+            None => effects.understood.clone(),
+        };
+        let understood = RefCell::new(understood);
         Rc::new(Prepared {
             text: recorded.into_owned(),
             secrets,

@@ -70,6 +70,31 @@ impl Splice {
         Splice { text: format!("{prefix}{text}{suffix}").into(), pieces }
     }
 
+    /// The same of a part of the client's text. `None` if nothing was put into it.
+    pub(super) fn of_part(&self, text: &str, part: &Range<usize>) -> Option<Splice> {
+        let begins = text.get(..part.start)?.chars().count();
+        let ends = begins + text.get(part.clone())?.chars().count();
+        let (mut put_in, mut taken) = (0, 0);
+        let (mut from, mut until) = (begins, ends);
+        let mut pieces = Vec::new();
+        for piece in &self.pieces {
+            let own = piece.place.start + taken - put_in;
+            put_in += piece.place.len();
+            taken += piece.taken;
+            if own + piece.taken <= begins && own < begins {
+                from = begins + put_in - taken;
+            } else if own <= ends {
+                let place = piece.place.start - from..piece.place.end - from;
+                pieces.push(Piece { place, taken: piece.taken });
+            } else {
+                break;
+            }
+            until = ends + put_in - taken;
+        }
+        let text: String = self.text.chars().skip(from).take(until.checked_sub(from)?).collect();
+        (!pieces.is_empty()).then(|| Splice { text: text.into(), pieces })
+    }
+
     pub(super) fn text(&self) -> &str {
         &self.text
     }
@@ -121,6 +146,25 @@ pub(super) fn qualifying(place: usize, schema: &str) -> Edit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_of_a_text_has_what_was_put_into_it() {
+        let text = "SELECT ü; SELECT a FROM t; SELECT b";
+        let put = |word: &str, text_of_ours: &str| {
+            let start = text.find(word).unwrap();
+            Edit { place: start..start + word.len(), text: text_of_ours.to_owned() }
+        };
+        let whole = Splice::edited(text, vec![put("ü", "\"x\".ü"), put("t;", "(u) t;")]).unwrap();
+        let part = |statement: &str| {
+            let start = text.find(statement).unwrap();
+            whole.of_part(text, &(start..start + statement.len()))
+        };
+        let of = |statement: &str, edits| Splice::edited(statement, edits);
+        let own = |at, text: &str| Edit { place: at, text: text.to_owned() };
+        assert_eq!(part("SELECT ü"), of("SELECT ü", vec![own(7..9, "\"x\".ü")]));
+        assert_eq!(part("SELECT a FROM t;"), of("SELECT a FROM t;", vec![own(14..16, "(u) t;")]));
+        assert_eq!(part("SELECT b"), None);
+    }
 
     #[test]
     fn schemas_before_names() {

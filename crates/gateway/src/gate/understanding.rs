@@ -11,7 +11,7 @@ use std::rc::Rc;
 use hashbrown::HashTable;
 use policy::{InForceId, RuleRef};
 use sql::facts::{Copy, Kind, Transaction};
-use sql::rewrite::Look;
+use sql::rewrite::{Asked, Look};
 use sql::shape::Shape;
 
 use super::held::Held;
@@ -56,9 +56,9 @@ pub(super) struct Understood {
     pub(super) is_rewritten: bool,
     /// Parameters that are stored in masked columns, and what they may not look like.
     pub(super) stored: Vec<(u32, Look)>,
-    /// Relations, by the server's number, of which it asks what it leaves there, and why a row that
-    /// their filter hides may not be.
-    pub(super) asked: Vec<(u32, Refusal)>,
+    /// What it asks of the rows that it writes, of which relation, by the server's number; and why
+    /// those may not be written that don't stand it.
+    pub(super) asked: Vec<((Asked, u32), Refusal)>,
     /// That a key is taken would tell of such rows.
     pub(super) keys_tell: bool,
     /// Rows of the gateway's own stand in that.
@@ -177,6 +177,20 @@ impl Understood {
         self.statements.iter().any(|told| {
             matches!(told.kind, Kind::Transaction(Transaction::Commit | Transaction::TwoPhase))
         })
+    }
+
+    /// One statement of several, which stands at the place in the text.
+    pub(super) fn of_several(
+        &self,
+        at: usize,
+        text: &[u8],
+        place: &Range<usize>,
+    ) -> Option<Understood> {
+        let told = self.statements.get(at).filter(|_| self.statements.len() > 1)?.clone();
+        let text = std::str::from_utf8(text).ok()?;
+        let splice = self.splice.as_ref().and_then(|splice| splice.of_part(text, place));
+        let (statements, splice) = (vec![told], splice.map(Rc::new));
+        Some(Understood { statements, splice, ..self.clone() })
     }
 
     /// Of one statement: its rows are not the client's.

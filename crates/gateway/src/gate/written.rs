@@ -5,6 +5,7 @@
 
 use std::rc::{Rc, Weak};
 
+use sql::rewrite::Asked;
 use wire::backend::{self, ErrorFields};
 use wire::frame::Frame;
 use wire::frontend;
@@ -65,8 +66,8 @@ impl Running {
     pub(super) fn left_behind(&self, said: &ErrorFields<'_>) -> Option<&Refusal> {
         let asks = self.asks.as_ref()?;
         let mut asked = asks.asked.iter();
-        let found = match sql::rewrite::left_behind(said.message) {
-            Some(relation) => asked.find(|(number, _)| *number == relation),
+        let found = match Asked::of_error(said.message) {
+            Some(raised) => asked.find(|(asked, _)| *asked == raised),
             // Of a row that the filter hides it would be said as well.
             None if asks.keys_tell && refusal::is_key_taken(said.code) => asked.next(),
             None => None,

@@ -7,26 +7,51 @@
 //! no place for the question is refused.
 
 use pg_raw_parse::Node;
-use pg_raw_parse::nodes::{InsertStmt, OnConflictAction, ResTarget};
+use pg_raw_parse::nodes::{CopyStmt, InsertStmt, OnConflictAction, ResTarget};
 
-use super::making::{Made, Making};
+use super::making::{Made, Making, reference};
 use super::writes::returning;
-use super::{Expression, What, Why, Write};
+use super::{Expression, Look, Mask, What, Why, Write};
 use crate::catalog::{Event, Relation, RelationId, RelationKind, Source};
 use crate::facts::RelationUse;
 use crate::nodes::address;
 
-/// How the error begins that a hidden row raises; behind it stands the relation's number. It is
-/// PostgreSQL's own complaint that this is no boolean.
-const HIDDEN: &str = "gatepost: the row filter hides what this would leave in relation ";
+/// What a statement asks of the rows that it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asked {
+    /// That the filter does not hide them.
+    Hidden,
+    /// That they don't look as a mask makes values.
+    Masked,
+}
 
-/// The relation, by the server's number, in which a statement would have left a row that its filter
-/// hides, or have changed one: if that is what an error's message says.
-pub fn left_behind(message: &[u8]) -> Option<u32> {
-    let message = std::str::from_utf8(message).ok()?;
-    let (_, number) = message.split_once(HIDDEN)?;
-    let end = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
-    number.get(..end)?.parse().ok()
+impl Asked {
+    /// How the error begins that a row raises; behind it stands the relation's number. It is
+    /// PostgreSQL's own complaint that this is no boolean.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Hidden => "gatepost: the row filter hides what this would leave in relation ",
+            Self::Masked => "gatepost: a mask makes what this would store in relation ",
+        }
+    }
+
+    /// What a row was asked that raised the error with this message, and of which relation, by the
+    /// server's number.
+    pub fn of_error(message: &[u8]) -> Option<(Self, u32)> {
+        let message = std::str::from_utf8(message).ok()?;
+        let of = |asked: Self| {
+            let (_, number) = message.split_once(asked.words())?;
+            let end = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
+            Some((asked, number.get(..end)?.parse().ok()?))
+        };
+        of(Self::Hidden).or_else(|| of(Self::Masked))
+    }
+
+    /// An error, but not before it is run: of what concat makes the planner knows nothing.
+    pub(super) fn raises(self, relation: &Relation) -> String {
+        let (words, oid) = (self.words(), relation.oid);
+        format!("CAST(pg_catalog.concat('{words}{oid}') AS pg_catalog.bool)")
+    }
 }
 
 impl Making<'_, '_> {
@@ -72,7 +97,7 @@ impl Making<'_, '_> {
         if goes_elsewhere(relation) {
             return Err(self.no(Why::LeavesFilter, number));
         }
-        self.asked.insert(noted.relation);
+        self.asked.insert((noted.relation, Asked::Hidden));
         let (_, last) = self.region(number, used)?;
         let Some(clause) = returning(write.node) else {
             let past = self.tokens.clause(last + 1, &[]);
@@ -152,7 +177,7 @@ impl Making<'_, '_> {
         let word = self.tokens.clause(on.ok_or(lost)?, &["do"]);
         let at = self.tokens.clause(word + 1, &["where", "returning"]);
         if self.tokens.is_word(at, "where") {
-            let raises = raises(self.used(number)?.1);
+            let raises = Asked::Hidden.raises(self.used(number)?.1);
             let before = format!(" CASE WHEN {filter} THEN (");
             return self.around_condition(number, at, &before, &format!(") ELSE {raises} END"));
         }
@@ -214,46 +239,69 @@ impl Making<'_, '_> {
         Ok(())
     }
 
-    /// COPY FROM asks of each row before it is stored, so nothing may make another of it then.
-    pub(super) fn copied_in(
-        &mut self,
-        number: usize,
-        used: &RelationUse,
-        id: RelationId,
-        filter: &Expression,
-    ) -> Made {
+    /// COPY FROM asks of each row before it is stored. Data is seen by nobody else on its way.
+    pub(super) fn copied_in(&mut self, copy: &CopyStmt, number: usize, used: &RelationUse) -> Made {
         let lost = self.lost(number);
-        let no = self.no(Why::LeavesFilter, number);
-        let relation = self.catalog.relation(id).ok_or(no)?;
-        let is_made = |number: u16| {
-            relation.columns.iter().any(|column| column.number == number && column.generated)
-        };
-        if goes_elsewhere(relation) || self.stores_others(id) || filter.columns().any(is_made) {
-            return Err(no);
+        let found = used.relation.and_then(|id| Some((id, self.catalog.relation(id)?)));
+        let (id, relation) = found.ok_or(lost)?;
+        let disguise = self.notes.disguises.get(&id).ok_or(lost)?;
+        let mut asked = Vec::new();
+        if let Some(filter) = &disguise.filter {
+            let is_made = |number: u16| {
+                relation.columns.iter().any(|column| column.number == number && column.generated)
+            };
+            // Nothing may make another row of it then.
+            let other = goes_elsewhere(relation) || self.stores_others(id);
+            if other || filter.columns().any(is_made) {
+                return Err(self.no(Why::LeavesFilter, number));
+            }
+            self.asked.insert((id, Asked::Hidden));
+            asked.push(asks(&Self::over(relation, filter, Some(&relation.name)), relation));
         }
-        self.asked.insert(id);
-        let own = Self::over(relation, filter, Some(&relation.name));
-        let last = self.tokens.last_before(used.place.end).ok_or(lost)?;
-        let at = self.tokens.clause(last + 1, &["where"]);
-        if self.tokens.is_word(at, "where") {
+        for (column, mask) in &disguise.masks {
+            let given = used.insert.as_ref().is_none_or(|given| given.numbers.contains(column));
+            if given && !matches!(mask.look, Look::Any) {
+                self.asked.insert((id, Asked::Masked));
+                asked.push(looks(relation, *column, mask));
+            }
+        }
+        if asked.is_empty() {
+            return Ok(());
+        }
+        // `COPY BINARY t`, and what else comes down from before 7.3, has no WHERE.
+        let first = self.tokens.at(used.place.start).ok_or(lost)?;
+        let is_old = !first.checked_sub(1).is_some_and(|at| self.tokens.is_word(at, "copy"));
+        if is_old || self.tokens.has_word(first, "delimiters") {
+            return Err(self.no(Why::CopyForm, number));
+        }
+        let asked = asked.join(" AND ");
+        let at = self.tokens.clause(first, &["where"]);
+        if !matches!(copy.where_clause(), Node::None) {
             // Rows that are not copied are not asked of.
-            let behind = format!(") THEN {} ELSE false END", asks(&own, relation));
+            let behind = format!(") THEN {asked} ELSE false END");
             return self.around_condition(number, at, " CASE WHEN (", &behind);
         }
-        let end = at.checked_sub(1).and_then(|last| self.tokens.end(last)).ok_or(lost)?;
-        self.edit(end..end, format!(" WHERE {}", asks(&own, relation)));
+        let last = at.checked_sub(1).and_then(|last| self.tokens.end(last)).ok_or(lost)?;
+        self.edit(last..last, format!(" WHERE {asked}"));
         Ok(())
     }
 }
 
 /// True, or an error.
 fn asks(filter: &str, relation: &Relation) -> String {
-    format!("CASE WHEN {filter} THEN true ELSE {} END", raises(relation))
+    format!("CASE WHEN {filter} THEN true ELSE {} END", Asked::Hidden.raises(relation))
 }
 
-/// An error, but not before it is run: of what concat makes the planner knows nothing.
-pub(super) fn raises(relation: &Relation) -> String {
-    format!("CAST(pg_catalog.concat('{HIDDEN}{}') AS pg_catalog.bool)", relation.oid)
+/// True, or an error: what a mask has made it makes of itself again.
+fn looks(relation: &Relation, column: u16, mask: &Mask) -> String {
+    let mut own = String::new();
+    reference(relation, column, Some(&relation.name), &mut own);
+    let again = Making::over(relation, &mask.expression, Some(&relation.name));
+    format!(
+        "CASE WHEN CAST({own} AS pg_catalog.text) OPERATOR(pg_catalog.=) CAST({again} AS \
+         pg_catalog.text) THEN {} ELSE true END",
+        Asked::Masked.raises(relation)
+    )
 }
 
 /// A rule or a trigger takes the place of the write: what it returns says nothing of what is stored.

@@ -7,7 +7,9 @@ use std::ops::Range;
 use pg_raw_parse::Node;
 
 use super::tokens::{Tokens, quoted};
-use super::{Disguise, Edit, Expression, Notes, Rewritten, Stored, Unrewritable, Use, Why, quiet};
+use super::{
+    Asked, Disguise, Edit, Expression, Notes, Rewritten, Stored, Unrewritable, Use, Why, quiet,
+};
 use crate::catalog::{Catalog, Relation, RelationId};
 use crate::facts::{Effect, Facts, Kind, ObjectKind, RelationUse};
 use crate::nodes::address;
@@ -77,7 +79,7 @@ pub(super) struct Making<'m, 'w> {
     /// Uses in whose place a subquery comes.
     pub(super) spliced: BTreeSet<usize>,
     pub(super) stored: BTreeSet<Stored>,
-    pub(super) asked: BTreeSet<RelationId>,
+    pub(super) asked: BTreeSet<(RelationId, Asked)>,
     /// The statement itself, or what it prepares: what that returns is seen.
     pub(super) statement: Option<usize>,
     pub(super) gives_rows: bool,

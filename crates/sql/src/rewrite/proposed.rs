@@ -12,7 +12,7 @@ use std::ops::Range;
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{InsertStmt, OnConflictAction, ResTarget};
 
-use super::filtered::raises;
+use super::filtered::Asked;
 use super::making::{Made, Making, reference};
 use super::tokens::quoted;
 use super::{Expression, Why, Write};
@@ -194,7 +194,7 @@ impl Making<'_, '_> {
         });
         let mut behind = " AS ".to_owned();
         self.type_of(relation, *number, &mut behind);
-        behind.push_str(&format!(") WHEN {} THEN NULL END", raises(relation)));
+        behind.push_str(&format!(") WHEN {} THEN NULL END", Asked::Hidden.raises(relation)));
         self.edit(place.start..place.start, format!("CASE WHEN {asked} THEN CAST("));
         self.edit(place.end..place.end, behind);
     }

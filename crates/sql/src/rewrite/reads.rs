@@ -281,9 +281,7 @@ impl Making<'_, '_> {
             };
             let Some(disguise) = notes.disguises.get(&id) else { continue };
             if copy.is_from {
-                if let Some(filter) = &disguise.filter {
-                    self.copied_in(*number, used, id, filter)?;
-                }
+                self.copied_in(copy, *number, used)?;
             } else if reads_masked(used, disguise) || disguise.filter.is_some() {
                 self.copy(copy, *number, used, disguise)?;
             }

@@ -153,7 +153,8 @@ fn shown(
             }
             Ok((_, Ok(rewritten))) => {
                 edits.extend(rewritten.edits.iter().cloned());
-                asked.extend(rewritten.asked.iter().filter_map(|id| catalog.relation(*id)));
+                let of = rewritten.asked.iter();
+                asked.extend(of.filter_map(|(id, _)| catalog.relation(*id)));
                 for stored in &rewritten.stored {
                     let relation = catalog.relation(stored.relation).unwrap();
                     let column = relation.columns.iter().find(|c| c.number == stored.column);

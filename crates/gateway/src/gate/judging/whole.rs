@@ -8,7 +8,7 @@ use std::rc::Rc;
 use policy::{RuleRef, Scope};
 use sql::catalog::Catalog;
 use sql::facts::{Facts, Kind};
-use sql::rewrite::{Edit, Look};
+use sql::rewrite::{Asked, Edit, Look};
 
 use super::When;
 use crate::conditions::Conditions;
@@ -49,7 +49,7 @@ pub(super) struct Run {
     pub(super) runs: Vec<Rc<[u8]>>,
     /// See [`Told`](crate::gate::understanding::Told) and [`Understood`].
     pub(super) gives_rows: bool,
-    pub(super) asked: Vec<(u32, Refusal)>,
+    pub(super) asked: Vec<((Asked, u32), Refusal)>,
     pub(super) keys_tell: bool,
 }
 
@@ -262,10 +262,10 @@ impl Whole {
         self.understood.disguised |= disguised;
         self.edits.extend(rewritten.edits.iter().cloned());
         self.understood.keys_tell |= rewritten.keys_tell;
-        for id in &rewritten.asked {
+        for (id, asked) in &rewritten.asked {
             if let Some(relation) = scope.catalog().relation(*id) {
-                let denied = Denied::ByPolicy(scope.left_behind(*id).into());
-                self.understood.asked.push((relation.oid, denied.into()));
+                let denied = Denied::ByPolicy(scope.not_written(*id, *asked).into());
+                self.understood.asked.push(((*asked, relation.oid), denied.into()));
             }
         }
         if let Some(told) = self.understood.statements.last_mut() {
