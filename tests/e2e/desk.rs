@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use crate::raw::{self, Message, Raw};
 use crate::setup::{self, AGENT, Gate, Plan};
-use http::{Answer, Credential, Http};
+use http::Answer;
+pub use http::{Credential, Http};
 
 /// Anna and Bert are asked, Olga runs it, Carl has nothing to do with any of it.
 const PEOPLE: &str = "identities:

@@ -23,6 +23,7 @@ mod people;
 mod policy;
 mod policy_clients;
 mod recipes;
+mod saml;
 mod startup;
 mod state;
 mod status;

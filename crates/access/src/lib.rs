@@ -49,7 +49,7 @@ pub use hold::{Claimant, Digest, Hold, HoldState, Outcome, Run, Shape, Withdrawa
 pub use holds::{Held, NewHold, ShapeUsed};
 pub use id::{GrantId, HoldId, NotAnId, RequestId};
 pub use lease::{DOUBTFUL_AFTER_MILLIS, LOST_AFTER_MILLIS, Lease, RENEW_EVERY_MILLIS, Standing};
-pub use logins::{Hash, NewLogin, Next};
+pub use logins::{Hash, LoginToken, NewLogin, Next, Taken};
 pub use person::{Identity, Person};
 pub use refused::Refused;
 pub use request::{Request, RequestState, RequestVoted};

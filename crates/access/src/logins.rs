@@ -23,6 +23,8 @@ pub struct NewLogin {
     pub useless_at: i64,
     /// What it answers.
     pub request: String,
+    /// When the provider's own session ends, if it says so.
+    pub ends_at: Option<i64>,
     pub identity: Identity,
     /// Of the code that the browser gets.
     pub code: Hash,
@@ -44,6 +46,23 @@ pub enum Next {
     },
 }
 
+/// What a step has led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub identity: Identity,
+    /// Of the secret that leads on.
+    pub lasts_millis: i64,
+}
+
+/// A token that opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginToken {
+    pub identity: Identity,
+    pub until: i64,
+    /// When the provider's own session ends, if it has said so.
+    pub ends_at: Option<i64>,
+}
+
 impl State {
     /// False where the answer has been here before.
     pub async fn add_login(&self, login: NewLogin) -> Result<bool, StateError> {
@@ -59,7 +78,7 @@ impl State {
         code: Hash,
         request: &str,
         next: Next,
-    ) -> Result<Option<Identity>, StateError> {
+    ) -> Result<Option<Taken>, StateError> {
         let request = request.to_owned();
         self.advance("browser", code, next, move |row| Ok(row.text(1)? == request)).await
     }
@@ -71,21 +90,23 @@ impl State {
         token: Hash,
         lasts_millis: i64,
         answers: impl Fn(&str) -> bool + Send + 'static,
-    ) -> Result<Option<Identity>, StateError> {
+    ) -> Result<Option<Taken>, StateError> {
         let next = Next::Token { token, lasts_millis };
         self.advance("program", code, next, move |row| Ok(answers(row.text(2)?))).await
     }
 
-    /// Whose token it is, and until when.
-    pub async fn login_of_token(&self, token: Hash) -> Result<Option<(Identity, i64)>, StateError> {
-        let find = "SELECT identity, until FROM logins
+    /// Whose token it is, if it opens.
+    pub async fn login_of_token(&self, token: Hash) -> Result<Option<LoginToken>, StateError> {
+        let find = "SELECT identity, until, ends_at FROM logins
                     WHERE secret = ?1 AND stage = 'token' AND until > ?2";
         self.writer
             .run(move |engine| {
                 let now = engine.now()?;
                 let rows = engine.rows(find, &[(&token).into(), Value::Int(now)])?;
-                let read = |row: &Row| Ok((stored::read_identity(row.text(0)?)?, row.int(1)?));
-                rows.first().map(read).transpose()
+                let Some(row) = rows.first() else { return Ok(None) };
+                let identity = stored::read_identity(row.text(0)?)?;
+                let (until, ends_at) = (row.int(1)?, row.optional_int(2)?);
+                Ok(Some(LoginToken { identity, until, ends_at }))
             })
             .await
     }
@@ -96,7 +117,7 @@ impl State {
         code: Hash,
         next: Next,
         is_right: impl Fn(&Row) -> Result<bool, StateError> + Send + 'static,
-    ) -> Result<Option<Identity>, StateError> {
+    ) -> Result<Option<Taken>, StateError> {
         self.writer
             .run(move |engine| {
                 // Whoever guesses makes nothing be written.
@@ -127,8 +148,8 @@ fn add(tx: &mut Tx<'_>, login: &NewLogin) -> Result<bool, StateError> {
     }
     let until = now.saturating_add(login.lasts_millis);
     let insert = "INSERT INTO logins
-        (answer, issuer, subject, request, stage, secret, until, created_at, forget_at, identity)
-        VALUES (?1, ?2, ?3, ?4, 'browser', ?5, ?6, ?7, ?8, ?9) ON CONFLICT (answer) DO NOTHING";
+        (answer, issuer, subject, request, stage, secret, until, ends_at, created_at, forget_at, identity)
+        VALUES (?1, ?2, ?3, ?4, 'browser', ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (answer) DO NOTHING";
     let given = [
         (&login.answer).into(),
         (&person.issuer).into(),
@@ -136,6 +157,7 @@ fn add(tx: &mut Tx<'_>, login: &NewLogin) -> Result<bool, StateError> {
         (&login.request).into(),
         (&login.code).into(),
         Value::Int(until),
+        login.ends_at.into(),
         Value::Int(now),
         Value::Int(login.useless_at.max(until)),
         Value::Text(stored::identity_text(&login.identity)?),
@@ -149,13 +171,15 @@ fn advance(
     code: &Hash,
     next: &Next,
     is_right: &impl Fn(&Row) -> Result<bool, StateError>,
-) -> Result<Option<Identity>, StateError> {
-    let find = "SELECT answer, request, challenge, forget_at, identity, until FROM logins
+) -> Result<Option<Taken>, StateError> {
+    let find = "SELECT answer, request, challenge, forget_at, identity, until, ends_at FROM logins
                 WHERE secret = ?1 AND stage = ?2 FOR UPDATE";
     let Some(row) = tx.row(find, &[code.into(), stage.into()])? else { return Ok(None) };
     let now = tx.now()?;
     let answer = Value::from(&answer_of(&row)?);
-    if row.int(5)? <= now || !is_right(&row)? {
+    let ends_at = row.optional_int(6)?;
+    let is_over = row.int(5)? <= now || ends_at.is_some_and(|ends_at| ends_at <= now);
+    if is_over || !is_right(&row)? {
         let spend = "UPDATE logins SET stage = 'spent', secret = NULL WHERE answer = ?1";
         tx.execute(spend, &[answer])?;
         return Ok(None);
@@ -170,14 +194,14 @@ fn advance(
     if stage == "token" {
         make_room(tx, &identity, now)?;
     }
-    let until = now.saturating_add(*lasts);
+    let until = now.saturating_add(*lasts).min(ends_at.unwrap_or(i64::MAX));
     let update = "UPDATE logins SET stage = ?2, secret = ?3, challenge = ?4, until = ?5,
                   forget_at = ?6 WHERE answer = ?1";
     let forget_at = Value::Int(row.int(3)?.max(until));
     let challenge = challenge.into();
     let given = [answer, stage.into(), secret.into(), challenge, Value::Int(until), forget_at];
     tx.execute(update, &given)?;
-    Ok(Some(identity))
+    Ok(Some(Taken { identity, lasts_millis: until - now }))
 }
 
 /// A token is for the connections that are made next: the newest takes the place of the oldest.

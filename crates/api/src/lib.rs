@@ -5,6 +5,7 @@ pub mod status;
 pub mod v1;
 
 mod front;
+mod saml;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,6 +61,7 @@ impl Api {
             .route("/metrics", get(metrics))
             .route(STATUS, get(status))
             .merge(v1::routes())
+            .merge(saml::routes())
             .with_state(self.facts.clone());
         let front = Front::new(self.listener, self.facts.gateway.clone());
         axum::serve(front, routes.into_make_service_with_connect_info::<Visitor>()).await

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use access::{GrantId, HoldId, RequestId, Saying, ShapeOffer};
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Path, Query};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -20,12 +20,13 @@ use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gateway::desk::{Desk, Secret, Trouble, TroubleKind, WAIT_MAX, Wish};
+use gateway::saml::Stranger;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use self::shape::{
-    Approve, Ask, Asked, Failure, GrantShown, HoldShown, List, RequestShown, SessionShown,
-    TokenShown, WantToken, Words,
+    Approve, Ask, Asked, Failure, GrantShown, HoldShown, List, LoginToken, RequestShown, SamlLogin,
+    SessionShown, TokenShown, WantToken, Words,
 };
 use crate::Facts;
 use crate::front::Visitor;
@@ -53,6 +54,7 @@ pub(crate) fn routes() -> Router<Arc<Facts>> {
         .route("/v1/sessions", get(sessions))
         .route("/v1/sessions/{id}/kill", post(kill))
         .route("/v1/login", get(login::ways))
+        .route("/v1/login/saml", post(login_by_saml))
         .route(OPENAPI, get(|| async { Json(openapi()) }))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
@@ -76,6 +78,16 @@ impl From<Trouble> for Failed {
 }
 
 impl Failed {
+    fn in_the_clear() -> Failed {
+        Failed::new(
+            StatusCode::FORBIDDEN,
+            "plain_http",
+            "Gatepost takes no secret over plain HTTP from another machine",
+            "Use https://; the file needs a certificate under `tls`. Change the secret that was just \
+             sent in the clear.",
+        )
+    }
+
     fn new(status: StatusCode, code: &str, message: &str, hint: &str) -> Failed {
         let (code, message) = (code.to_owned(), message.to_owned());
         let hint = Some(hint.to_owned());
@@ -107,13 +119,7 @@ impl FromRequestParts<Arc<Facts>> for Caller {
     ) -> Result<Self, Self::Rejection> {
         let visitor = parts.extensions.get::<ConnectInfo<Visitor>>().map(|it| it.0);
         let Some(visitor) = visitor.filter(|visitor| visitor.is_private) else {
-            return Err(Failed::new(
-                StatusCode::FORBIDDEN,
-                "plain_http",
-                "Gatepost takes no secret over plain HTTP from another machine",
-                "Use https://; the file needs a certificate under `tls`. Change the secret that was \
-                 just sent in the clear.",
-            ));
+            return Err(Failed::in_the_clear());
         };
         let sent = Sent::of(parts).ok_or_else(|| {
             Failed::new(
@@ -287,6 +293,22 @@ async fn sessions(Caller(desk): Caller) -> Listed<SessionShown> {
 async fn kill(Caller(desk): Caller, Path(name): Path<String>) -> Result<StatusCode, Failed> {
     desk.kill(&name)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The last step of a login in a browser that a program has begun. It proves nothing yet, so it is no
+/// `Caller`.
+async fn login_by_saml(
+    State(facts): State<Arc<Facts>>,
+    ConnectInfo(visitor): ConnectInfo<Visitor>,
+    body: Bytes,
+) -> Result<Response, Failed> {
+    if !visitor.is_private {
+        return Err(Failed::in_the_clear());
+    }
+    let SamlLogin { code, verifier } = read(&body)?;
+    let given =
+        Stranger::new(&facts.gateway, visitor.address.ip()).redeem(&code, &verifier).await?;
+    Ok((StatusCode::CREATED, Json(LoginToken::from(given))).into_response())
 }
 
 fn approval(Approve { words, shape }: Approve) -> Saying {

@@ -2,6 +2,8 @@
 //! here, so that renaming something elsewhere cannot rewrite history. Number, time, node and chain
 //! are put before it by the writer. `docs/journal.md` describes every field.
 
+pub(crate) mod own;
+
 use crate::json::{
     bytes_field, name, number_field, optional_number, optional_string, string, string_field,
     strings_field, time_of_millis,
@@ -101,6 +103,7 @@ pub enum Event<'a> {
     RequestDecided(RequestDecided<'a>),
     GrantOpens(GrantOpens<'a>),
     GrantEnds(GrantEnds<'a>),
+    TokenGiven(TokenGiven<'a>),
 }
 
 /// The context of this and of everything else in the session carries the session's id.
@@ -266,6 +269,14 @@ pub struct GrantEnds<'a> {
     pub words: Option<&'a str>,
 }
 
+/// Somebody has logged in at a provider, and gets a token of ours for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokenGiven<'a> {
+    /// How they have: `saml`.
+    pub login: &'a str,
+    pub lasts_ms: u64,
+}
+
 /// Events that are recorded together, in this order and next to one another. Kept and cleared by
 /// its user, so that a statement costs no allocation.
 #[derive(Clone, Debug, Default)]
@@ -372,6 +383,10 @@ impl Batch {
                 write_person(out, "of", event.of);
                 optional_string(out, "words", event.words);
             }
+            Event::TokenGiven(event) => {
+                string_field(out, "login", event.login);
+                number_field(out, "lasts_ms", event.lasts_ms);
+            }
         }
         self.end();
     }
@@ -434,6 +449,7 @@ fn event_name(event: &Event<'_>) -> &'static str {
         Event::RequestDecided(_) => "request_decided",
         Event::GrantOpens(_) => "grant_opens",
         Event::GrantEnds(_) => "grant_ends",
+        Event::TokenGiven(_) => "token_given",
     }
 }
 
@@ -530,93 +546,5 @@ fn write_text(out: &mut Vec<u8>, field: &str, text: &Text<'_>) {
             crate::json::hex(out, sha256);
             out.extend_from_slice(b"\"}");
         }
-    }
-}
-
-/// The journal's events about itself.
-pub(crate) mod own {
-    use super::*;
-
-    pub(crate) fn journal_begins(batch: &mut Batch, key: &str) {
-        batch.begin("journal_begins");
-        string_field(&mut batch.bytes, "key", key);
-        batch.end();
-    }
-
-    /// `previous` is the first number of the segment before, and `end` its length in bytes: what
-    /// that file holds beyond was never acknowledged and is not believed.
-    pub(crate) fn segment_begins<'a>(
-        batch: &mut Batch,
-        key: &str,
-        (previous, end): (u64, u64),
-        open: impl IntoIterator<Item = &'a str>,
-    ) {
-        batch.begin("segment_begins");
-        string_field(&mut batch.bytes, "key", key);
-        number_field(&mut batch.bytes, "previous", previous);
-        number_field(&mut batch.bytes, "previous_bytes", end);
-        strings_field(&mut batch.bytes, "open", open);
-        batch.end();
-    }
-
-    pub(crate) fn started(batch: &mut Batch, clean: bool) {
-        batch.begin("started");
-        string_field(&mut batch.bytes, "version", env!("CARGO_PKG_VERSION"));
-        name(&mut batch.bytes, "clean");
-        batch.bytes.extend_from_slice(if clean { b"true" } else { b"false" });
-        batch.end();
-    }
-
-    pub(crate) fn stopped(batch: &mut Batch) {
-        batch.begin("stopped");
-        batch.end();
-    }
-
-    pub(crate) fn recovered(batch: &mut Batch, bytes: u64, kept: &str) {
-        batch.begin("recovered");
-        number_field(&mut batch.bytes, "cut_bytes", bytes);
-        string_field(&mut batch.bytes, "kept", kept);
-        batch.end();
-    }
-
-    pub(crate) fn damage_accepted(batch: &mut Batch, damage: &str) {
-        batch.begin("damage_accepted");
-        string_field(&mut batch.bytes, "damage", damage);
-        batch.end();
-    }
-
-    pub(crate) fn key_changed(batch: &mut Batch, key: &str, certificate: &str) {
-        batch.begin("key_changed");
-        string_field(&mut batch.bytes, "key", key);
-        string_field(&mut batch.bytes, "certificate", certificate);
-        batch.end();
-    }
-
-    pub(crate) fn clock_set_back(batch: &mut Batch, clock: &str) {
-        batch.begin("clock_set_back");
-        string_field(&mut batch.bytes, "clock", clock);
-        batch.end();
-    }
-
-    pub(crate) fn resumed(batch: &mut Batch, why: &str, since: &str, refused: u64) {
-        batch.begin("resumed");
-        string_field(&mut batch.bytes, "why", why);
-        string_field(&mut batch.bytes, "since", since);
-        number_field(&mut batch.bytes, "unrecorded", refused);
-        batch.end();
-    }
-
-    pub(crate) fn head(batch: &mut Batch, note: &str) {
-        batch.begin("head");
-        string_field(&mut batch.bytes, "note", note);
-        batch.end();
-    }
-
-    pub(crate) fn session_closed(batch: &mut Batch, session: &str) {
-        batch.begin("session_ends");
-        string_field(&mut batch.bytes, "session", session);
-        string_field(&mut batch.bytes, "reason", "the gateway stopped while it was open");
-        batch.marks.push(Mark::Ends(session.into()));
-        batch.end();
     }
 }

@@ -8,6 +8,7 @@ mod policies;
 mod problem;
 mod reference;
 mod resolve;
+mod saml;
 mod shape;
 mod state;
 mod values;
@@ -65,10 +66,14 @@ pub(crate) fn review(path: &Path) -> Result<(Config, Vec<String>), ConfigError> 
     let names = config.settings.traits.keys().map(Identity::local).collect::<Vec<_>>();
     let known: Vec<_> = names.iter().map(|name| config.settings.subject(name)).collect();
     let issuers = config.settings.issuers.iter().map(|issuer| &issuer.oidc);
+    let saml = config.settings.saml.iter().map(|saml| &saml.provider);
+    let urls = issuers.clone().map(|it| &*it.url).chain(saml.clone().map(|it| &*it.entity));
+    let claims =
+        issuers.flat_map(|it| it.claims.keys()).chain(saml.flat_map(|it| it.claims.keys()));
     let known = policy::Known {
         subjects: &known,
-        issuers: &issuers.clone().map(|it| &*it.url).collect::<Vec<_>>(),
-        claims: &issuers.flat_map(|it| it.claims.keys().map(String::as_str)).collect::<Vec<_>>(),
+        issuers: &urls.collect::<Vec<_>>(),
+        claims: &claims.map(String::as_str).collect::<Vec<_>>(),
     };
     let lints = config.settings.policies.as_ref().map(|policies| policies.lints(&known));
     let place = problem::Text::new(&text);

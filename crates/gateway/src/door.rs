@@ -20,6 +20,7 @@ use crate::gateway::{Gateway, Installed};
 use crate::issuers::Provider;
 use crate::line::{Line, Message};
 use crate::refusal::Refusal;
+use crate::saml;
 use crate::secret::SecretError;
 use crate::settings::Settings;
 
@@ -67,7 +68,7 @@ pub(crate) struct Proof {
 /// answer; so what is known of them, their name, has to pick.
 enum Method {
     Scram,
-    /// A token of an identity provider, as a password.
+    /// A token of an identity provider, or of ours for a login there, as a password.
     Token,
     Bearer(Arc<Provider>),
 }
@@ -87,8 +88,10 @@ pub(crate) async fn prove(
     }
     let proof = match method(gateway, installed, asked).await? {
         Method::Scram => scram(line, gateway, installed, asked).await,
-        Method::Token => token::password(line, asked.user, installed).await,
-        Method::Bearer(provider) => token::bearer(line, asked.user, &provider, installed).await,
+        Method::Token => token::password(line, asked.user, gateway, installed).await,
+        Method::Bearer(provider) => {
+            token::bearer(line, asked.user, &provider, gateway, installed).await
+        }
     };
     let now = std::time::Instant::now();
     match &proof {
@@ -108,7 +111,7 @@ async fn method(
     asked: &Asked<'_>,
 ) -> Result<Method, Refusal> {
     let (user, settings) = (asked.user, &installed.settings);
-    if installed.providers.is_empty()
+    if (installed.providers.is_empty() && settings.saml.is_empty())
         || installed.accounts.0.contains_key(user)
         || settings.traits.contains_key(user)
         || has_tokens(&gateway.state, user).await?
@@ -120,7 +123,7 @@ async fn method(
     }
     // No local name has this character, so whoever writes it has a token and says so: whatever the
     // others are asked for, programs that know no OAUTHBEARER get in under such a name.
-    if user.contains('|') {
+    if user.contains('|') || (user == saml::USER && !settings.saml.is_empty()) {
         return Ok(Method::Token);
     }
     let bearer = |named: Option<&str>| {
@@ -223,7 +226,7 @@ pub(crate) async fn prove_by_secret(
     }
     let proven = match secret {
         Secret::Local { user, secret } => local(gateway, &installed, user, secret).await,
-        Secret::Token(token) => token::sent(token.as_bytes(), &installed).await,
+        Secret::Token(token) => token::sent(token.as_bytes(), gateway, &installed).await,
     };
     let now = std::time::Instant::now();
     match &proven {
@@ -324,7 +327,7 @@ fn malformed(what: &'static str) -> Departure {
     Departure::Refused(Refusal::MalformedCredential { what })
 }
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

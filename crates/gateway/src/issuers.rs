@@ -53,6 +53,8 @@ pub(crate) enum Unproven {
     Token(TokenError),
     /// Nobody can say, for the keys are not to be had.
     NoKeys,
+    /// Nobody can say, for the store can't be asked.
+    NoStore,
 }
 
 /// Why there are no keys.

@@ -9,6 +9,7 @@ pub mod desk;
 pub mod fetch;
 pub mod inquiry;
 pub mod issuers;
+pub mod saml;
 pub mod secret;
 pub mod settings;
 pub mod store;

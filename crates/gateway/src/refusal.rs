@@ -24,6 +24,7 @@ pub(crate) use self::held::{HeldBack, estimate_as_json, rule_as_text, write_held
 use self::json::Json;
 
 use crate::limits::{self, Reached};
+use crate::saml;
 
 /// Why a connection, a session or a statement is refused or ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,10 @@ pub(crate) enum Refusal {
     BearerToken {
         user: String,
         why: TokenError,
+    },
+    /// A login in a browser; why is for logs and records.
+    WrongAnswer {
+        why: saml::Unproven,
     },
     /// It came without a token and was told where to get one.
     BearerDiscovery {
@@ -220,6 +225,7 @@ impl Refusal {
             Refusal::WrongToken { why, .. } | Refusal::BearerToken { why, .. } => {
                 format!("{message}: the token opens nothing: {why}")
             }
+            Refusal::WrongAnswer { why } => format!("{message}: {why}"),
             Refusal::BearerDiscovery { .. } => {
                 format!("{message}: it had no token and was told where to get one")
             }
@@ -233,6 +239,7 @@ impl Refusal {
             self,
             Refusal::WrongCredential { .. }
                 | Refusal::WrongToken { .. }
+                | Refusal::WrongAnswer { .. }
                 | Refusal::BearerToken { .. }
         )
     }
@@ -363,6 +370,9 @@ impl Refusal {
             }
             Refusal::WrongCredential { user } | Refusal::WrongToken { user, .. } => {
                 ("28P01", format!("password authentication failed for user \"{user}\""), None)
+            }
+            Refusal::WrongAnswer { .. } => {
+                ("28000", "the login in the browser has failed".into(), None)
             }
             Refusal::Scram(error) => (
                 match error {

@@ -23,6 +23,8 @@ pub struct Settings {
     pub accounts: HashMap<String, Secret>,
     /// Identity providers whose tokens prove identities. No two have the same URL.
     pub issuers: Vec<Arc<Issuer>>,
+    /// Identity providers that speak SAML, each with an entity ID of its own.
+    pub saml: Vec<Arc<Saml>>,
     /// TLS for clients. Without it `SSLRequest` is answered with `N`.
     pub tls: Option<ListenerTls>,
     pub plaintext: Plaintext,
@@ -100,6 +102,14 @@ pub struct People {
 pub enum TokenKind {
     Access,
     Id,
+}
+
+/// An identity provider that speaks SAML.
+#[derive(Debug)]
+pub struct Saml {
+    pub provider: identity::saml::Provider,
+    /// A session ends with the provider's own session, or with the token that opened it.
+    pub ends_with_token: bool,
 }
 
 /// Logins by OAUTHBEARER.

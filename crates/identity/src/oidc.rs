@@ -93,6 +93,8 @@ pub enum TokenError {
     NotYet,
     #[error("it tells of an event and proves no identity")]
     Event,
+    #[error("it is a token of Gatepost's own that has ended, or never was one")]
+    NotGiven,
     #[error("it is bound to a key, which a password can't prove")]
     Bound,
     #[error("its subject is missing, too long or has control characters")]

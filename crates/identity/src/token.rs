@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -29,6 +30,14 @@ impl Token {
     pub fn text(&self) -> &str {
         &self.0
     }
+}
+
+/// What is kept of a secret with so much randomness, where it is sent as it is. It is found by it, and
+/// nobody finds it from there.
+pub fn hash(secret: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
+    hash
 }
 
 impl fmt::Debug for Token {

@@ -128,6 +128,8 @@ pub(crate) const STEPS: &[&str] = &[
         secret BLOB,
         challenge TEXT,
         until INTEGER NOT NULL,
+        -- The provider's own session, if it says so: no token outlives it.
+        ends_at INTEGER,
         created_at INTEGER NOT NULL,
         forget_at INTEGER NOT NULL,
         identity TEXT NOT NULL

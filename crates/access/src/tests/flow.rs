@@ -422,6 +422,7 @@ fn answers(number: u8) -> NewLogin {
         answer: [number; 32],
         useless_at: NOW + 5 * MINUTE,
         request: format!("_{number}"),
+        ends_at: None,
         identity: somebody("anna"),
         code: code(number),
         lasts_millis: MINUTE,
@@ -452,12 +453,14 @@ async fn an_answer_of_a_provider_counts_once_for_who_began_it(room: Room) {
         room.other.take_login(code(1), "_1", token(2))
     );
     let got = [one.unwrap(), two.unwrap()];
-    assert_eq!(got.iter().flatten().collect::<Vec<_>>(), [&somebody("anna")]);
+    let taken = Taken { identity: somebody("anna"), lasts_millis: 10 * MINUTE };
+    assert_eq!(got.iter().flatten().collect::<Vec<_>>(), [&taken]);
     let opened = [[1; 32], [2; 32]].map(|it| state.login_of_token(it));
     let [one, two] = opened;
     let opened = [one.await.unwrap(), two.await.unwrap()];
     let opened: Vec<_> = opened.into_iter().flatten().collect();
-    assert_eq!(opened, [(somebody("anna"), NOW + 10 * MINUTE)]);
+    let until = NOW + 10 * MINUTE;
+    assert_eq!(opened, [LoginToken { identity: somebody("anna"), until, ends_at: None }]);
     // Still the same answer, and still for as long as the token opens.
     assert!(!state.add_login(again).await.unwrap());
     room.clock.pass(10 * MINUTE);
@@ -472,6 +475,15 @@ async fn an_answer_of_a_provider_counts_once_for_who_began_it(room: Room) {
     assert!(state.add_login(answers(5)).await.unwrap());
     room.clock.pass(MINUTE);
     assert_eq!(state.take_login(code(5), "_5", token(5)).await.unwrap(), None);
+    // The provider's own session ends sooner, and is over.
+    let ends_at = Some(NOW + 13 * MINUTE);
+    assert!(state.add_login(NewLogin { ends_at, ..answers(7) }).await.unwrap());
+    let taken = state.take_login(code(7), "_7", token(7)).await.unwrap().unwrap();
+    assert_eq!(taken.lasts_millis, 2 * MINUTE);
+    assert_eq!(state.login_of_token([7; 32]).await.unwrap().unwrap().ends_at, ends_at);
+    let ends_at = Some(NOW + 11 * MINUTE);
+    assert!(state.add_login(NewLogin { ends_at, ..answers(8) }).await.unwrap());
+    assert_eq!(state.take_login(code(8), "_8", token(8)).await.unwrap(), None);
     // A code is no token, and a token no code.
     assert!(state.add_login(answers(6)).await.unwrap());
     assert_eq!(state.login_of_token(code(6)).await.unwrap(), None);
@@ -490,7 +502,8 @@ async fn a_login_goes_on_to_the_program_that_answers_its_challenge(room: Room) {
         assert!(state.add_login(answers(number)).await.unwrap());
         let request = format!("_{number}");
         let taken = state.take_login(code(number), &request, program(number)).await.unwrap();
-        assert_eq!(taken, Some(somebody("anna")));
+        let expected = Taken { identity: somebody("anna"), lasts_millis: MINUTE };
+        assert_eq!(taken, Some(expected));
     }
     // With the code of the browser it's over, and a browser has no business with the next one.
     let by = |challenge: &'static str| move |it: &str| it == challenge;

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::login::Ways;
 use super::shape::{
-    Approve, Ask, Asked, Failure, GrantShown, HoldShown, List, RequestShown, SessionShown,
-    TokenShown, WantToken, Words,
+    Approve, Ask, Asked, Failure, GrantShown, HoldShown, List, LoginToken, RequestShown, SamlLogin,
+    SessionShown, TokenShown, WantToken, Words,
 };
 
 /// Where it is published.
@@ -83,6 +83,13 @@ fn calls(schemas: &mut SchemaGenerator) -> Vec<Call> {
             summary: "Make a password for a grant of one's own",
             takes: Some(of::<WantToken>(schemas)),
             gives: vec![(201, Some(of::<TokenShown>(schemas)))],
+        },
+        Call {
+            method: "post",
+            path: "/v1/login/saml",
+            summary: "End a login that a program has begun at /saml/login",
+            takes: Some(of::<SamlLogin>(schemas)),
+            gives: vec![(201, Some(of::<LoginToken>(schemas)))],
         },
         Call {
             method: "post",

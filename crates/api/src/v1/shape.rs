@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 use access::{Grant, GrantEnd, GrantState, Hold, HoldState, Needed, Request, RequestState, Vote};
 use audit::time_of_millis;
 use gateway::desk::{About, Answer, GrantToken, Page, Trouble};
+use gateway::saml::{Given, USER};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -64,6 +65,28 @@ pub struct TokenShown {
     /// It is shown here and never again.
     pub password: String,
     pub good_for_seconds: u64,
+}
+
+/// A login that a browser has brought back to the program that began it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SamlLogin {
+    /// As the browser has brought it.
+    pub code: String,
+    /// Whose SHA-256 was the `challenge` (RFC 7636).
+    pub verifier: String,
+}
+
+/// A password for whoever has logged in.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct LoginToken {
+    /// What to give as PostgreSQL's user.
+    pub user: String,
+    /// It is shown here and never again. It is a bearer token here, too.
+    pub password: String,
+    pub good_for_seconds: u64,
+    pub issuer: String,
+    pub subject: String,
 }
 
 /// Make another token for a grant of one's own.
@@ -292,6 +315,18 @@ impl From<GrantToken> for TokenShown {
             user: token.user,
             password: token.token.text().to_owned(),
             good_for_seconds: token.lasts.as_secs(),
+        }
+    }
+}
+
+impl From<Given> for LoginToken {
+    fn from(given: Given) -> Self {
+        LoginToken {
+            user: USER.to_owned(),
+            password: given.token.text().to_owned(),
+            good_for_seconds: given.lasts.as_secs(),
+            issuer: given.identity.issuer,
+            subject: given.identity.subject,
         }
     }
 }

@@ -5,7 +5,8 @@ use std::process::Command;
 use super::*;
 use crate::Parameter;
 use crate::event::{
-    Cancel, GrantEnds, GrantOpens, Hold, Identity, LoginRefused, Request, RequestDecided, own,
+    Cancel, GrantEnds, GrantOpens, Hold, Identity, LoginRefused, Request, RequestDecided,
+    TokenGiven, own,
 };
 use crate::read::{Filter, Tail};
 
@@ -176,6 +177,8 @@ fn one_of_each() -> Batch {
         Event::RequestDecided(RequestDecided::default()),
         Event::GrantOpens(GrantOpens::default()),
         Event::GrantEnds(GrantEnds::default()),
+        Event::TokenGiven(TokenGiven { login: "saml", lasts_ms: 600_000 }),
+        Event::TokenGiven(TokenGiven::default()),
     ] {
         batch.push(&bare, &event);
     }

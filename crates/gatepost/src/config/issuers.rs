@@ -1,9 +1,10 @@
 //! Identity providers in the file: their keys as they are written, and what these come to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use gateway::fetch::WebAddress;
+use gateway::saml;
 use gateway::settings::{self, Bearer, People, TokenKind};
 use gateway::tls::{self, TlsMode};
 use identity::oidc::{self, Algorithm, Claim};
@@ -13,59 +14,65 @@ use serde::{Deserialize, Serialize};
 use super::file::{DurationText, PathText};
 use super::policies::Texts;
 use super::resolve::Resolver;
+use super::saml::SamlFile;
 use super::shape::{At, Named, present};
 
-/// An identity provider (OpenID Connect). Its signed tokens (JWT) are what its subjects give as
-/// their passwords. See `docs/identity.md`.
+/// An identity provider: OpenID Connect, or with `saml` SAML 2.0. Its signed tokens (JWT), or a token of
+/// Gatepost's for a login there, are what its subjects give as their passwords. See
+/// `docs/identity.md`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "issuer", rename = "Issuer")]
 pub(crate) struct IssuerFile {
     /// The issuer, letter for letter as its tokens have it in `iss`. Its keys are found by
     /// `/.well-known/openid-configuration` below it: by HTTPS, by HTTP only on this machine itself.
-    url: At<String>,
+    pub(super) url: At<String>,
 
     /// What a token has to be for: its `aud` names one of these.
-    audience: Texts,
+    pub(super) audience: Texts,
 
     /// To whom a token may have been given: its `azp` or `client_id` is one of these. Without this
     /// key anybody, if the token is for nobody else besides.
     #[serde(default, deserialize_with = "present")]
-    parties: Option<Texts>,
+    pub(super) parties: Option<Texts>,
 
     /// The signatures that are taken. By default all of RS256, RS384, RS512, PS256, PS384, PS512,
     /// ES256, ES384, ES512 and EdDSA; there are no others.
     #[serde(default, deserialize_with = "present")]
-    algorithms: Option<Texts>,
+    pub(super) algorithms: Option<Texts>,
 
     /// The claim that holds the groups: a name, or a path into a claim as in `/realm_access/roles`.
     #[serde(default = "default_groups")]
-    groups: At<String>,
+    pub(super) groups: At<String>,
 
     /// What else comes along, by the name that policies use: the claim that holds it, as with
     /// `groups`. Nothing else does.
     #[serde(default)]
-    claims: Named<At<String>>,
+    pub(super) claims: Named<At<String>>,
 
     /// PEM file with the CA certificates to trust instead of the system's.
     #[serde(default, deserialize_with = "present")]
-    ca: Option<At<PathText>>,
+    pub(super) ca: Option<At<PathText>>,
 
     /// Keys that were fetched longer ago prove nothing. They are fetched again in half that time.
     #[serde(default = "default_keys_age_max")]
-    keys_age_max: At<DurationText>,
+    pub(super) keys_age_max: At<DurationText>,
 
     /// When a session ends.
     #[serde(default)]
-    session_until: SessionUntil,
+    pub(super) session_until: SessionUntil,
 
     /// Logins by OAUTHBEARER, for clients with libpq 18. Without this key tokens are passwords.
     #[serde(default, deserialize_with = "present")]
-    oauth: Option<Oauth>,
+    pub(super) oauth: Option<Oauth>,
 
     /// How people get a token by `gatepost login`. Without this key they bring theirs.
     #[serde(default, deserialize_with = "present")]
-    login: Option<LoginFile>,
+    pub(super) login: Option<LoginFile>,
+
+    /// The provider speaks SAML.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) saml: Option<SamlFile>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -75,7 +82,8 @@ pub(crate) enum SessionUntil {
     /// With the window that the policies give it; the token matters at the login alone.
     #[default]
     Window,
-    /// When the token expires, if that is before.
+    /// When the token expires, if that is before; with `saml` when the provider's own session ends, if it
+    /// says when.
     Expiry,
 }
 
@@ -86,7 +94,7 @@ pub(crate) enum SessionUntil {
 pub(crate) struct Oauth {
     /// The user name that asks for it; `"*"` is every name that means nothing else. Clients that
     /// have no OAUTHBEARER fail under such a name.
-    user: At<String>,
+    pub(super) user: At<String>,
     /// What a client asks the issuer for when it fetches a token by itself.
     #[serde(default = "default_scope")]
     scope: At<String>,
@@ -97,9 +105,9 @@ pub(crate) struct Oauth {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "login")]
-struct LoginFile {
+pub(super) struct LoginFile {
     /// Its name there.
-    client_id: At<String>,
+    pub(super) client_id: At<String>,
     /// What it asks for; by default `openid`. With `offline_access` most providers give what renews a
     /// token, so that people log in once a day and not once a token.
     #[serde(default, deserialize_with = "present")]
@@ -144,11 +152,24 @@ impl Resolver<'_> {
         &mut self,
         written: Vec<IssuerFile>,
         is_local: impl Fn(&str) -> bool,
-    ) -> Vec<Arc<settings::Issuer>> {
+    ) -> (Vec<Arc<settings::Issuer>>, Vec<Arc<settings::Saml>>) {
         let mut issuers: Vec<Arc<settings::Issuer>> = Vec::new();
-        for it in written {
-            if issuers.iter().any(|other| other.oidc.url == it.url.value) {
+        let mut of_saml = Vec::new();
+        let mut seen = HashSet::new();
+        for mut it in written {
+            if !seen.insert(it.url.value.clone()) {
                 self.refuse::<()>(it.url.at, "this issuer is there twice");
+            }
+            if let Some(saml) = it.saml.take() {
+                if is_local(saml::USER) {
+                    let message = format!(
+                        "`{}` is a local identity, and the name that tokens of a SAML login come under",
+                        saml::USER
+                    );
+                    self.refuse::<()>(it.url.at, message);
+                }
+                of_saml.extend(self.saml(it, &saml).map(Arc::new));
+                continue;
             }
             if let Some(Oauth { user, .. }) = &it.oauth {
                 let own = Some(&*user.value).filter(|user| *user != ANY);
@@ -165,7 +186,7 @@ impl Resolver<'_> {
             }
             issuers.extend(self.issuer(it).map(Arc::new));
         }
-        issuers
+        (issuers, of_saml)
     }
 
     /// Without policies whoever comes may do whatever the connection may.

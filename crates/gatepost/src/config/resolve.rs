@@ -58,7 +58,10 @@ impl Resolver<'_> {
         let journal = self.journal(&file.journal);
         let (accounts, traits) = self.identities(file.identities);
         let is_local = |name: &str| accounts.contains_key(name) || traits.contains_key(name);
-        let issuers = self.issuers(file.issuers, is_local);
+        let (issuers, saml) = self.issuers(file.issuers, is_local);
+        if file.http.is_none() && !saml.is_empty() {
+            self.refuse::<()>(None, "an issuer has `saml`, so browsers need `http` to log in");
+        }
         let state = self.state(&file.state);
         let (connections, any_database) = self.connections(file.connections);
         if file.policies.is_none() {
@@ -72,6 +75,7 @@ impl Resolver<'_> {
                 any_database,
                 accounts,
                 issuers,
+                saml,
                 tls: optional(tls)?,
                 plaintext: match file.plaintext {
                     Plaintext::Loopback => settings::Plaintext::Loopback,

@@ -1,23 +1,24 @@
-//! Logins with tokens of identity providers: as a password inside TLS, or by OAUTHBEARER. Whoever
-//! is refused reads the same words after the same time, whatever was wrong; logs and records say
+//! Logins with tokens of identity providers, or with ours for a login there: as a password inside TLS, or
+//! by OAUTHBEARER. Whoever is refused reads the same words after the same time, whatever was wrong; logs and records say
 //! what it was.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use identity::Identity;
 use identity::bearer::{self, ACKNOWLEDGED, First, OAUTHBEARER};
 use identity::oidc::{Proven, TOKEN_BYTES_MAX, Token, TokenError, configuration_url};
+use identity::token::PREFIX;
 use tokio::time::Instant;
 use wire::backend::Authentication;
 use wire::frontend::SaslInitial;
 
 use super::{Proof, malformed, now_ms, response, say};
 use crate::arrival::Departure;
-use crate::gateway::Installed;
+use crate::gateway::{Gateway, Installed};
 use crate::issuers::{Provider, Unproven};
 use crate::line::Line;
 use crate::refusal::Refusal;
+use crate::saml;
 
 /// A token and what OAUTHBEARER has around it.
 const MESSAGE_BYTES_MAX: usize = TOKEN_BYTES_MAX + 1024;
@@ -30,6 +31,7 @@ const REFUSAL_STEP: Duration = Duration::from_millis(100);
 pub(super) async fn password(
     line: &mut Line,
     user: &str,
+    gateway: &Gateway,
     installed: &Installed,
 ) -> Result<Proof, Departure> {
     say(line, &Authentication::Cleartext).await?;
@@ -39,7 +41,7 @@ pub(super) async fn password(
         Some((0, token)) if !token.contains(&0) => token,
         _ => return Err(malformed("the password is not a string")),
     };
-    let proven = prove(token, installed).await;
+    let proven = prove(token, gateway, installed).await;
     in_time(since, &proven).await;
     conclude(proven, user, "token")
 }
@@ -49,6 +51,7 @@ pub(super) async fn bearer(
     line: &mut Line,
     user: &str,
     provider: &Provider,
+    gateway: &Gateway,
     installed: &Installed,
 ) -> Result<Proof, Departure> {
     say(line, &Authentication::Sasl { mechanisms: vec![OAUTHBEARER.as_bytes()] }).await?;
@@ -63,7 +66,7 @@ pub(super) async fn bearer(
     }
     let proven = match First::read(first).map_err(Refusal::Bearer)? {
         First::Token(token) => {
-            let proven = prove(&token, installed).await;
+            let proven = prove(&token, gateway, installed).await;
             in_time(since, &proven).await;
             proven.map_err(Some)
         }
@@ -83,50 +86,65 @@ pub(super) async fn bearer(
     Err(Departure::Refused(match failure {
         None => Refusal::BearerDiscovery { user },
         Some(Unproven::Token(why)) => Refusal::BearerToken { user, why },
-        Some(Unproven::NoKeys) => Refusal::IssuerUnreachable,
+        Some(unproven) => refusal(unproven, &user),
     }))
 }
 
 /// Whose token it is that somebody sends outside of PostgreSQL's protocol.
-pub(super) async fn sent(token: &[u8], installed: &Installed) -> Result<Identity, Refusal> {
+pub(super) async fn sent(
+    token: &[u8],
+    gateway: &Gateway,
+    installed: &Installed,
+) -> Result<Identity, Refusal> {
     let since = Instant::now();
-    let proven = prove(token, installed).await;
+    let proven = prove(token, gateway, installed).await;
     in_time(since, &proven).await;
-    match proven {
-        Ok((Proven { identity, .. }, _)) => Ok(identity),
-        Err(Unproven::Token(why)) => Err(Refusal::WrongToken { user: String::new(), why }),
-        Err(Unproven::NoKeys) => Err(Refusal::IssuerUnreachable),
-    }
+    proven.map(|known| known.identity).map_err(|unproven| refusal(unproven, ""))
 }
 
-/// Whose token it is. The issuer that it names is asked for its keys, and no other.
-async fn prove(token: &[u8], installed: &Installed) -> Result<(Proven, Arc<Provider>), Unproven> {
+/// Whose token it is, and when the session ends with it, in Unix seconds, where it does.
+struct Known {
+    identity: Identity,
+    ends: Option<i64>,
+}
+
+/// The issuer that a token names is asked for its keys, and no other; what Gatepost has given itself
+/// names none.
+async fn prove(token: &[u8], gateway: &Gateway, installed: &Installed) -> Result<Known, Unproven> {
+    let own = std::str::from_utf8(token).ok().filter(|token| token.starts_with(PREFIX));
+    if let Some(own) = own {
+        let (identity, ends) = saml::of_token(gateway, installed, own).await?;
+        return Ok(Known { identity, ends });
+    }
     let token = Token::read(token).map_err(Unproven::Token)?;
     let issuer = token.issuer().map_err(Unproven::Token)?;
     let mut providers = installed.providers.iter();
     let provider = providers
         .find(|provider| provider.issuer.oidc.url == issuer)
         .ok_or(Unproven::Token(TokenError::UnknownIssuer))?;
-    let proven = provider.prove(&token, now_ms() / 1000).await?;
-    Ok((proven, provider.clone()))
+    let Proven { identity, expires } = provider.prove(&token, now_ms() / 1000).await?;
+    Ok(Known { identity, ends: provider.issuer.ends_with_token.then_some(expires) })
 }
 
 fn conclude(
-    proven: Result<(Proven, Arc<Provider>), Unproven>,
+    proven: Result<Known, Unproven>,
     user: &str,
     method: &'static str,
 ) -> Result<Proof, Departure> {
-    let user = user.to_owned();
-    match proven {
-        Ok((Proven { identity, expires }, provider)) => {
-            let left = u64::try_from(expires.saturating_sub(now_ms() / 1000)).unwrap_or(0);
-            // An end that no clock can show is none.
-            let ends = Instant::now().checked_add(Duration::from_secs(left));
-            let token_ends = ends.filter(|_| provider.issuer.ends_with_token);
-            Ok(Proof { identity, method, token_ends, grant: None })
-        }
-        Err(Unproven::Token(why)) => Err(Refusal::WrongToken { user, why }.into()),
-        Err(Unproven::NoKeys) => Err(Refusal::IssuerUnreachable.into()),
+    let Known { identity, ends } = proven.map_err(|unproven| refusal(unproven, user))?;
+    let token_ends = ends.and_then(|ends| {
+        let left = u64::try_from(ends.saturating_sub(now_ms() / 1000)).unwrap_or(0);
+        // An end that no clock can show is none.
+        Instant::now().checked_add(Duration::from_secs(left))
+    });
+    Ok(Proof { identity, method, token_ends, grant: None })
+}
+
+fn refusal(unproven: Unproven, user: &str) -> Refusal {
+    match unproven {
+        Unproven::Token(why) => Refusal::WrongToken { user: user.to_owned(), why },
+        Unproven::NoKeys => Refusal::IssuerUnreachable,
+        Unproven::NoStore => Refusal::CredentialsUnchecked,
     }
 }
 

@@ -2,6 +2,7 @@
 //! is kept, and that none of it is lost, is the business of `telling`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::{
     Admission, Digest, Due, EndedGrant, Grant, Hold, HoldState, Person, Request, RequestVoted,
@@ -66,6 +67,28 @@ pub(crate) async fn turned_away(
     if write(gateway, &[(who, Event::LoginRefused(refused))]).await.is_err() {
         tracing::warn!(client, "a refused login is not in the journal");
     }
+}
+
+/// Somebody has logged in by a browser and is about to get a token.
+pub(crate) async fn token_given(
+    gateway: &Gateway,
+    identity: &Identity,
+    client: &str,
+    lasts: Duration,
+) -> Result<(), Refusal> {
+    let groups: Vec<&str> = identity.groups.iter().map(String::as_str).collect();
+    let claims: Vec<(&str, &str)> = identity.claims.iter().map(|(k, v)| (&**k, &**v)).collect();
+    let of = event::Identity {
+        issuer: &identity.issuer,
+        subject: &identity.subject,
+        groups: &groups,
+        claims: &claims,
+        ..event::Identity::default()
+    };
+    let who = Context::new(&Who { identity: Some(of), client: Some(client), ..Who::default() });
+    let lasts_ms = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
+    let given = Event::TokenGiven(event::TokenGiven { login: "saml", lasts_ms });
+    write(gateway, &[(who, given)]).await
 }
 
 /// By whom something is done, as far as a row doesn't say it.
