@@ -454,10 +454,21 @@ impl Gate {
             let granted = grants::rules_now(&installed, identity, &self.connection, tenure);
             let rules = granted.map_err(Need::End)?;
             self.renew_limits(rules.as_ref()).map_err(Need::End)?;
+            let was_judged = self.rules.is_some();
             self.go_by(rules);
             self.installed = installed;
+            if !was_judged {
+                self.doubt_all();
+            }
         }
         Ok(self.rules.clone())
+    }
+
+    /// What passed unjudged may have moved every name, and given each to something else.
+    fn doubt_all(&mut self) {
+        self.sight.moved(names::Moves::ALL);
+        self.memory.forget_statements();
+        self.memory.close_all_portals();
     }
 
     /// The session's name.

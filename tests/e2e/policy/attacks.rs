@@ -3,7 +3,7 @@
 
 use e2e::on_each_version;
 
-use super::stand::{Stand, assert_kept, extended};
+use super::stand::{POLICIES, Stand, assert_kept, error, extended};
 use crate::raw::{self, Message, Raw};
 
 /// One thing that an attacker says.
@@ -678,6 +678,41 @@ on_each_version! {
                 all.extend(say(&mut agent, step));
             }
             assert_kept(&stand.database, &all, name);
+        }
+    }
+
+    /// While a file lets everything pass nothing is looked at. What a session does meanwhile counts
+    /// for nothing once its statements are judged again.
+    fn what_passed_unjudged_is_not_believed(server: Server) {
+        let stand = Stand::new(&server);
+        let (head, _) = POLICIES.split_once("    allow:").unwrap();
+        let everything = format!("{head}    allow: [{{ everything: \"*\" }}]\n");
+        let steps: [(&[Say], &[Say]); 3] = [
+            (
+                &[Query("SET search_path = side")],
+                &[Query("SELECT what FROM notes"), Extended("SELECT what FROM notes")],
+            ),
+            (
+                &[Query("DEALLOCATE p"), Query("PREPARE p AS SELECT name FROM secrets")],
+                &[Query("EXECUTE p"), Query("EXPLAIN ANALYZE EXECUTE p")],
+            ),
+            (
+                &[Query("SET standard_conforming_strings = off")],
+                &[Query("SELECT 'a\\'; SELECT name FROM secrets --'")],
+            ),
+        ];
+        for (unjudged, judged) in steps {
+            let mut agent = stand.agent();
+            agent.query("SELECT count(*) FROM notes");
+            agent.query("PREPARE p AS SELECT id FROM items");
+            stand.reload(&everything);
+            for step in unjudged {
+                let replies = say(&mut agent, step);
+                assert!(error(&replies).is_none(), "{}", raw::show(&replies));
+            }
+            stand.reload(POLICIES);
+            let all: Vec<Message> = judged.iter().flat_map(|step| say(&mut agent, step)).collect();
+            assert_kept(&stand.database, &all, "unjudged");
         }
     }
 
