@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use e2e::{Database, Server};
+use e2e::{Database, Directory, Gatepost, Server};
 use serde_json::{Value, json};
 
 use crate::journal::records;
@@ -212,12 +212,8 @@ fn login(gate: &Gate, password: &str) -> Raw {
     try_login(gate, USER, password).unwrap_or_else(|refusal| panic!("refused: {}", refusal.show()))
 }
 
-/// What the gate says of itself is what SimpleSAMLphp is told, and the other way round; requests are
-/// signed, and it checks that.
-#[test]
-fn a_login_at_simplesamlphp_ends_in_a_query() {
-    let server = e2e::pg(e2e::versions()[0]);
-    let database = database(&server);
+/// SimpleSAMLphp, and a gate for its people that signs what it asks.
+fn simple(database: &Database) -> (Simple, Plan) {
     let simple = Simple::start();
     certificate(&simple.directory, "gate");
     let file = |name: &str| simple.directory.join(name).display().to_string();
@@ -226,8 +222,18 @@ fn a_login_at_simplesamlphp_ends_in_a_query() {
     let sign = format!("sign: {{ certificate: {}, key: {} }}", file("gate.crt"), file("gate.key"));
     let issuer = issuer(Simple::ENTITY, &[&metadata, &sign]);
     let policies = POLICIES.replace("ISSUER", Simple::ENTITY);
-    let gate = Plan::gateway(&database).top(&format!("issuers:\n{issuer}")).top(&policies);
-    let gate = gate.tls(&server).start();
+    let plan = Plan::gateway(database).top(&format!("issuers:\n{issuer}")).top(&policies);
+    (simple, plan)
+}
+
+/// What the gate says of itself is what SimpleSAMLphp is told, and the other way round; requests are
+/// signed, and it checks that.
+#[test]
+fn a_login_at_simplesamlphp_ends_in_a_query() {
+    let server = e2e::pg(e2e::versions()[0]);
+    let database = database(&server);
+    let (simple, plan) = simple(&database);
+    let gate = plan.tls(&server).start();
 
     let web = Web::new(gate.process.http());
     let own = web.get("/saml/metadata", None);
@@ -276,6 +282,40 @@ fn a_login_at_simplesamlphp_ends_in_a_query() {
         assert_eq!((&record["identity"], &record["login"]), (&expected, &json!("token")));
     }
     assert!(!gate.log().contains(token));
+}
+
+/// The same from a terminal: nothing is copied by hand.
+#[test]
+fn a_login_by_the_terminal_ends_in_a_query() {
+    let database = database(&e2e::pg(e2e::versions()[0]));
+    let (simple, plan) = simple(&database);
+    let gate = plan.start();
+    let signing =
+        std::fs::read_to_string(simple.directory.join("gate.crt")).expect("a certificate");
+    simple.register(AUDIENCE, &consumer(&gate), &signing);
+    let home = Directory::new();
+    let browser = provider::browser(&home);
+    let run = |arguments: &[&str]| {
+        let paths = std::env::var("PATH").expect("a PATH");
+        let output = Gatepost::program()
+            .args(arguments)
+            .env_remove("GATEPOST_URL")
+            .env("PATH", format!("{}:{paths}", e2e::tls_clients().display()))
+            .env("XDG_STATE_HOME", home.join("state"))
+            .env("BROWSER", &browser)
+            .output()
+            .expect("gatepost runs");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let url = format!("http://{}", gate.process.http());
+    let told = run(&["login", &url, "--saml"]);
+    assert!(told.contains(&format!("logged in at {url} as {}|anna", Simple::ENTITY)), "{told}");
+    let query = ["psql", &database.name, "--", "-Atc", "SELECT count(*) FROM items"];
+    assert_eq!(run(&query).trim_end(), "5");
+    // Without a word, too: there is no other provider.
+    assert!(run(&["login"]).contains("logged in"));
+    assert!(run(&["logout"]).contains("logged out"));
+    assert!(!run(&query).ends_with("5\n"));
 }
 
 /// One forgery of each kind; what is wrong with it is in the journal, and nowhere else.

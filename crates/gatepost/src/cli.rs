@@ -137,7 +137,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   gatepost login https://gate.internal:6480
-  gatepost login --device")]
+  gatepost login --device
+  gatepost login --saml")]
     Login {
         /// The gateway; without it GATEPOST_URL, or where the last login was
         #[arg(value_name = "URL")]
@@ -148,6 +149,9 @@ Examples:
         /// Show a code for a browser elsewhere, and open none here
         #[arg(long)]
         device: bool,
+        /// At a provider that speaks SAML; not needed where the gateway has no other
+        #[arg(long, conflicts_with = "device")]
+        saml: bool,
         /// The certificate that signs the gateway's, and the provider's, if the system trusts neither
         #[arg(long, value_name = "FILE")]
         ca: Option<PathBuf>,
@@ -579,8 +583,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status { connection, config } => {
             status::run(&config::load(&config.path)?, connection.as_deref())
         }
-        Command::Login { gate, issuer, device, ca } => {
-            let wanted = login::Wanted { issuer, device, ca };
+        Command::Login { gate, issuer, device, saml, ca } => {
+            let wanted = login::Wanted { issuer, device, saml, ca };
             login::log_in(&Gate::find(gate.as_deref(), None)?, wanted)
         }
         Command::Logout { gate } => login::log_out(&Gate::find(gate.as_deref(), None)?),

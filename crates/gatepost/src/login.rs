@@ -6,12 +6,14 @@ mod device;
 mod kept;
 mod loopback;
 mod provider;
+mod saml;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use api::v1::login::{IssuerShown, Ways};
+use api::v1::login::{IssuerShown, SamlShown, Ways, Which};
+use api::v1::shape::LoginToken;
 
 use self::kept::{Client, Held, KeptError, Place};
 use self::provider::{Credential, Provider, ProviderError, Tokens};
@@ -48,6 +50,7 @@ enum LoginError {
 pub(crate) struct Wanted {
     pub(crate) issuer: Option<String>,
     pub(crate) device: bool,
+    pub(crate) saml: bool,
     pub(crate) ca: Option<PathBuf>,
 }
 
@@ -56,9 +59,13 @@ pub(crate) fn log_in(gate: &Gate, wanted: Wanted) -> Result<(), Failure> {
     // Better now than after the login: whether there is a place to keep it.
     let held = Place::of_environment()?.hold()?;
     let before = held.read()?.logins.remove(&gate.to_string());
-    let ca = absolute(wanted.ca)?.or(before.as_ref().and_then(|login| login.ca.clone()));
+    let ca = absolute(wanted.ca.clone())?.or(before.as_ref().and_then(|login| login.ca.clone()));
     let ways: Ways = Remote::new(gate, ca.as_deref(), None)?.get("/v1/login")?;
     let again = before.map(|login| login.client.issuer);
+    if let Some(issuer) = pick_saml(&ways, &wanted, again.as_deref())? {
+        drop(held);
+        return log_in_by_saml(gate, ca, issuer);
+    }
     let issuer = pick(&ways.issuers, wanted.issuer.as_deref(), again.as_deref())?;
     // Others need not wait for a person.
     drop(held);
@@ -75,16 +82,33 @@ pub(crate) fn log_in(gate: &Gate, wanted: Wanted) -> Result<(), Failure> {
     let who = format!("{}|{}", client.issuer, subject);
     let login = Login { client, subject, ca, token, expires, refresh: tokens.refresh_token };
     let renewed = login.refresh.is_some();
-    let held = Place::of_environment()?.hold()?;
-    let mut logins = held.read()?;
-    logins.current = Some(gate.to_string());
-    logins.logins.insert(gate.to_string(), login);
-    held.write(&logins)?;
+    keep(gate, login)?;
     let until = match renewed {
         true => "renewed for as long as the provider allows it".to_owned(),
         false => format!("until {}", when::seconds(expires)),
     };
     cli::print(&format!("logged in at {gate} as {}, {until}\n", plain(&who)))
+}
+
+/// The gateway has given the token itself, so it need not be asked whether that lets anybody in.
+fn log_in_by_saml(gate: &Gate, ca: Option<PathBuf>, issuer: &SamlShown) -> Result<(), Failure> {
+    let given = saml::log_in(issuer, &Remote::new(gate, ca.as_deref(), None)?)?;
+    let LoginToken { password: token, good_for_seconds, issuer, subject, .. } = given;
+    let expires = now().saturating_add(i64::try_from(good_for_seconds).unwrap_or(0));
+    let who = format!("{issuer}|{subject}");
+    let client =
+        Client { issuer, saml: true, id: String::new(), token: Which::Access, resource: None };
+    keep(gate, Login { client, subject, ca, token, expires, refresh: None })?;
+    let until = when::seconds(expires);
+    cli::print(&format!("logged in at {gate} as {}, until {until}\n", plain(&who)))
+}
+
+fn keep(gate: &Gate, login: Login) -> Result<(), Failure> {
+    let held = Place::of_environment()?.hold()?;
+    let mut logins = held.read()?;
+    logins.current = Some(gate.to_string());
+    logins.logins.insert(gate.to_string(), login);
+    Ok(held.write(&logins)?)
 }
 
 /// Forgets a login, and tells the provider.
@@ -191,9 +215,38 @@ fn pick<'i>(
     }
 }
 
+/// The provider to log in at by SAML, where that is asked for, or there is nothing else.
+fn pick_saml<'w>(
+    ways: &'w Ways,
+    wanted: &Wanted,
+    again: Option<&str>,
+) -> Result<Option<&'w SamlShown>, Failure> {
+    let find = |named: &str| ways.saml.iter().find(|it| it.issuer == named);
+    let named = wanted.issuer.as_deref().or(again).and_then(find);
+    let found = match ways.saml.as_slice() {
+        _ if named.is_some() => named,
+        [only] if wanted.issuer.is_none() => Some(only),
+        _ => None,
+    };
+    let is_meant = wanted.saml || ways.issuers.is_empty() || named.is_some();
+    if found.is_none() && wanted.saml {
+        let each = ways.saml.iter().map(|it| format!("\n  {}", plain(&it.issuer)));
+        let each: String = each.collect();
+        let message = match each.is_empty() {
+            true => {
+                "nobody logs in here by SAML: the gateway's file has no issuer with `saml`".into()
+            }
+            false => format!("with which provider? Say it with --issuer:{each}"),
+        };
+        return Err(Failure::Usage(message));
+    }
+    Ok(found.filter(|_| is_meant && !wanted.device))
+}
+
 fn client(issuer: &IssuerShown) -> Client {
     Client {
         issuer: issuer.issuer.clone(),
+        saml: false,
         id: issuer.client_id.clone(),
         token: issuer.token,
         resource: issuer.resource.clone(),
@@ -221,6 +274,9 @@ fn at_provider(issuer: &IssuerShown, ca: Option<&Path>, device: bool) -> Result<
 
 /// Gives back what renews the token, and with that the token; or the token, if that is all there is.
 async fn revoke(login: &Login) -> Result<&'static str, ProviderError> {
+    if login.client.saml {
+        return Ok("the token is good until it ends, in some minutes");
+    }
     let provider = Provider::find(login.client.clone(), login.ca.as_deref()).await?;
     let Some(endpoint) = provider.endpoints.revocation.clone() else {
         return Ok("the provider takes nothing back, so the token is good until it ends");

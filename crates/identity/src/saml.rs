@@ -61,6 +61,14 @@ pub struct Provider {
     pub claims: BTreeMap<String, String>,
 }
 
+impl Provider {
+    /// One of our own pages, beside the one that takes responses.
+    pub fn page(&self, name: &str) -> String {
+        let directory = self.consumer.rsplit_once('/').map_or(&*self.consumer, |it| it.0);
+        format!("{directory}/{name}")
+    }
+}
+
 /// What a response proves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {

@@ -13,7 +13,7 @@ class Form(html.parser.HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.action, self.fields, self.next = None, {}, None
+        self.action, self.fields, self.next, self.link = None, {}, None, None
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -22,6 +22,8 @@ class Form(html.parser.HTMLParser):
             self.action = it.get("action", "")
         if tag == "input" and it.get("name") and it.get("type") != "submit":
             self.fields[it["name"]] = it.get("value") or ""
+        if tag == "a":
+            self.link = it.get("href")
         if tag == "meta" and it.get("http-equiv") == "refresh":
             self.next = it["content"].split("url=", 1)[1]
 
@@ -37,6 +39,8 @@ for _ in range(10):
         if "username" in form.fields:
             form.fields.update(username=user, password=password)
         page = browser.post(urllib.parse.urljoin(page.url, form.action), form.fields, timeout=30)
+    elif form.link and urllib.parse.urlparse(page.url).path == "/saml/done":
+        page = browser.get(form.link, timeout=30)
     else:
         break
 print(page.status_code, page.url)

@@ -116,6 +116,19 @@ impl Drop for Simple {
     }
 }
 
+/// A program that opens an address as [`browse`] does, as Anna.
+pub fn browser(directory: &Directory) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let text = format!(
+        "#!/bin/sh\nexec {} {} \"$1\" anna annas\n",
+        e2e::python().display(),
+        program("browser.py").display()
+    );
+    let path = directory.file("browser", &text);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("its mode");
+    path
+}
+
 /// What somebody who opens this address and logs in comes to.
 pub fn browse(address: &str, user: &str, password: &str) -> String {
     let output = Command::new(e2e::python())

@@ -21,6 +21,9 @@ pub struct Ways {
     pub postgresql: Option<DoorShown>,
     /// Where a token is to be had, and what `gatepost login` is there.
     pub issuers: Vec<IssuerShown>,
+    /// Where people log in by SAML, and get a token of Gatepost's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub saml: Vec<SamlShown>,
 }
 
 /// Where PostgreSQL's clients connect.
@@ -42,6 +45,15 @@ pub struct IssuerShown {
     pub resource: Option<String>,
 }
 
+/// An identity provider that speaks SAML.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SamlShown {
+    /// Its entity ID.
+    pub issuer: String,
+    /// Gatepost's own page, where a login begins; it takes `issuer`, `redirect`, `challenge` and `state`.
+    pub address: String,
+}
+
 /// Which of the provider's tokens is the password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -54,6 +66,7 @@ pub(crate) async fn ways(State(facts): State<Arc<Facts>>) -> Json<Ways> {
     Json(facts.gateway.read_settings(|settings| Ways {
         postgresql: facts.port.map(|port| DoorShown { port, tls: settings.tls.is_some() }),
         issuers: issuers(settings),
+        saml: saml(settings),
     }))
 }
 
@@ -83,6 +96,14 @@ fn issuers(settings: &Settings) -> Vec<IssuerShown> {
             },
             resource: people.resource.clone(),
         })
+    });
+    each.collect()
+}
+
+fn saml(settings: &Settings) -> Vec<SamlShown> {
+    let each = settings.saml.iter().map(|it| SamlShown {
+        issuer: it.provider.entity.clone(),
+        address: it.provider.page("login"),
     });
     each.collect()
 }

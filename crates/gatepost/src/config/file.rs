@@ -36,8 +36,8 @@ pub(crate) struct File {
     #[serde(default)]
     pub(crate) plaintext: Plaintext,
 
-    /// Serves `/healthz`, `/metrics` and `/v1` (requests, grants, holds, sessions, the status) on this
-    /// address, with TLS too where `tls` is set; without it there is no HTTP listener. Over plain HTTP
+    /// Serves `/healthz`, `/metrics`, `/v1` (requests, grants, holds, sessions, the status) and `/saml`
+    /// (logins in the browser) on this address, with TLS too where `tls` is set; without it there is no HTTP listener. Over plain HTTP
     /// secrets are taken from the same machine alone.
     #[serde(default, deserialize_with = "present")]
     pub(crate) http: Option<At<HttpAddress>>,

@@ -28,16 +28,7 @@ pub(super) async fn log_in(provider: &Provider, scopes: &[String]) -> Result<Tok
     let loopback = Loopback::open().await.map_err(LoginError::Loopback)?;
     let verifier = random_text().map_err(LoginError::Loopback)?;
     let url = url(provider, endpoint, scopes, &loopback, &challenge(&verifier));
-    note(&format!("the login goes on in the browser; if none opens, go to\n{url}"));
-    let mut browser = open(&url).map_err(|_| LoginError::NoBrowser)?;
-    let came_back = async {
-        tokio::select! {
-            answer = loopback.answer() => answer.map_err(LoginError::Loopback),
-            () = fails(&mut browser) => Err(LoginError::NoBrowser),
-        }
-    };
-    let answer = tokio::time::timeout(LOGIN_TIME, came_back).await;
-    let answer = answer.map_err(|_| LoginError::Late)??;
+    let answer = answer(&url, &loopback).await?;
     let code = code(provider, &answer)?;
     let mut form = vec![
         ("grant_type", "authorization_code"),
@@ -49,7 +40,21 @@ pub(super) async fn log_in(provider: &Provider, scopes: &[String]) -> Result<Tok
     Ok(provider.tokens(&form).await?)
 }
 
-fn challenge(verifier: &str) -> String {
+/// What comes back of a page that is opened in the browser.
+pub(super) async fn answer(url: &str, loopback: &Loopback) -> Result<Answer, LoginError> {
+    note(&format!("the login goes on in the browser; if none opens, go to\n{url}"));
+    let mut browser = open(url).map_err(|_| LoginError::NoBrowser)?;
+    let came_back = async {
+        tokio::select! {
+            answer = loopback.answer() => answer.map_err(LoginError::Loopback),
+            () = fails(&mut browser) => Err(LoginError::NoBrowser),
+        }
+    };
+    let answer = tokio::time::timeout(LOGIN_TIME, came_back).await;
+    answer.map_err(|_| LoginError::Late)?
+}
+
+pub(super) fn challenge(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()))
 }
 

@@ -49,6 +49,9 @@ pub(crate) struct Login {
 #[serde(deny_unknown_fields)]
 pub(super) struct Client {
     pub(super) issuer: String,
+    /// By SAML: the token is Gatepost's own, nothing renews it, and the provider knows nothing of it.
+    #[serde(default)]
+    pub(super) saml: bool,
     pub(super) id: String,
     pub(super) token: Which,
     pub(super) resource: Option<String>,
@@ -222,6 +225,7 @@ mod tests {
 
     fn login(token: &str) -> Login {
         let client = Client {
+            saml: false,
             issuer: "https://idp".to_owned(),
             id: "cli".to_owned(),
             token: Which::Access,
