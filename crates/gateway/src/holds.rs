@@ -98,7 +98,7 @@ pub(crate) async fn settle(gateway: &Gateway, settled: Vec<(HoldId, Outcome)>) {
     }
 }
 
-/// Between steps of a held statement, for tests that kill the gateway there.
+/// Between two steps, for tests that kill the gateway there.
 pub(crate) fn fault(at: &str) {
     #[cfg(debug_assertions)]
     if std::env::var_os("GATEPOST_FAULT").is_some_and(|fault| fault == at) {

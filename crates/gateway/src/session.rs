@@ -3,7 +3,10 @@
 //! moved as they came, a batch to a write.
 
 mod asking;
+mod buffer;
+mod end;
 mod holding;
+mod replies;
 mod timing;
 mod trial;
 mod wakes;
@@ -12,33 +15,29 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
-use identity::Identity;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until, timeout};
-use wire::exchange::{Exchange, Reply, Sent, Unexpected};
+use wire::exchange::Exchange;
 use wire::frame::{FrameError, HEADER_BYTES, Walker};
 use wire::frontend;
 
+use self::buffer::{BUFFER_BYTES_MAX, Buffer};
+pub(crate) use self::end::End;
+use self::replies::Replies;
 use self::wakes::{Signal, WhenWoken};
-use crate::gate::{self, Around, Batch, Entry, Failure, Gate, Looked, Need, Seen, ToServer};
-use crate::grants::{Over, Tenure};
+use crate::gate::{self, Around, Batch, Entry, Gate, Looked, Need, Seen, ToServer};
+use crate::grants::Tenure;
 use crate::holds::fault;
 use crate::line::Line;
 use crate::metrics::{Metrics, Refused};
-use crate::refusal::{self, Refusal};
+use crate::refusal;
 use crate::roster::Attendee;
 use crate::stream::{Reader, Stream, Writer};
-
-/// A leg's buffer begins small, as most sessions are idle or say little, and grows while reads
-/// fill it. What a message needs beyond that it gives back.
-const BUFFER_BYTES_MIN: usize = 8 << 10;
-const BUFFER_BYTES_MAX: usize = 128 << 10;
 
 /// How long before its token ends a session is told of it.
 const TOKEN_NOTICE: Duration = Duration::from_secs(60);
@@ -75,36 +74,6 @@ pub(crate) struct Session<'a> {
     pub(crate) token_ends: Option<Instant>,
     pub(crate) metrics: &'a Metrics,
 }
-
-/// Why a session ended.
-#[derive(Debug)]
-pub(crate) enum End {
-    /// The client said so, and the server has closed after its last reply.
-    Terminated,
-    ClientGone(Option<io::Error>),
-    ServerGone(Option<io::Error>),
-    ClientBroke(FrameError),
-    ServerBroke(FrameError),
-    /// A reply that answers no message: we lost the account.
-    AccountLost(Unexpected),
-    /// A reply named a masked column as it is stored.
-    Unmasked,
-    /// An outcome that had to be durable before its reply is out could not be recorded.
-    Unrecorded(audit::Unrecorded),
-    /// A question of the gate's own had no answer.
-    Unanswered(Failure),
-    /// Nothing is open for it any more.
-    Closed(Refusal),
-    /// Its grant is.
-    Over(Over),
-    /// The token that opened it is over.
-    TokenOver,
-    IdleInTransaction(policy::Limit<Duration>),
-    Killed(Identity),
-    Ordered,
-    Idle(Duration),
-}
-
 /// What the loops of a session share. They run in one task, so nothing here is locked.
 struct Shared {
     exchange: RefCell<Exchange<Entry>>,
@@ -433,197 +402,6 @@ impl Shared {
         }
     }
 }
-
-/// From the server to the client.
-struct Replies<'a> {
-    buffer: Buffer,
-    walker: Walker,
-    shared: &'a Shared,
-    attendee: &'a Attendee,
-    metrics: &'a Metrics,
-    /// The present message was replaced: the rest of it is dropped.
-    is_dropping: bool,
-}
-
-/// A batch of replies that has been taken off the account.
-struct Answered {
-    /// Bytes of the buffer that it covers.
-    ready: usize,
-    /// Errors of ours, and the place of the server's that they take.
-    replaced: Vec<(Range<usize>, Vec<u8>)>,
-    /// The session ends behind it.
-    end: Option<End>,
-}
-
-impl Replies<'_> {
-    async fn run(&mut self, server: &mut Reader<'_>, client: &mut Writer<'_>) -> End {
-        loop {
-            let begins_between_frames = self.walker.between_frames();
-            let Answered { ready, replaced, end } = self.account();
-            if ready > 0 {
-                self.shared.writing.set(true);
-                let gate = &self.shared.gate;
-                let released = match gate::record_outcomes(gate).await {
-                    Ok(()) => gate::release(gate).await,
-                    refused => refused,
-                };
-                gate::settle_holds(gate).await;
-                if let Err(error) = released {
-                    // The batch is held back whole, and our words may take its place.
-                    self.walker = Walker::new(gate::wanted_of_replies_alone);
-                    self.shared.writing.set(!begins_between_frames);
-                    return End::Unrecorded(error);
-                }
-                let sent = self.send(ready, &replaced, client).await;
-                self.shared.writing.set(false);
-                if let Err(error) = sent {
-                    return End::ClientGone(Some(error));
-                }
-            }
-            self.buffer.consume(ready);
-            if let Some(end) = end {
-                return end;
-            }
-            if self.shared.is_ending.get() && self.walker.between_frames() {
-                return End::Ordered;
-            }
-            if self.attendee.is_told_to_end() && self.shared.is_quiet() {
-                return End::Ordered;
-            }
-            let may_speak = self.walker.between_frames() && self.buffer.bytes.is_empty();
-            let said = &self.shared.said;
-            let between_frames = self.walker.between_frames();
-            let read = poll_fn(|context| match () {
-                () if between_frames && self.shared.is_ending.get() => Poll::Ready(None),
-                () if may_speak && said.poll(context).is_ready() => Poll::Ready(None),
-                () => self.buffer.poll_fill(server, context).map(Some),
-            });
-            let Some(read) = read.await else {
-                let words = self.shared.words.take();
-                if let Err(error) = say(&words, client).await {
-                    return End::ClientGone(Some(error));
-                }
-                continue;
-            };
-            match read {
-                Ok(0) if self.shared.terminated.get() => return End::Terminated,
-                Ok(0) => return End::ServerGone(None),
-                Ok(_) => {}
-                Err(_) if self.shared.terminated.get() => return End::Terminated,
-                Err(error) => return End::ServerGone(Some(error)),
-            }
-        }
-    }
-
-    async fn send(
-        &self,
-        ready: usize,
-        replaced: &[(Range<usize>, Vec<u8>)],
-        client: &mut Writer<'_>,
-    ) -> io::Result<()> {
-        self.metrics.bytes_to_clients.inc_by(ready as u64);
-        let mut from = 0;
-        for (place, ours) in replaced {
-            client.write_all(self.buffer.bytes.get(from..place.start).unwrap_or_default()).await?;
-            client.write_all(ours).await?;
-            from = place.end;
-        }
-        client.write_all(self.buffer.bytes.get(from..ready).unwrap_or_default()).await?;
-        client.flush().await
-    }
-
-    /// Takes what is in the buffer off the account, and shows it to the gate. A reply that
-    /// nobody asked for may not go, and ends the session.
-    fn account(&mut self) -> Answered {
-        let mut exchange = self.shared.exchange.borrow_mut();
-        let mut gate = self.shared.gate.borrow_mut();
-        let mut statements = 0;
-        self.walker.want(gate.wanted_of_replies());
-        let mut answered = Answered { ready: 0, replaced: Vec::new(), end: None };
-        let at = &mut answered.ready;
-        loop {
-            if self.shared.is_ending.get() && self.walker.between_frames() {
-                break;
-            }
-            let mut is_aside = false;
-            let from = *at;
-            let next = self.walker.next(&self.buffer.bytes, at);
-            let end_of_last = match &next {
-                Ok(Some(frame)) => *at - HEADER_BYTES - frame.body.len(),
-                _ => *at,
-            };
-            if self.is_dropping && end_of_last > from {
-                answered.replaced.push((from..end_of_last, Vec::new()));
-            }
-            let frame = match next {
-                Ok(Some(frame)) => frame,
-                Ok(None) => break,
-                Err(error) => {
-                    answered.end = Some(End::ServerBroke(error));
-                    break;
-                }
-            };
-            let start = *at - HEADER_BYTES - frame.body.len();
-            if gate.is_tripped(&frame) {
-                self.metrics.raw_columns.inc();
-                *at = start;
-                self.walker = Walker::new(gate::wanted_of_replies_alone);
-                answered.end = Some(End::Unmasked);
-                break;
-            }
-            let ours = match exchange.received(frame.tag) {
-                Ok(Reply::Part(_)) => exchange.head().and_then(|entry| gate.part(entry, &frame)),
-                Ok(Reply::End(sent, entry)) => {
-                    if let Sent::Query | Sent::Execute | Sent::FunctionCall = sent {
-                        statements += 1;
-                    }
-                    gate.answered(entry, &frame)
-                }
-                Ok(Reply::Failed(_, entry)) => {
-                    let ours = gate.failed(entry, &frame);
-                    exchange.skipped().for_each(|entry| gate.skipped(entry));
-                    ours
-                }
-                Ok(Reply::Aside) => {
-                    is_aside = true;
-                    gate.aside(&frame);
-                    exchange.head().and_then(|entry| gate.about_ours(entry, &frame))
-                }
-                Err(unexpected) => {
-                    // It is held back whole, so what we say takes its place in the stream.
-                    *at = start;
-                    self.walker = Walker::new(gate::wanted_of_replies_alone);
-                    answered.end = Some(End::AccountLost(unexpected));
-                    break;
-                }
-            };
-            let is_last = exchange.is_quiet();
-            let ours = ours.or_else(|| gate.withheld(&frame));
-            let ours = if is_aside { ours } else { gate.heard(ours, frame.tag, is_last) };
-            if let Some(ours) = ours {
-                answered.replaced.push((start..*at, ours));
-                self.is_dropping = frame.body.len() < frame.body_bytes;
-            }
-        }
-        if gate.takes_cancel() {
-            self.shared.cancelling.set(true);
-            self.shared.cancel.set();
-        }
-        if exchange.is_quiet() {
-            gate.rests();
-            self.shared.quiet_since.set(Instant::now());
-        }
-        if gate.wants_abort() {
-            self.shared.wake.set();
-        }
-        self.shared.progress.set();
-        if statements > 0 {
-            self.metrics.statements.inc_by(statements);
-        }
-        answered
-    }
-}
-
 /// Ends a session that is quiet: because somebody said so, or because it was silent too long.
 /// While something runs the loop of the replies looks instead, when it is done.
 async fn overseer(shared: &Shared, attendee: &Attendee, idle_timeout: Option<Duration>) -> End {
@@ -664,113 +442,6 @@ async fn token_over(shared: &Shared, ends: Option<Instant>) -> End {
     sleep_until(end).await;
     End::TokenOver
 }
-
-async fn say(words: &[u8], client: &mut Writer<'_>) -> io::Result<()> {
-    client.write_all(words).await?;
-    client.flush().await
-}
-
-/// Bytes read and not yet passed on.
-struct Buffer {
-    bytes: Vec<u8>,
-}
-
-impl Buffer {
-    fn holding(bytes: Vec<u8>) -> Self {
-        Buffer { bytes }
-    }
-
-    /// Reads what is there, up to the buffer's size. A message that has to be looked at whole
-    /// makes it larger, up to what the gate wants to see of one. Cancel-safe: nothing read is
-    /// lost.
-    async fn fill(&mut self, from: &mut Reader<'_>) -> io::Result<usize> {
-        poll_fn(|context| self.poll_fill(from, context)).await
-    }
-
-    fn poll_fill(
-        &mut self,
-        from: &mut Reader<'_>,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        if self.bytes.len() == self.bytes.capacity() {
-            self.bytes.reserve(self.bytes.len().max(BUFFER_BYTES_MIN));
-        }
-        let room = self.bytes.capacity() - self.bytes.len();
-        let read = ready!(pin!(from.read_buf(&mut self.bytes)).poll(context))?;
-        if read == room && self.bytes.capacity() < BUFFER_BYTES_MAX {
-            self.bytes.reserve(self.bytes.capacity());
-        }
-        Poll::Ready(Ok(read))
-    }
-
-    fn consume(&mut self, bytes: usize) {
-        self.bytes.drain(..bytes);
-        let is_large = self.bytes.capacity() > BUFFER_BYTES_MAX;
-        if self.bytes.is_empty()
-            && (is_large || self.bytes.capacity() > BUFFER_BYTES_MIN && bytes < BUFFER_BYTES_MIN)
-        {
-            self.bytes = Vec::new();
-        }
-    }
-}
-
-impl End {
-    pub(crate) fn is_fault(&self) -> bool {
-        matches!(self, End::AccountLost(_) | End::Unanswered(_) | End::Unmasked)
-    }
-
-    /// Whether somebody is there to be told.
-    fn has_words(&self) -> bool {
-        !matches!(self, End::Terminated | End::ClientGone(_) | End::ServerGone(_))
-    }
-
-    /// What the client is told. Where a peer has gone, nobody is there to tell.
-    fn refusal(&self) -> Option<Refusal> {
-        match self {
-            End::Terminated | End::ClientGone(_) | End::ServerGone(_) => None,
-            End::ClientBroke(_) => Some(Refusal::MessageLength),
-            End::ServerBroke(_) | End::AccountLost(_) => Some(Refusal::AccountLost),
-            End::Unmasked => Some(Refusal::Unmasked),
-            End::Unrecorded(_) => Some(Refusal::OutcomeUnrecorded),
-            End::Unanswered(_) => Some(Refusal::QuestionFailed),
-            End::Closed(refusal) => Some(refusal.clone()),
-            End::Over(over) => Some(over.clone().into()),
-            End::TokenOver => Some(Refusal::TokenOver),
-            End::IdleInTransaction(limit) => Some(Refusal::IdleInTransaction(limit.clone())),
-            End::Killed(by) => Some(Refusal::Killed { by: by.to_string() }),
-            End::Ordered => Some(Refusal::Stopping),
-            End::Idle(time) => Some(Refusal::IdleTimeout { seconds: time.as_secs() }),
-        }
-    }
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            End::Terminated => f.write_str("the client terminated it"),
-            End::ClientGone(None) => f.write_str("the client went without a word"),
-            End::ClientGone(Some(error)) => write!(f, "the client's connection broke: {error}"),
-            End::ServerGone(None) => f.write_str("the server closed it"),
-            End::ServerGone(Some(error)) => write!(f, "the server's connection broke: {error}"),
-            End::ClientBroke(error) => write!(f, "the client broke the protocol: {error}"),
-            End::ServerBroke(error) => write!(f, "the server broke the protocol: {error}"),
-            End::Unmasked => f.write_str("a reply named a masked column as it is stored"),
-            End::AccountLost(unexpected) => write!(f, "the account was lost: {unexpected}"),
-            End::Unrecorded(error) => write!(f, "an outcome could not be recorded: {error}"),
-            End::Unanswered(failure) => write!(f, "the gate got no answer: {failure}"),
-            End::Closed(refusal) => f.write_str(&refusal.words().message),
-            End::Over(over) => f.write_str(over.reason()),
-            End::TokenOver => f.write_str("the token that opened it is over"),
-            End::IdleInTransaction(limit) => {
-                write!(f, "a transaction was open and idle for {:?}", limit.value)
-            }
-            End::Killed(by) => write!(f, "{by} has killed it"),
-            End::Ordered => f.write_str("it was told to end"),
-            End::Idle(time) => write!(f, "no statement for {} s", time.as_secs()),
-        }
-    }
-}
-
 /// Names a session in logs.
 #[derive(Clone, Copy)]
 pub(crate) struct Id(u64);

@@ -100,8 +100,9 @@ on_each_version! {
             assert_eq!(last.tag, b'E', "{sql}: {}", last.show());
             assert_eq!(detail(&last)["code"], "window_over", "{sql}: {}", last.show());
             let late = i64::try_from(now).unwrap() - grant.ends_at;
-            // It is measured by clocks of their own, a row may have to be finished, and machines are busy.
-            assert!((-50..1500).contains(&late), "{sql}: {late} ms");
+            // The gateway counts from before it has asked the store, a row may have to be finished, and
+            // machines are busy.
+            assert!((-1000..3000).contains(&late), "{sql}: {late} ms");
         }
     }
 
