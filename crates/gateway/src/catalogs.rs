@@ -2,7 +2,10 @@
 //! shared by all sessions, loaded once and confirmed before it is too old to be believed. What a
 //! snapshot says is `sql`'s business; what follows from it is the gate's.
 //!
-//! A keeper per connection does the asking, over a backend of its own and on a thread of its own:
+//! There are two of a connection's at most: what is permanent, and the whole, for sessions that have
+//! temporary tables. So nobody reads a catalog anew because others make and drop theirs.
+//!
+//! A keeper for each does the asking, over a backend of its own and on a thread of its own:
 //! a large catalog takes tens of milliseconds to build, and no session waits for another's.
 
 mod decoder;
@@ -19,7 +22,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use sql::catalog::{CHANGED_SQL, Catalog, READS};
+use sql::catalog::{Catalog, Extent, READS};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -48,10 +51,11 @@ pub struct Snapshot {
     pub catalog: Arc<Catalog>,
     /// The same as long as nothing has changed, and of no other reading of any database.
     pub version: u64,
+    pub extent: Extent,
     /// It was true then, whether it was read then or confirmed.
     pub taken: Instant,
-    /// What `sql::catalog::CHANGED_SQL` said of it: another transaction that is told the same sees
-    /// the same catalog.
+    /// What `Extent::changed_sql` said of it: another transaction that is told the same sees the same
+    /// catalog.
     pub sign: Arc<str>,
 }
 
@@ -76,13 +80,16 @@ pub struct Catalogs {
     metrics: CatalogMetrics,
 }
 
-/// By the address of the connection that each entry holds. Bounded by the connections of the
-/// configuration, and those of earlier ones that sessions still use.
-type Kept = RwLock<HashMap<usize, Arc<Entry>>>;
+/// Bounded by the connections of the configuration, and those of earlier ones that sessions still use.
+type Kept = RwLock<HashMap<Key, Arc<Entry>>>;
+
+/// The address of the connection that an entry holds, and how much of its catalog.
+type Key = (usize, Extent);
 
 /// One connection's catalog, between its keeper and those who ask.
 struct Entry {
     connection: Arc<Connection>,
+    extent: Extent,
     /// Somebody needs a catalog that was true at this instant or later.
     wanted: watch::Sender<Option<Instant>>,
     last: watch::Sender<Option<Flight>>,
@@ -111,12 +118,13 @@ impl Catalogs {
         Ok(Catalogs { kept: Arc::default(), keepers, keyring, metrics })
     }
 
-    /// The catalog of a connection's database, as it was at most `max_age` ago. One that is older
+    /// The catalog of a connection's database, as far as `extent` says, as it was at most `max_age` ago. One that is older
     /// is confirmed, or read again, once for all who ask meanwhile. Should that fail, nobody gets
     /// an old one. Cancel-safe.
     pub async fn current(
         &self,
         connection: &Arc<Connection>,
+        extent: Extent,
         max_age: Duration,
     ) -> Result<Arc<Snapshot>, CatalogError> {
         let asked = Instant::now();
@@ -126,7 +134,7 @@ impl Catalogs {
         };
         // A machine that has run for less than `max_age` has no catalog as old as that.
         let wanted = asked.checked_sub(max_age).unwrap_or(asked);
-        let Some(mut last) = self.want(connection, wanted, fresh) else {
+        let Some(mut last) = self.want(connection, extent, wanted, fresh) else {
             return Err(CatalogError::Gone);
         };
         let waited = timeout(WAIT_MAX, last.wait_for(|last| fresh(last).is_some())).await;
@@ -141,6 +149,7 @@ impl Catalogs {
     fn want(
         &self,
         connection: &Arc<Connection>,
+        extent: Extent,
         wanted: Instant,
         fresh: impl Fn(&Option<Flight>) -> Option<Result<Arc<Snapshot>, CatalogError>>,
     ) -> Option<watch::Receiver<Option<Flight>>> {
@@ -154,7 +163,7 @@ impl Catalogs {
             }
             entry.last.subscribe()
         };
-        let key = Arc::as_ptr(connection).addr();
+        let key = (Arc::as_ptr(connection).addr(), extent);
         // A keeper that wants to leave looks at `wanted` under the other lock, so none does
         // between these two steps.
         if let Some(entry) = read(&self.kept).get(&key) {
@@ -166,6 +175,7 @@ impl Catalogs {
         }
         let entry = Arc::new(Entry {
             connection: connection.clone(),
+            extent,
             wanted: watch::Sender::new(None),
             last: watch::Sender::new(None),
         });
@@ -185,11 +195,11 @@ impl Catalogs {
     }
 }
 
-fn read(kept: &Kept) -> RwLockReadGuard<'_, HashMap<usize, Arc<Entry>>> {
+fn read(kept: &Kept) -> RwLockReadGuard<'_, HashMap<Key, Arc<Entry>>> {
     kept.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write(kept: &Kept) -> RwLockWriteGuard<'_, HashMap<usize, Arc<Entry>>> {
+fn write(kept: &Kept) -> RwLockWriteGuard<'_, HashMap<Key, Arc<Entry>>> {
     kept.write().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -250,7 +260,8 @@ impl Keeper {
         match confirmed.unwrap_or(Err(CatalogError::Late)) {
             Ok((catalog, version, sign)) => {
                 self.metrics.confirmed(&self.entry.connection);
-                Ok(Arc::new(Snapshot { catalog, version, taken: begins, sign }))
+                let extent = self.entry.extent;
+                Ok(Arc::new(Snapshot { catalog, version, extent, taken: begins, sign }))
             }
             Err(error) => {
                 // What is in the middle of an answer can't be asked again.
@@ -266,7 +277,7 @@ impl Keeper {
     async fn confirm_or_load(&mut self) -> Result<(Arc<Catalog>, u64, Arc<str>), CatalogError> {
         if let Some(inquiry) = &mut self.inquiry {
             let confirmed = match &mut self.known {
-                Some(known) => confirm(inquiry, &mut known.sign).await,
+                Some(known) => confirm(inquiry, self.entry.extent, &mut known.sign).await,
                 None => Ok(false),
             };
             match (confirmed, &self.known) {
@@ -291,7 +302,7 @@ impl Keeper {
             }
         };
         let begins = Instant::now();
-        let (catalog, sign) = load(inquiry).await?;
+        let (catalog, sign) = load(inquiry, self.entry.extent).await?;
         self.metrics.loads.inc();
         self.metrics.load_seconds.observe(begins.elapsed().as_secs_f64());
         /// Of all databases together, so that no two readings share one.
@@ -306,8 +317,8 @@ impl Keeper {
         Ok((catalog, version, rows))
     }
 
-    fn key(&self) -> usize {
-        Arc::as_ptr(&self.entry.connection).addr()
+    fn key(&self) -> Key {
+        (Arc::as_ptr(&self.entry.connection).addr(), self.entry.extent)
     }
 }
 
@@ -324,13 +335,13 @@ impl Drop for Keeper {
 
 /// What a database holds now.
 pub async fn read_catalog(inquiry: &mut Inquiry) -> Result<Catalog, CatalogError> {
-    Ok(load(inquiry).await?.0)
+    Ok(load(inquiry, Extent::Whole).await?.0)
 }
 
-async fn load(inquiry: &mut Inquiry) -> Result<(Catalog, Sign), CatalogError> {
-    let reads: Vec<&str> = READS.iter().map(|read| read.sql()).collect();
+async fn load(inquiry: &mut Inquiry, extent: Extent) -> Result<(Catalog, Sign), CatalogError> {
+    let reads: Vec<String> = READS.iter().map(|read| read.sql_of(extent)).collect();
     inquiry.ask("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    inquiry.ask(&format!("SELECT ({CHANGED_SQL}), {TRANSACTIONS}")).await?;
+    inquiry.ask(&format!("SELECT ({}), {TRANSACTIONS}", extent.changed_sql())).await?;
     inquiry.ask(&reads.join("; ")).await?;
     inquiry.ask("COMMIT").await?;
     inquiry.answer(|_| {}).await?;
@@ -352,11 +363,16 @@ async fn load(inquiry: &mut Inquiry) -> Result<(Catalog, Sign), CatalogError> {
 
 /// Whether nothing has changed since `sign`. Where no transaction has ended since, the rows are
 /// not looked at.
-async fn confirm(inquiry: &mut Inquiry, known: &mut Sign) -> Result<bool, InquiryError> {
+async fn confirm(
+    inquiry: &mut Inquiry,
+    extent: Extent,
+    known: &mut Sign,
+) -> Result<bool, InquiryError> {
     let quote = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let question = format!(
-        "SELECT CASE WHEN {TRANSACTIONS} = {} THEN NULL ELSE ({CHANGED_SQL}) END, {TRANSACTIONS}",
-        quote(&known.transactions)
+        "SELECT CASE WHEN {TRANSACTIONS} = {} THEN NULL ELSE ({}) END, {TRANSACTIONS}",
+        quote(&known.transactions),
+        extent.changed_sql()
     );
     inquiry.ask(&question).await?;
     let (rows, transactions) = sign(inquiry).await?;

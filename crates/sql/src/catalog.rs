@@ -21,7 +21,7 @@ pub use self::builder::Builder;
 pub use self::carried::{Call, Carried, Code, Event, Events, Source};
 pub use self::draft::{Key, Step, UNTOLD};
 pub use self::names::{Names, Path, Resolved};
-pub use self::reads::{CHANGED_SQL, Malformed, READS, Read};
+pub use self::reads::{CHANGED_SQL, Extent, Malformed, READS, Read};
 
 /// Numbers of the snapshot: they mean nothing outside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -31,7 +31,7 @@ impl Stand {
     }
 
     async fn current(&self, max_age: Duration) -> Result<Arc<Snapshot>, CatalogError> {
-        self.catalogs.current(&self.connection, max_age).await
+        self.catalogs.current(&self.connection, Extent::Permanent, max_age).await
     }
 
     /// Somebody else changes the database.
@@ -139,6 +139,55 @@ fn a_change_is_noticed_and_nothing_else_is() {
     });
 }
 
+/// What one session makes for itself no other can use, so no other reads the catalog again for it.
+#[test]
+fn temporary_tables_of_others_change_nothing() {
+    run(async {
+        let stand = Stand::new();
+        stand.run("CREATE TABLE parent (id int); CREATE TABLE first () INHERITS (parent)").await;
+        let mut other = Inquiry::open(&stand.connection).await.unwrap();
+        other.rows("SET default_transaction_read_only = off").await.unwrap();
+        let whole = || stand.catalogs.current(&stand.connection, Extent::Whole, NOW);
+        let before = stand.current(NOW).await.unwrap();
+        let mut with_theirs = whole().await.unwrap();
+        for sql in [
+            "CREATE TEMP TABLE t (id serial PRIMARY KEY, name text DEFAULT 'a' CHECK (name <> ''))",
+            "CREATE TEMP VIEW v AS SELECT id FROM t",
+            "CREATE TEMP TABLE child () INHERITS (public.parent)",
+            "CREATE TYPE pg_temp.pair AS (a int, b text)",
+            "CREATE DOMAIN pg_temp.small AS int DEFAULT 1",
+            "CREATE TEMP TABLE parts (id int) PARTITION BY LIST (id)",
+            "CREATE STATISTICS pg_temp.known ON id, name FROM t",
+            "ALTER TABLE t ADD UNIQUE (name)",
+            "DROP TABLE child",
+            "DISCARD TEMP",
+        ] {
+            other.rows(sql).await.unwrap();
+            let after = stand.current(NOW).await.unwrap();
+            assert!(after.version == before.version && after.taken > before.taken, "{sql}");
+            let theirs = whole().await.unwrap();
+            assert_ne!(theirs.version, with_theirs.version, "{sql}");
+            with_theirs = theirs;
+        }
+        // Whoever reads it while they are there does without them.
+        other
+            .rows(
+                "CREATE TEMP TABLE t (id int); CREATE TEMP TABLE child () INHERITS (public.parent)",
+            )
+            .await
+            .unwrap();
+        stand.run("CREATE TABLE later (id int)").await;
+        let after = stand.current(NOW).await.unwrap();
+        assert!(has(&after, "public", "later") && after.version != before.version);
+        let names = |snapshot: &Snapshot| {
+            let relations = snapshot.catalog.relations().map(|relation| relation.name.to_string());
+            relations.collect::<Vec<_>>()
+        };
+        assert!(!names(&after).contains(&"child".to_owned()));
+        assert!(names(&whole().await.unwrap()).contains(&"child".to_owned()));
+    });
+}
+
 #[test]
 fn a_snapshot_serves_as_long_as_its_age_allows() {
     run(async {
@@ -204,11 +253,11 @@ fn without_a_credential_that_is_good_there_is_no_catalog() {
     run(async {
         let stand = Stand::new();
         let wrong = connection(&stand.cluster, "not the password");
-        let error = stand.catalogs.current(&wrong, NOW).await.unwrap_err();
+        let error = stand.catalogs.current(&wrong, Extent::Permanent, NOW).await.unwrap_err();
         assert!(matches!(error, CatalogError::Inquiry(InquiryError::NotAdmitted(_))), "{error}");
         assert!(!error.to_string().contains("not the password"), "{error}");
         let observed = with_login(&stand.cluster, Login::Database { database: None });
-        let error = stand.catalogs.current(&observed, NOW).await.unwrap_err();
+        let error = stand.catalogs.current(&observed, Extent::Permanent, NOW).await.unwrap_err();
         assert!(matches!(error, CatalogError::Inquiry(InquiryError::NoCredential)), "{error}");
         // Another connection's trouble is not ours.
         stand.current(NOW).await.unwrap();
@@ -231,6 +280,7 @@ fn answers_are_a_catalog_over_any_connection() {
         let snapshot = Snapshot {
             catalog: Arc::new(decoder.finish().unwrap()),
             version: 0,
+            extent: Extent::Whole,
             taken: Instant::now(),
             sign: "".into(),
         };

@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
 
-use sql::catalog::{self, Catalog, Event, FunctionId, RelationKind, ViewRead};
+use sql::catalog::{self, Catalog, Event, Extent, FunctionId, RelationKind, ViewRead};
 use sql::facts::{Facts, Kind, RelationUse, SettingName, SettingUse, Transaction};
 use sql::functions::Class;
 use wire::backend;
@@ -63,6 +63,14 @@ impl Names {
     /// The same once the session has a temporary schema, by the name that it is known by here.
     pub(super) fn with_temporary(&self, name: &str) -> Names {
         Names { temporary: Some(name.to_owned()), ..self.clone() }
+    }
+
+    /// How much of a catalog can stand behind these names.
+    pub(super) fn needs(&self) -> Extent {
+        match self.temporary {
+            Some(_) => Extent::Whole,
+            None => Extent::Permanent,
+        }
     }
 
     pub(super) fn with<R>(&self, see: impl FnOnce(&catalog::Names<'_>) -> R) -> R {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sql::catalog::{CHANGED_SQL, Catalog, READS};
+use sql::catalog::{CHANGED_SQL, Catalog, Extent, READS};
 use wire::backend;
 use wire::frame::Frame;
 
@@ -179,7 +179,7 @@ impl Gate {
     }
 
     pub(crate) fn sign_sql(&self) -> &'static str {
-        CHANGED_SQL
+        &CHANGED_SQL
     }
 
     /// What the transaction says of the state of its catalog. `Some` if it has to be read.
@@ -224,19 +224,22 @@ impl Gate {
 /// The reads of a catalog, one question each, in the session's own transaction.
 pub(crate) struct CatalogReading {
     decoder: Decoder,
+    extent: Extent,
     asked: usize,
     outcome: Result<(), Undecodable>,
 }
 
 impl CatalogReading {
-    pub(crate) fn new() -> CatalogReading {
-        CatalogReading { decoder: Decoder::default(), asked: 0, outcome: Ok(()) }
+    /// Of as much as its sign is of.
+    pub(crate) fn new(sign: &str) -> CatalogReading {
+        let extent = Extent::of_sign(sign);
+        CatalogReading { decoder: Decoder::default(), extent, asked: 0, outcome: Ok(()) }
     }
 
-    pub(crate) fn next(&mut self) -> Option<&'static str> {
+    pub(crate) fn next(&mut self) -> Option<String> {
         let read = READS.get(self.asked)?;
         self.asked += 1;
-        Some(read.sql())
+        Some(read.sql_of(self.extent))
     }
 
     pub(crate) fn take(&mut self, rows: &Rows) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sql::catalog::Catalog;
+use sql::catalog::{Catalog, Extent};
 
 use super::names::{Moves, Names};
 use super::needs::Need;
@@ -74,8 +74,12 @@ impl Sight {
         };
         let (catalog, version, taken) = match (&self.own, &self.shared) {
             (Some(own), _) => (&own.catalog, own.version, own.taken),
-            (None, Some(shared)) => (&shared.catalog, shared.version, shared.taken),
-            (None, None) => return Err(Need::Catalog),
+            (None, Some(shared))
+                if names.needs() == Extent::Permanent || shared.extent == Extent::Whole =>
+            {
+                (&shared.catalog, shared.version, shared.taken)
+            }
+            (None, _) => return Err(Need::Catalog),
         };
         if !is_young(taken) {
             return Err(Need::Catalog);
@@ -145,9 +149,11 @@ impl Sight {
         if !is_shared {
             return Wanted::Own;
         }
+        // It is asked for once the names are known.
+        let extent = self.names.as_ref().map_or(Extent::Whole, |(names, _)| names.needs());
         match (self.catalog_moved || self.own.is_some(), within) {
-            (false, _) => Wanted::Shared { max_age: age_max },
-            (true, Within::Session) => Wanted::Shared { max_age: Duration::ZERO },
+            (false, _) => Wanted::Shared { extent, max_age: age_max },
+            (true, Within::Session) => Wanted::Shared { extent, max_age: Duration::ZERO },
             (true, Within::Block | Within::Series) => Wanted::Own,
         }
     }
@@ -219,6 +225,7 @@ impl Sight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Shared {
+        extent: Extent,
         max_age: Duration,
     },
     /// From the session's own backend: nobody else can see it.

@@ -11,6 +11,7 @@ use access::{
 };
 use identity::Identity;
 use policy::{InForce, Narrow, NotOffered, Policies, Wanted};
+use sql::catalog::Extent;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::records::{self, Doer};
@@ -327,7 +328,12 @@ impl Entering<'_> {
     /// Only for words, so what can't be said of it is left out.
     async fn narrowed(&self, in_force: &InForce) -> Option<policy::Narrowed> {
         let max_age = self.gateway.installed().settings.bounds.catalog_age_max;
-        let snapshot = self.gateway.catalogs().current(self.connection, max_age).await.ok()?;
+        let snapshot = self
+            .gateway
+            .catalogs()
+            .current(self.connection, Extent::Permanent, max_age)
+            .await
+            .ok()?;
         in_force.scope(&snapshot.catalog).narrowed()
     }
 

@@ -96,9 +96,9 @@ impl Messages<'_> {
         }
         let wanted = gate.borrow().catalog_wanted(ready);
         match wanted {
-            Wanted::Shared { max_age } => {
+            Wanted::Shared { extent, max_age } => {
                 let (gateway, connection) = gate.borrow().database();
-                let asked = gateway.catalogs().current(&connection, max_age);
+                let asked = gateway.catalogs().current(&connection, extent, max_age);
                 let found = self.while_listening(client, asked).await?;
                 gate.borrow_mut().catalog_is(found);
             }
@@ -153,9 +153,9 @@ impl Messages<'_> {
         let sql = gate.borrow().sign_sql();
         let Some(rows) = self.ask(sql, ready, client, server).await? else { return Ok(()) };
         let Some(sign) = gate.borrow_mut().sign_is(&rows, ready, taken) else { return Ok(()) };
-        let mut reading = CatalogReading::new();
+        let mut reading = CatalogReading::new(&sign);
         while let Some(sql) = reading.next() {
-            let Some(rows) = self.ask(sql, ready, client, server).await? else { return Ok(()) };
+            let Some(rows) = self.ask(&sql, ready, client, server).await? else { return Ok(()) };
             reading.take(&rows);
         }
         gate.borrow_mut().own_catalog_is(reading, sign, ready, taken);

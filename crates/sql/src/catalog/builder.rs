@@ -14,7 +14,9 @@ use super::{
 };
 use crate::functions::class;
 
-/// Takes the rows of every read, in the order of `READS`.
+/// Takes the rows of every read, in the order of `READS`. What stands on a relation that is not among
+/// them is left out with it: of the permanent those rows are all that is read
+/// ([`Extent`](super::Extent)).
 #[derive(Debug, Default)]
 pub struct Builder {
     catalog: Catalog,
@@ -88,13 +90,14 @@ impl Builder {
                 let type_oid = row.number()?;
                 let generated = !row.text()?.is_empty();
                 let type_modifier = row.text()?.parse().ok()?;
-                let (_, relation) = self.relation_mut(relation)?;
+                let Some((_, relation)) = self.relation_mut(relation) else { return Some(()) };
                 let column = Column { number, name, type_oid, type_modifier, generated };
                 relation.columns.push(column);
             }
             Read::Inheritance => {
-                let child = *self.catalog.relation_by_oid.get(&row.number()?)?;
-                let (parent, above) = self.relation_mut(row.number()?)?;
+                let (child, parent) = (row.number()?, row.number()?);
+                let Some(child) = self.catalog.relation_by_oid(child) else { return Some(()) };
+                let Some((parent, above)) = self.relation_mut(parent) else { return Some(()) };
                 above.children.push(child);
                 self.catalog.relations.get_mut(child.0 as usize)?.parents.push(parent);
             }
@@ -107,7 +110,8 @@ impl Builder {
             Read::Statistics => {
                 let schema = *self.schemas.get(&row.number()?)?;
                 let name = row.text()?.into();
-                let on = self.catalog.relation_by_oid(row.number()?)?;
+                let on = self.catalog.relation_by_oid(row.number()?);
+                let Some(on) = on else { return Some(()) };
                 self.catalog.schemas.get_mut(schema.0 as usize)?.statistics.insert(name, on);
             }
             Read::Triggers => self.trigger(&mut row)?,
@@ -292,8 +296,8 @@ impl Builder {
         let on_delete = goes_on(row.text()?, Event::Delete);
         let on_update = goes_on(row.text()?, Event::Update);
         let mut references = None;
+        let Some(by) = self.catalog.relation_by_oid(relation) else { return Some(()) };
         if kind == ConstraintKind::Foreign {
-            let by = *self.catalog.relation_by_oid.get(&relation)?;
             let (other, referenced) = self.relation_mut(other)?;
             referenced.referenced.push(Referenced { by, on_delete, on_update });
             references = Some((other, other_columns));
@@ -349,7 +353,7 @@ impl Builder {
             [(4, Event::Insert), (8, Event::Delete), (16, Event::Update), (32, Event::Truncate)];
         let events = events.into_iter().filter(|(bit, _)| kind & bit != 0);
         let on = Events::of(events.map(|(_, event)| event));
-        let (id, _) = self.relation_mut(relation)?;
+        let Some((id, _)) = self.relation_mut(relation) else { return Some(()) };
         let code = self.add_code(id, Source::Trigger, on, &condition)?;
         code.instead = kind & 64 != 0;
         // For each row (1), before (2).
@@ -374,10 +378,12 @@ impl Builder {
         }
         if what == "domain" {
             let calls = self.calls(&tree);
-            self.catalog.types.get_mut(&owner)?.calls.extend(calls);
+            if let Some(domain) = self.catalog.types.get_mut(&owner) {
+                domain.calls.extend(calls);
+            }
             return Some(());
         }
-        let (id, relation) = self.relation_mut(owner)?;
+        let Some((id, relation)) = self.relation_mut(owner) else { return Some(()) };
         let write = [Insert, Update];
         let (source, on, catalog) = match (what, detail) {
             ("default", number) => {
@@ -517,15 +523,15 @@ impl Builder {
         let relation = row.number()?;
         let column = u16::try_from(row.number()?).ok()?;
         if object.0 == PG_CLASS {
-            let sequence = *self.catalog.relation_by_oid.get(&object.1)?;
-            let owner = *self.catalog.relation_by_oid.get(&relation)?;
-            let sequence = self.catalog.relations.get_mut(sequence.0 as usize)?;
-            sequence.owned_by = Some((owner, column));
+            let owner = self.catalog.relation_by_oid(relation);
+            if let (Some((_, sequence)), Some(owner)) = (self.relation_mut(object.1), owner) {
+                sequence.owned_by = Some((owner, column));
+            }
             return Some(());
         }
         // Of what carries no code there is nothing to note.
         let Some(carrier) = self.objects.get(&object).copied() else { return Some(()) };
-        let relation = *self.catalog.relation_by_oid.get(&relation)?;
+        let Some(relation) = self.catalog.relation_by_oid(relation) else { return Some(()) };
         match carrier {
             Carrier::View(view) if relation == view => {}
             Carrier::View(view) => {

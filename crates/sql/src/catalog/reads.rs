@@ -5,6 +5,8 @@
 //! not asked of the server. Expressions come as the server keeps them: to take the numbers of
 //! functions out of them here costs a tenth of what the server's regular expressions take.
 
+use std::sync::LazyLock;
+
 /// One of the statements that the snapshot is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
@@ -45,7 +47,21 @@ pub const READS: [Read; 15] = [
 ];
 
 impl Read {
-    /// The statement, for PostgreSQL 13 to 18. Every value of a row fits a text; `t` and `f` are
+    /// The statement that reads as much as a snapshot of that extent has.
+    pub fn sql_of(self, extent: Extent) -> String {
+        let left_out = match (extent, self) {
+            (Extent::Permanent, Self::Relations | Self::Columns) => " AND c.relpersistence <> 't'",
+            (Extent::Permanent, Self::Types) => {
+                " WHERE typnamespace NOT IN (SELECT oid FROM pg_catalog.pg_namespace \
+                 WHERE nspname ~ '^pg_(toast_)?temp_[0-9]+$')"
+            }
+            // The builder leaves out what stands on what is left out.
+            _ => "",
+        };
+        format!("{}{left_out}", self.sql())
+    }
+
+    /// The statement of the whole, for PostgreSQL 13 to 18. Every value of a row fits a text; `t` and `f` are
     /// booleans, lists are separated by U+001F, and lists of numbers by anything else.
     pub const fn sql(self) -> &'static str {
         match self {
@@ -57,9 +73,9 @@ impl Read {
                 "SELECT c.oid, c.relnamespace, c.relname, c.relkind, c.relowner, c.relrowsecurity, \
                  c.reloptions IS NOT NULL AND pg_catalog.array_to_string(c.reloptions, ',') \
                  ~ '(^|,)security_invoker=(true|on|1|yes)' \
-                 FROM pg_catalog.pg_class c WHERE (c.relkind <> 't' AND c.relnamespace <> 99) \
+                 FROM pg_catalog.pg_class c WHERE ((c.relkind <> 't' AND c.relnamespace <> 99) \
                  OR c.oid IN (SELECT d.refobjid FROM pg_catalog.pg_depend d \
-                 WHERE d.classid = 2618 AND d.refclassid = 1259)"
+                 WHERE d.classid = 2618 AND d.refclassid = 1259))"
             }
             Self::Columns => {
                 // Every sequence has the same.
@@ -155,42 +171,106 @@ impl Read {
     }
 }
 
-/// How many rows of a catalog there are, and a sum over the transactions that wrote them.
+/// What a snapshot has of temporary objects. Nobody reaches those of another session: the server
+/// refuses it. So whoever has none of their own does without all of them, and hears nothing of the
+/// tables that others make and drop all day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Extent {
+    /// No temporary relations, and no types of temporary schemas.
+    Permanent,
+    /// Those of all sessions.
+    Whole,
+}
+
+impl Extent {
+    /// Whether anything changed that a snapshot of this extent is made from: it gives another text
+    /// then, after one pass over the catalogs. A row that has come was written by a transaction of
+    /// which there was no row before, so what came and what went can't make up for each other.
+    pub const fn changed_sql(self) -> &'static str {
+        match self {
+            Self::Permanent => PERMANENT_CHANGED_SQL,
+            Self::Whole => WHOLE_CHANGED_SQL,
+        }
+    }
+
+    /// Of which extent a text is that one of these has given.
+    pub fn of_sign(sign: &str) -> Self {
+        if sign.starts_with("permanent ") { Self::Permanent } else { Self::Whole }
+    }
+}
+
+/// How many rows of a catalog there are, and a sum over the transactions that wrote them. `$rows` ends
+/// in a condition; `$left_out` is what the rows of temporary relations are left out by.
 macro_rules! written {
-    ($($rows:literal),*) => {
-        concat!("SELECT pg_catalog.concat_ws(' '" $(, ", (SELECT pg_catalog.concat(pg_catalog.count(*), ':', \
-            pg_catalog.sum(pg_catalog.hash_array_extended(ARRAY[xmin], 0))) FROM pg_catalog.", $rows, ")")*,
+    ($extent:literal; $($rows:literal $(unless $left_out:literal)?),*) => {
+        concat!("WITH temporary AS MATERIALIZED (SELECT oid FROM pg_catalog.pg_class \
+            WHERE relpersistence = 't') SELECT pg_catalog.concat_ws(' ', '", $extent, "'"
+            $(, ", (SELECT pg_catalog.concat(pg_catalog.count(*), ':', \
+            pg_catalog.sum(pg_catalog.hash_array_extended(ARRAY[xmin], 0))) FROM pg_catalog.", $rows
+            $(, " AND ", $left_out)?, ")")*,
             ", (SELECT pg_catalog.concat(pg_catalog.count(*), ':', \
             pg_catalog.sum(pg_catalog.hashtextextended(rolname, oid::pg_catalog.int8))) FROM pg_catalog.pg_roles))")
     };
 }
 
-/// Whether anything changed that a snapshot is made from: it gives another text then, after one
-/// pass over the catalogs. A row that has come was written by a transaction of which there was no
-/// row before, so what came and what went can't make up for each other.
-pub const CHANGED_SQL: &str = written!(
-    "pg_namespace",
-    "pg_class",
+const WHOLE_CHANGED_SQL: &str = written!(
+    "whole";
+    "pg_namespace WHERE true",
+    "pg_class WHERE true",
     "pg_attribute WHERE attnum > 0",
-    "pg_inherits",
-    "pg_type",
-    "pg_proc",
-    "pg_operator",
-    "pg_cast",
-    "pg_constraint",
-    "pg_index",
-    "pg_trigger",
-    "pg_event_trigger",
-    "pg_attrdef",
-    "pg_rewrite",
-    "pg_policy",
-    "pg_partitioned_table",
-    "pg_statistic_ext",
-    "pg_extension",
+    "pg_inherits WHERE true",
+    "pg_type WHERE true",
+    "pg_proc WHERE true",
+    "pg_operator WHERE true",
+    "pg_cast WHERE true",
+    "pg_constraint WHERE true",
+    "pg_index WHERE true",
+    "pg_trigger WHERE true",
+    "pg_event_trigger WHERE true",
+    "pg_attrdef WHERE true",
+    "pg_rewrite WHERE true",
+    "pg_policy WHERE true",
+    "pg_partitioned_table WHERE true",
+    "pg_statistic_ext WHERE true",
+    "pg_extension WHERE true",
     // Written whenever a sequence comes to belong to another column.
-    "pg_sequence",
+    "pg_sequence WHERE true",
     "pg_depend WHERE deptype = 'e'"
 );
+
+const PERMANENT_CHANGED_SQL: &str = written!(
+    "permanent";
+    "pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_[0-9]+$'",
+    "pg_class WHERE relpersistence <> 't'",
+    "pg_attribute WHERE attnum > 0" unless "attrelid NOT IN (SELECT oid FROM temporary)",
+    "pg_inherits WHERE true" unless "inhrelid NOT IN (SELECT oid FROM temporary)",
+    "pg_type WHERE true" unless "typnamespace NOT IN (SELECT oid FROM pg_catalog.pg_namespace \
+     WHERE nspname ~ '^pg_(toast_)?temp_[0-9]+$')",
+    // Code of a temporary schema is rare, and could be anybody's.
+    "pg_proc WHERE true",
+    "pg_operator WHERE true",
+    "pg_cast WHERE true",
+    "pg_constraint WHERE true" unless "conrelid NOT IN (SELECT oid FROM temporary)",
+    "pg_index WHERE true" unless "indrelid NOT IN (SELECT oid FROM temporary)",
+    "pg_trigger WHERE true" unless "tgrelid NOT IN (SELECT oid FROM temporary)",
+    "pg_event_trigger WHERE true",
+    "pg_attrdef WHERE true" unless "adrelid NOT IN (SELECT oid FROM temporary)",
+    "pg_rewrite WHERE true" unless "ev_class NOT IN (SELECT oid FROM temporary)",
+    "pg_policy WHERE true" unless "polrelid NOT IN (SELECT oid FROM temporary)",
+    "pg_partitioned_table WHERE true" unless "partrelid NOT IN (SELECT oid FROM temporary)",
+    "pg_statistic_ext WHERE true" unless "stxrelid NOT IN (SELECT oid FROM temporary)",
+    "pg_extension WHERE true",
+    "pg_sequence WHERE true" unless "seqrelid NOT IN (SELECT oid FROM temporary)",
+    "pg_depend WHERE deptype = 'e'"
+);
+
+/// What a session asks for itself: of the whole once it has a temporary schema.
+pub static CHANGED_SQL: LazyLock<String> = LazyLock::new(|| {
+    let (permanent, whole) = (PERMANENT_CHANGED_SQL, WHOLE_CHANGED_SQL);
+    format!(
+        "SELECT CASE WHEN pg_catalog.pg_my_temp_schema() = 0 THEN ({permanent}) ELSE ({whole}) END"
+    )
+});
 
 /// A row that is not what its read gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

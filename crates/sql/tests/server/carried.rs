@@ -189,7 +189,7 @@ fn calls_within_calls(cluster: &Cluster) {
 
 fn every_change_is_noticed(cluster: &Cluster) {
     cluster.must(include_str!("carried.sql"));
-    let state = || cluster.must(CHANGED_SQL);
+    let state = || cluster.must(&CHANGED_SQL);
     let mut before = state();
     for change in [
         "CREATE SCHEMA other",
