@@ -196,6 +196,22 @@ fn rows_of_a_session_begin_anew_with_the_next() {
     }
 }
 
+/// The gateway is stopped, and another begins where it was.
+#[test]
+fn rows_of_an_hour_are_used_after_a_restart() {
+    let database = setup::database();
+    let mut gate = gate(&database, "rows: 10 per hour");
+    let (mut raw, _) = gate.login();
+    is_whole(&raw.query("SELECT generate_series(1, 7)"), 7);
+    drop(raw);
+    gate.process.signal("TERM");
+    gate.process.wait_exit();
+    gate.process.restart();
+    let (mut raw, _) = gate.login();
+    is_whole(&raw.query("SELECT generate_series(1, 3)"), 3);
+    is_cut(&raw.query("SELECT 1"), 0);
+}
+
 /// Eight sessions at once get together what one would.
 #[test]
 fn rows_of_an_hour_are_shared_by_all_sessions() {

@@ -27,7 +27,8 @@ use crate::door::Accounts;
 use crate::grants::Grants;
 use crate::holds::Holds;
 use crate::issuers::Provider;
-use crate::limits::Ledgers;
+use crate::limits::kept::Margin;
+use crate::limits::{self, Ledgers};
 use crate::metrics::Metrics;
 use crate::roster::Roster;
 use crate::secret::SecretError;
@@ -122,6 +123,8 @@ impl Gateway {
         let grants = Grants::start(&state).await?;
         let holds = Holds::new(journal.node());
         let telling = Telling::new(journal.node());
+        let ledgers = Arc::<Ledgers>::default();
+        ledgers.restore(&state.counts(journal.node()).await?);
         let gateway = Arc::new(Gateway {
             installed: ArcSwap::from_pointee(installed),
             stopping: AtomicBool::new(false),
@@ -134,7 +137,7 @@ impl Gateway {
             keyring,
             catalogs,
             metrics,
-            ledgers: Arc::default(),
+            ledgers,
             grants,
             holds,
             telling,
@@ -216,6 +219,16 @@ impl Gateway {
     /// Lets running statements end, then ends their sessions; cancels what takes longer than the
     /// bound. Nobody new is let in.
     pub async fn stop(&self) {
+        self.drain().await;
+        let counts = self.ledgers.unkept(usize::MAX, Margin::None, limits::now_ms());
+        if !counts.is_empty()
+            && let Err(error) = self.state.keep_counts(self.journal.node(), counts).await
+        {
+            tracing::error!(%error, "counts of limits could not be kept");
+        }
+    }
+
+    async fn drain(&self) {
         self.stopping.store(true, Ordering::Release);
         self.roster.stop();
         let bound = self.installed().settings.bounds.drain_timeout;

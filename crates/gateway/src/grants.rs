@@ -26,6 +26,7 @@ pub(crate) use self::entry::{Entering, Entry};
 use self::records::Doer;
 use crate::gate::Rules;
 use crate::gateway::{Gateway, Installed};
+use crate::limits::kept;
 use crate::refusal::{Barred, Refusal};
 use crate::settings::Connection;
 use crate::telling;
@@ -149,7 +150,8 @@ impl Grants {
     pub(crate) fn keep(gateway: &Arc<Gateway>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let gateway = Arc::downgrade(gateway);
-        let keeper = async move { tokio::join!(clock(gateway.clone()), reader(gateway)) };
+        let counts = kept::keeper(gateway.clone());
+        let keeper = async move { tokio::join!(clock(gateway.clone()), reader(gateway), counts) };
         std::thread::Builder::new().name("grants".to_owned()).spawn(move || {
             runtime.block_on(keeper);
         })?;

@@ -3,9 +3,10 @@
 //! limits, is the policy's business; what is cut and how, the gate's; what is said then, `reached`'s.
 //!
 //! What is counted per minute, hour and day, and at once, is counted per identity and policy, over
-//! all its sessions on this gateway; what is counted per grant, over all sessions of the grant. All of
-//! it in memory: a restart begins anew.
+//! all its sessions on this gateway; what is counted per grant, over all sessions of the grant. It is
+//! counted in memory; what a restart must not take back is written down (`kept`).
 
+pub(crate) mod kept;
 mod reached;
 mod window;
 
@@ -54,10 +55,19 @@ struct Ledger(Mutex<Used>);
 struct Used {
     windows: HashMap<(Measure, Period), Window>,
     /// Of a grant: in all its life, which is over then, in milliseconds since 1970.
-    totals: HashMap<Measure, u64>,
+    totals: HashMap<Measure, Total>,
     until_ms: u64,
     /// Sessions, and those that run something.
     places: HashMap<Measure, u64>,
+}
+
+/// What a grant has had, and how much of that is not written down yet.
+#[derive(Default)]
+struct Total {
+    taken: u64,
+    unkept: u64,
+    /// More was written down than there is.
+    has_margin: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -371,7 +381,7 @@ impl Budget {
             Counted::Statement => (None, Resets::WithTheNextStatement),
             Counted::Session(used) => (Some(*used), Resets::WithTheNextSession),
             Counted::Grant(ledger) => {
-                let used = ledger.lock().totals.get(&measure).copied().unwrap_or(0);
+                let used = ledger.lock().totals.get(&measure).map_or(0, |total| total.taken);
                 (Some(used), Resets::WithTheNextGrant)
             }
             Counted::Shared(ledger, period) => {
@@ -407,8 +417,9 @@ impl Budget {
             Counted::Grant(ledger) => {
                 let mut used = ledger.lock();
                 let total = used.totals.entry(measure).or_default();
-                if fits(*total) {
-                    *total += amount;
+                if fits(total.taken) {
+                    total.taken += amount;
+                    total.unkept += amount;
                     return Ok(());
                 }
                 Resets::WithTheNextGrant
@@ -431,7 +442,8 @@ impl Budget {
             Counted::Shared(ledger, period) => ledger.give_back(measure, *period, amount),
             Counted::Grant(ledger) => {
                 if let Some(total) = ledger.lock().totals.get_mut(&measure) {
-                    *total = total.saturating_sub(amount);
+                    total.taken = total.taken.saturating_sub(amount);
+                    total.unkept = total.unkept.saturating_sub(amount);
                 }
             }
         }
@@ -490,6 +502,11 @@ impl Drop for Place {
 }
 
 impl Measure {
+    fn named(name: &str) -> Option<Measure> {
+        let all = [Measure::Rows, Measure::Bytes, Measure::Statements];
+        all.into_iter().find(|measure| measure.name() == name)
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Measure::Rows => "rows",

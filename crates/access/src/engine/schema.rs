@@ -147,4 +147,20 @@ pub(crate) const STEPS: &[&str] = &[
     ) STRICT;
     CREATE INDEX untold_of ON untold (node, number);
 ",
+    "
+    -- What has been used of limits by the hour, by the day and by the grant, each node its own.
+    CREATE TABLE counts (
+        node TEXT NOT NULL,
+        issuer TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        policy TEXT NOT NULL,
+        grant_id TEXT NOT NULL,
+        measure TEXT NOT NULL,
+        period TEXT NOT NULL,
+        taken TEXT NOT NULL,
+        until INTEGER NOT NULL,
+        PRIMARY KEY (node, issuer, subject, policy, grant_id, measure, period)
+    ) STRICT;
+    CREATE INDEX counts_by_age ON counts (until);
+",
 ];

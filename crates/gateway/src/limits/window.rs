@@ -16,6 +16,19 @@ pub(crate) enum Period {
 }
 
 impl Period {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Period::Minute => "minute",
+            Period::Hour => "hour",
+            Period::Day => "day",
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Option<Period> {
+        let all = [Period::Minute, Period::Hour, Period::Day];
+        all.into_iter().find(|period| period.name() == name)
+    }
+
     fn part_ms(self) -> u64 {
         let minutes = match self {
             Period::Minute => 1,
@@ -40,11 +53,66 @@ pub(super) struct Window {
     newest: u64,
     taken: [u64; SLOTS],
     total: u64,
+    /// Of that, what is not written down yet.
+    unkept: u64,
+    /// More was written down than there is.
+    has_margin: bool,
+}
+
+/// What is written down of a window.
+pub(super) struct Kept {
+    /// The number of each part in which something was taken, and how much.
+    pub(super) parts: Vec<(u64, u64)>,
+    /// When nothing of it counts any more.
+    pub(super) until_ms: u64,
 }
 
 impl Window {
     pub(super) fn new(period: Period) -> Window {
-        Window { part_ms: period.part_ms(), newest: 0, taken: [0; SLOTS], total: 0 }
+        Window {
+            part_ms: period.part_ms(),
+            newest: 0,
+            taken: [0; SLOTS],
+            total: 0,
+            unkept: 0,
+            has_margin: false,
+        }
+    }
+
+    /// As it was written down.
+    pub(super) fn restored(period: Period, parts: &[(u64, u64)]) -> Option<Window> {
+        let mut window = Window::new(period);
+        window.newest = parts.iter().map(|(number, _)| *number).max()?;
+        for (number, taken) in parts {
+            if window.newest - number < SLOTS as u64 {
+                *window.slot(*number) = *taken;
+            }
+        }
+        let mut taken = window.taken.iter();
+        window.total = taken.try_fold(0u64, |sum, taken| sum.checked_add(*taken))?;
+        Some(window)
+    }
+
+    /// What has to be written down, if something has changed since it was; `with_margin` as if as much
+    /// again had been taken now.
+    pub(super) fn unkept(&mut self, with_margin: bool, now_ms: u64) -> Option<Kept> {
+        if self.unkept == 0 && !self.has_margin {
+            return None;
+        }
+        self.advance(now_ms);
+        let more = if with_margin { self.unkept } else { 0 };
+        (self.unkept, self.has_margin) = (0, more > 0);
+        let (newest, part_ms) = (self.newest, self.part_ms);
+        let oldest = (newest + 1).saturating_sub(SLOTS as u64);
+        let mut parts = Vec::new();
+        for number in oldest..=newest {
+            let more = if number == newest { more } else { 0 };
+            let taken = self.slot(number).saturating_add(more);
+            if taken > 0 {
+                parts.push((number, taken));
+            }
+        }
+        Some(Kept { parts, until_ms: (newest + SLOTS as u64).saturating_mul(part_ms) })
     }
 
     pub(super) fn take(&mut self, amount: u64, limit: u64, now_ms: u64) -> Result<(), Full> {
@@ -55,6 +123,7 @@ impl Window {
         let newest = self.newest;
         *self.slot(newest) += amount;
         self.total += amount;
+        self.unkept += amount;
         Ok(())
     }
 
@@ -74,6 +143,7 @@ impl Window {
         let given = amount.min(*slot);
         *slot -= given;
         self.total -= given;
+        self.unkept = self.unkept.saturating_sub(given);
     }
 
     /// Nothing that was taken counts any more.
