@@ -8,3 +8,4 @@ mod attacks;
 mod names;
 mod refusals;
 mod shapes;
+mod steps;

@@ -25,6 +25,7 @@ mod rules;
 mod showing;
 mod sight;
 mod splice;
+mod steps;
 mod substitute;
 mod tried;
 mod understanding;
@@ -34,6 +35,7 @@ mod written;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::rc::{Rc, Weak};
@@ -71,6 +73,7 @@ pub(crate) use self::showing::Shown;
 use self::sight::Sight;
 pub(crate) use self::sight::{Wanted, Within};
 use self::splice::Splice;
+use self::steps::Steps;
 pub(crate) use self::substitute::tag_sent;
 pub(crate) use self::tried::{Trial, Tried};
 use crate::conditions::Estimate;
@@ -163,6 +166,8 @@ pub(crate) struct Gate {
     unmet: Option<Unmet>,
     /// When it was first looked at, if it had to wait.
     looked_since: Option<Instant>,
+    /// How often it has been looked at by a newer catalog.
+    looked_again: u32,
     /// What it says, if it is long.
     ahead: Option<Ahead>,
     /// EXECUTEs that are being judged, each run by the one before it.
@@ -185,6 +190,8 @@ pub(crate) struct Gate {
     begun: Instant,
     /// Of the transaction, as the last ReadyForQuery said it.
     status: u8,
+    /// A string that runs step by step.
+    steps: Option<Steps>,
     /// A question of the gate's own is on its way.
     asked: Option<Asked>,
     /// The last one has failed, perhaps behind its Parse.
@@ -319,6 +326,12 @@ pub(crate) struct Around {
     pub(crate) after: Vec<(u8, Entry)>,
 }
 
+impl fmt::Debug for Looked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Looked")
+    }
+}
+
 impl Looked {
     fn refused(refusal: Refusal, id: Option<u64>, instead: Vec<u8>) -> Looked {
         let entry = Entry::Refused(Box::new(Turned { refusal, id, position: None }));
@@ -373,6 +386,7 @@ impl Gate {
             doomed: None,
             unmet: None,
             looked_since: None,
+            looked_again: 0,
             ahead: None,
             depth: 0,
             memory: Memory::default(),
@@ -387,6 +401,7 @@ impl Gate {
             failed: HashSet::new(),
             begun: Instant::now(),
             status: b'I',
+            steps: None,
             asked: None,
             question_left: false,
             limited: Limited::new(meter),

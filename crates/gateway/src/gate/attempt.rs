@@ -104,9 +104,15 @@ impl Gate {
             // Servers end the session over it. That it was tried is noted.
             _ => self.unreadable("unknown", frame, None),
         };
-        // What was asked for this message is not for the next.
+        self.nothing_is_asked_for();
+        Ok(looked)
+    }
+
+    /// What was asked for this message is not for the next.
+    fn nothing_is_asked_for(&mut self) {
         self.unmet = None;
         self.looked_since = None;
+        self.looked_again = 0;
         self.holding.since = None;
         self.holding.tried = None;
         self.holding.sees = false;
@@ -114,7 +120,6 @@ impl Gate {
         self.is_answered = false;
         self.estimate = None;
         self.shown = None;
-        Ok(looked)
     }
 
     /// What was looked at has to be recorded before more is looked at.

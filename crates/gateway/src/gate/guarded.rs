@@ -355,7 +355,8 @@ impl Gate {
             }
             (Part::Client, backend::COMMAND_COMPLETE) => {
                 script.at += 1;
-                if is_last {
+                // Of the last one the end is held until what follows it has passed.
+                if matches!(script.parts.get(script.at), None | Some(Part::Client)) {
                     return None;
                 }
                 script.held = Some(whole(frame));
@@ -521,6 +522,20 @@ impl Script {
     fn new(parts: Vec<Part>, in_block: bool) -> Box<Script> {
         let guard = Counted { in_block, ..Counted::default() };
         Box::new(Script { parts, at: 0, held: None, guard })
+    }
+
+    /// So many of the client's, with one of ours before them or behind.
+    pub(super) fn around(before: bool, clients: usize, behind: bool) -> Box<Script> {
+        let mut parts = Vec::new();
+        parts.extend(before.then_some(Part::Quiet));
+        parts.extend((0..clients).map(|_| Part::Client));
+        parts.extend(behind.then_some(Part::Quiet));
+        Script::new(parts, false)
+    }
+
+    /// Nothing of the client's.
+    pub(super) fn quiet() -> Box<Script> {
+        Script::new(vec![Part::Quiet], false)
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use policy::{Context, Scope};
 use sql::Script;
-use sql::catalog::{self, Catalog, Step};
+use sql::catalog::{self, Catalog};
 use sql::facts::{Facts, Kind, NotUnderstood, SettingName, Transaction};
 use sql::parse::Limits;
 use sql::shape::Shape;
@@ -29,6 +29,7 @@ use super::needs::Need;
 use super::reads::only_reads;
 use super::rules::Rules;
 use super::sight::Seeing;
+use super::steps::Step;
 use super::understanding::{Effect, OfShape, Said, StandsOn, Told, Understood};
 use crate::refusal::{Denied, Refusal};
 
@@ -38,6 +39,9 @@ const TOUCHES_MAX: usize = 32;
 /// An EXECUTE may run what is an EXECUTE again, of its own name even. The server has its stack for a
 /// bound, which is not ours.
 const EXECUTE_DEPTH_MAX: usize = 8;
+
+/// For one message a newer catalog is asked for so often, and then what there is counts.
+const LOOKED_AGAIN_MAX: u32 = 2;
 
 /// What changes names in one text, for what stands behind it. A text with more of it has to come in
 /// pieces: each takes time on the thread that other sessions wait for, by the size of the text and of
@@ -175,13 +179,8 @@ impl Gate {
             return Ok(understood);
         }
         let read = Read { text: &read, is_as_sent: matches!(read, Cow::Borrowed(_)) };
-        let on = stands_on.clone();
-        let whole = match self.statements(rules, read, when, &seeing, on.clone()) {
-            Ok(understood) => understood,
-            Err(Stop::Need(need)) => return Err(need),
-            Err(Stop::Refused(denied)) => Understood::refused(on, Refusal::Denied(denied)),
-        };
-        let understood = Rc::new(whole);
+        let understood =
+            Rc::new(self.judged_from(0, rules, read, when, &seeing, stands_on.clone())?);
         said.inspect(|said| said.keep(&understood));
         if let (Some(shape), Some(shaped)) = (&shape, &shaped) {
             match known {
@@ -210,8 +209,41 @@ impl Gate {
         let Some(text) = shape.with_parameters() else { return false };
         let read = Read { text: &text, is_as_sent: true };
         let on = understood.stands_on.clone();
-        let general = self.statements(rules, read, When::Prepared, seeing, on);
+        let general = self.statements(0, rules, read, When::Prepared, seeing, on);
         general.is_ok_and(|general| general.holds_for_all_like(understood))
+    }
+
+    /// What the rest of a string does that runs step by step.
+    pub(super) fn understand_rest(
+        &mut self,
+        rules: &Rules,
+        text: &[u8],
+        from: usize,
+    ) -> Result<Rc<Understood>, Need> {
+        let seeing = self.see()?;
+        let sight = Some((seeing.version, seeing.names.clone()));
+        let on = StandsOn { policies: rules.in_force().id().clone(), sight };
+        let Some(read) = self.reading.judged(text) else {
+            return Ok(Rc::new(Understood::refused(on, Denied::Unreadable.into())));
+        };
+        let read = Read { text: &read, is_as_sent: matches!(read, Cow::Borrowed(_)) };
+        Ok(Rc::new(self.judged_from(from, rules, read, When::Runs, &seeing, on)?))
+    }
+
+    fn judged_from(
+        &mut self,
+        from: usize,
+        rules: &Rules,
+        text: Read<'_>,
+        when: When,
+        seeing: &Seeing,
+        on: StandsOn,
+    ) -> Result<Understood, Need> {
+        match self.statements(from, rules, text, when, seeing, on.clone()) {
+            Ok(understood) => Ok(understood),
+            Err(Stop::Need(need)) => Err(need),
+            Err(Stop::Refused(denied)) => Ok(Understood::refused(on, Refusal::Denied(denied))),
+        }
     }
 
     /// What a prepared statement does now. Where the server's own text of it would mean another
@@ -285,8 +317,10 @@ impl Gate {
         Ok(Some(whole.understood))
     }
 
+    /// The statements of a text, the one at `from` first: those before it have run.
     fn statements(
         &mut self,
+        from: usize,
         rules: &Rules,
         text: Read<'_>,
         when: When,
@@ -313,7 +347,8 @@ impl Gate {
         // have.
         let mut script: Option<Script<'_>> = None;
         let mut carried_on = 0;
-        for at in 0..found.len() {
+        let mut stops_at = found.len();
+        for at in from..found.len() {
             if let Some(script) = &script
                 && let Some(now) =
                     names.with(|names| found::one(script, at, &catalog, names, &scope))
@@ -322,19 +357,22 @@ impl Gate {
                 *before = now;
             }
             let Some(statement) = found.get(at) else { break };
+            let is_lost = match &statement.facts {
+                Ok(facts) => !is_nameless(facts),
+                Err(_) => true,
+            };
+            if !whole.can_carry && is_lost {
+                stops_at = at;
+                break;
+            }
             let facts = match &statement.facts {
                 Ok(facts) => facts,
-                Err(_) if !whole.can_carry => return Ok(whole.refused(Denied::Alone.into())),
                 Err(why) => {
                     self.look_again(why, seeing)?;
                     let denied = not_understood(why, &scope);
                     return Ok(whole.refused_at(denied.into(), text, statement.failed_at));
                 }
             };
-            if !whole.can_carry && !is_nameless(facts) {
-                let refusal = Denied::Alone.into();
-                return Ok(whole.refused(refusal));
-            }
             let moves = Moves::of(facts, &catalog);
             let place = statement.place.clone();
             let judged = Statement { place, facts, catalog: &catalog, moves };
@@ -403,6 +441,14 @@ impl Gate {
                 let parsed = Script::parse(text.text, &Limits::default());
                 script = Some(parsed.map_err(|why| not_parsed(&why, &scope))?);
             }
+        }
+        if from > 0 || stops_at < found.len() {
+            let may_step = when == When::Runs && text.is_as_sent;
+            let block = if may_step { self.may_step(text.text, &found)? } else { None };
+            let Some(block) = block else { return Ok(whole.refused(Denied::Alone.into())) };
+            whole.understood.step = Some(Step::of(text.text, &found, from, stops_at, block));
+            whole.understood.is_momentary = true;
+            whole.understood.begin = whole.begin.clone().filter(|_| from == 0);
         }
         whole.splice(text)?;
         Ok(whole.understood)
@@ -573,7 +619,8 @@ impl Gate {
     /// What does not fit may be younger than the catalog.
     fn look_newer(&mut self, seeing: &Seeing) -> Result<(), Need> {
         let since = *self.looked_since.get_or_insert_with(Instant::now);
-        if seeing.taken < since {
+        if seeing.taken < since && self.looked_again < LOOKED_AGAIN_MAX {
+            self.looked_again += 1;
             self.sight.doubt_catalog();
             return Err(Need::Catalog);
         }
@@ -585,7 +632,7 @@ impl Gate {
 enum Carried<'f> {
     Unmoved,
     Path(Vec<String>),
-    Catalog(&'f [Step]),
+    Catalog(&'f [catalog::Step]),
     Lost,
 }
 

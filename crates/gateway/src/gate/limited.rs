@@ -213,7 +213,8 @@ impl Gate {
         // Behind a Sync that is on its way, and in a string, nothing can be undone any more.
         let is_over = running.metered.series != Some(self.series);
         if let Refusal::Limit(reached) = &mut cut.refusal {
-            reached.stands = !has_failed && is_over && self.status == b'I';
+            let commits = self.status == b'I' || self.commits_behind();
+            reached.stands = !has_failed && is_over && commits;
         }
         let refusal = cut.refusal.clone();
         let severity = if has_failed { ErrorFields::read(frame.body).severity } else { b"ERROR" };
@@ -270,21 +271,22 @@ impl Gate {
         }
     }
 
-    /// What makes an open transaction fail, in place of a ReadyForQuery that the client is still to
-    /// get.
-    pub(crate) fn abort(&mut self) -> Option<(Cleared<'static>, [(u8, Entry); 2])> {
+    /// What makes an open transaction fail, or ends one of ours, in place of a ReadyForQuery that the
+    /// client is still to get.
+    pub(crate) fn abort(&mut self) -> Option<(Cleared<'static>, Vec<(u8, Entry)>)> {
         if !std::mem::take(&mut self.limited.wants_abort) {
-            return None;
+            return self.unwind();
         }
+        self.is_answered = false;
         let mut out = Vec::new();
         frontend::write_parse(&mut out, self.nonce.as_bytes(), &self.failing());
         frontend::write_sync(&mut out);
-        let entries = [(frontend::PARSE, Entry::Spoiling), (frontend::SYNC, Entry::Plain)];
+        let entries = vec![(frontend::PARSE, Entry::Spoiling), (frontend::SYNC, Entry::Plain)];
         Some((Cleared(out.into()), entries))
     }
 
     pub(crate) fn wants_abort(&self) -> bool {
-        self.limited.wants_abort
+        self.limited.wants_abort || self.wants_unwinding()
     }
 
     pub(crate) fn takes_cancel(&mut self) -> bool {

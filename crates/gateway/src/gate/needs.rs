@@ -8,7 +8,6 @@ use sql::catalog::{CHANGED_SQL, Catalog, Extent, READS};
 use wire::backend;
 use wire::frame::Frame;
 
-use super::Gate;
 use super::ahead::LongText;
 use super::held::Asking;
 use super::memory::Uncertain;
@@ -16,6 +15,7 @@ use super::names::{NAMES_SQL, Names};
 use super::ours::Rows;
 use super::sight::{Seeing, Wanted, Within};
 use super::tried::Trial;
+use super::{Gate, Looked};
 use crate::catalogs::{CatalogError, Decoder, Snapshot, Undecodable};
 use crate::conditions::Estimate;
 use crate::gateway::Gateway;
@@ -43,6 +43,8 @@ pub(crate) enum Need {
     Person(Box<Asking>),
     /// Whether the session's grant still lives: its store can't be read now.
     Standing,
+    /// Part of it goes before the rest can be judged.
+    Step(Box<Looked>),
     /// Nothing may pass any more: the session ends.
     End(Refusal),
 }

@@ -178,6 +178,9 @@ impl Gate {
                 self.sight.is_idle();
                 self.nothing_is_deferred();
             }
+            if self.steps_go_on() {
+                instead = Some(Vec::new());
+            }
         }
         instead
     }

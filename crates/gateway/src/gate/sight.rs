@@ -28,7 +28,8 @@ pub(crate) enum Within {
 #[derive(Default)]
 pub(super) struct Sight {
     names: Option<(Rc<Names>, Within)>,
-    shared: Option<Arc<Snapshot>>,
+    /// With the instant up to which this session knows it to be true.
+    shared: Option<(Arc<Snapshot>, Instant)>,
     /// The catalog as the open transaction sees it, with what it has changed itself.
     own: Option<Own>,
     /// The session may have changed it since `shared` or `own` was taken.
@@ -74,10 +75,10 @@ impl Sight {
         };
         let (catalog, version, taken) = match (&self.own, &self.shared) {
             (Some(own), _) => (&own.catalog, own.version, own.taken),
-            (None, Some(shared))
+            (None, Some((shared, taken)))
                 if names.needs() == Extent::Permanent || shared.extent == Extent::Whole =>
             {
-                (&shared.catalog, shared.version, shared.taken)
+                (&shared.catalog, shared.version, *taken)
             }
             (None, _) => return Err(Need::Catalog),
         };
@@ -175,7 +176,8 @@ impl Sight {
 
     /// A snapshot of what is committed; no transaction of the session's own has changed it since.
     pub(super) fn shared_is(&mut self, snapshot: Arc<Snapshot>) {
-        self.shared = Some(snapshot);
+        let taken = snapshot.taken;
+        self.shared = Some((snapshot, taken));
         self.own = None;
         self.catalog_moved = false;
     }
@@ -183,7 +185,7 @@ impl Sight {
     /// The transaction's own sign of the catalog's state. `true` if a catalog with that sign is at
     /// hand: then nothing has to be read.
     pub(super) fn sign_is(&mut self, sign: &str, within: Within, taken: Instant) -> bool {
-        let is_known = match (&mut self.own, &self.shared) {
+        let is_known = match (&mut self.own, &mut self.shared) {
             // Within one transaction the sign does not tell two changes from one.
             (Some(own), _)
                 if own.sign == sign && (!self.catalog_moved || own.within == Within::Session) =>
@@ -191,7 +193,8 @@ impl Sight {
                 own.taken = taken;
                 true
             }
-            (_, Some(shared)) if *shared.sign == *sign => {
+            (_, Some((shared, known))) if *shared.sign == *sign => {
+                *known = taken;
                 self.own = None;
                 true
             }

@@ -17,6 +17,7 @@ use sql::shape::Shape;
 use super::held::Held;
 use super::names::{Moves, Names};
 use super::splice::Splice;
+use super::steps::Step;
 use crate::conditions::Conditions;
 use crate::refusal::Refusal;
 
@@ -63,6 +64,8 @@ pub(super) struct Understood {
     pub(super) keys_tell: bool,
     /// Rows of the gateway's own stand in that.
     pub(super) is_shown: bool,
+    /// It is a part of the string, and the rest is judged once it has run.
+    pub(super) step: Option<Step>,
 }
 
 /// One statement of a text.
@@ -143,6 +146,7 @@ impl Understood {
             asked: Vec::new(),
             keys_tell: false,
             is_shown: false,
+            step: None,
         }
     }
 

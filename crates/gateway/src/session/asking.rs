@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use wire::exchange::Standing;
+use wire::frontend;
 
 use super::{BUFFER_BYTES_MAX, End, Messages, Shared};
 use crate::gate::{
-    self, CatalogReading, Cleared, Entry, Expecting, Failure, Need, Rows, Shown, ToServer, Unmet,
-    Wanted, Within,
+    self, CatalogReading, Cleared, Entry, Expecting, Failure, Looked, Need, Rows, Seen, Shown,
+    ToServer, Unmet, Wanted, Within,
 };
 use crate::stream::Reader;
 
@@ -53,6 +54,15 @@ impl Messages<'_> {
                 let (gateway, _) = gate.borrow().database();
                 // While it is in doubt whether the grant lives nothing begins.
                 self.while_listening(client, gateway.grants.settled()).await.map(|_| ())
+            }
+            Need::Step(looked) => {
+                let Looked { entry, instead, around } = *looked;
+                self.seen.push(Seen { tag: frontend::QUERY, entry, bytes: 0..0, instead, around });
+                match self.pass_on(0, server).await {
+                    Ok(()) => Ok(()),
+                    // As everywhere: the other loop ends the session behind the server's last words.
+                    Err(_) => std::future::pending().await,
+                }
             }
             Need::Catalog => self.catalog(client, server).await,
             Need::Trial(trial) => self.trial(&trial, client, server).await,

@@ -24,7 +24,8 @@ impl<'w> Walk<'w> {
 
     /// Notes what a command does; of what groups don't cover only its own name speaks.
     pub(super) fn does(&mut self, name: &'static str, effect: Effect, object: Object) {
-        let named_only = !object.kind.is_grouped();
+        // A comment on code is none.
+        let named_only = !object.kind.is_grouped() && effect != Effect::Comment;
         self.facts.commands.push(CommandUse {
             name,
             effect,

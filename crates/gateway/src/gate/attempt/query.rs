@@ -35,16 +35,36 @@ impl Gate {
             Some((0, text)) if is_whole => text,
             _ => body,
         };
+        let goes_on_at = self.goes_on_at();
+        if goes_on_at.is_some() {
+            if !self.is_answered && self.unmet.is_none() {
+                return Err(Need::Answers);
+            }
+            if self.has_failed_on_the_way() {
+                return Ok(self.steps_failed(text));
+            }
+        }
         let mut refusal = self.refused_unseen(rules);
         let mut understood: Option<Rc<Understood>> = None;
         match rules {
             Some(rules) if refusal.is_none() && is_whole => {
-                let judged = self.understand(rules, text, When::Runs)?;
+                let judged = match goes_on_at {
+                    Some(from) => self.understand_rest(rules, text, from)?,
+                    None => self.understand(rules, text, When::Runs)?,
+                };
                 refusal = judged.refusal.clone();
                 understood = Some(judged);
             }
             Some(_) if refusal.is_none() => refusal = Some(Denied::Unreadable.into()),
+            // There are no policies any more, and part of it has run by those that there were.
+            None if goes_on_at.is_some() => refusal = Some(Denied::Alone.into()),
             _ => {}
+        }
+        let step = understood.as_ref().and_then(|judged| judged.step.clone());
+        if let (Some(judged), Some(step)) = (understood.as_deref(), &step)
+            && refusal.is_none()
+        {
+            refusal = self.refused_as_step(judged, step);
         }
         let mut shown = None;
         if rules.is_none() && refusal.is_none() && is_whole {
@@ -83,6 +103,9 @@ impl Gate {
             .as_deref()
             .filter(|_| refusal.is_none() && self.reading.is_judged_as_read(text));
         let pieces = match (parsed, read.as_deref()) {
+            (Some(Understood { statements, step: Some(_), .. }), _) => {
+                Some(statements.iter().map(|told| told.place.clone()).collect())
+            }
             (Some(Understood { statements, .. }), _) if statements.len() == 1 => None,
             (_, read) => read.and_then(|text| sql::split::statements(text).ok()),
         };
@@ -91,9 +114,14 @@ impl Gate {
         }
         let patterns = &self.installed.patterns;
         if let Some(refusal) = refusal {
+            // Of a string of which some has run, the rest.
+            let has_run = text.get(..self.rest_begins()).unwrap_or_default().len();
+            let (text, bytes) =
+                (text.get(has_run..).unwrap_or_default(), frame.body_bytes - has_run);
+            let read = if is_whole { self.reading.text(text) } else { None };
             let id = self.next_id;
             self.next_id += 1;
-            let (recorded, _) = recorded(read.as_deref(), text, frame.body_bytes, patterns);
+            let (recorded, _) = recorded(read.as_deref(), text, bytes, patterns);
             let ruling = Ruling::of(None, 0, Some(&refusal), None);
             let statement = Statement {
                 id,
@@ -102,6 +130,7 @@ impl Gate {
                 ..ruling.statement()
             };
             self.attempts.push(&self.who, statement, ruling.only_reads);
+            self.steps_are_over();
             let mut instead = Vec::new();
             let position = understood.as_ref().and_then(|understood| understood.refused_at);
             let begin = understood.and_then(|understood| understood.begin.clone());
@@ -133,7 +162,7 @@ impl Gate {
             self.attempts.push(&self.who, statement, ruling.only_reads);
         };
         let count = match (&read, pieces.as_deref()) {
-            (Some(read), Some(pieces @ [_, _, ..])) => {
+            (Some(read), Some(pieces)) if step.is_some() || pieces.len() > 1 => {
                 for (id, span) in (first..).zip(pieces) {
                     let piece = read.get(span.clone()).unwrap_or_default();
                     push(id, &recorded(Some(piece), piece.as_bytes(), piece.len(), patterns).0);
@@ -159,13 +188,28 @@ impl Gate {
             running.script = Some(script);
             self.script_is_sent();
         }
+        if let Some(step) = &step {
+            let (before, behind) = step.around();
+            let clients = usize::try_from(count).unwrap_or(usize::MAX);
+            let (before, behind) = (!before.is_empty(), !behind.is_empty());
+            running.script = Some(Script::around(before, clients, behind));
+            self.script_is_sent();
+            self.step_is_sent(step);
+        }
         let instead = splice.as_ref().map(|splice| {
             let mut instead = Vec::new();
             frontend::write_query(&mut instead, splice.text());
             instead
         });
         running.splice = splice;
-        Ok(Looked { entry: Entry::Running(running), instead, around: None })
+        let looked = Looked { entry: Entry::Running(running), instead, around: None };
+        match step {
+            Some(step) if !step.is_last() => {
+                self.nothing_is_asked_for();
+                Err(Need::Step(Box::new(looked)))
+            }
+            _ => Ok(looked),
+        }
     }
 
     /// A simple query whose effects are counted, as it is sent. A need is nothing done.

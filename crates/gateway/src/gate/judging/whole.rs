@@ -100,6 +100,7 @@ impl Whole {
             when,
             understood: Understood {
                 is_shown: false,
+                step: None,
                 stands_on,
                 statements: Vec::new(),
                 refusal: None,
@@ -296,7 +297,7 @@ impl Whole {
 
     pub(super) fn splice(&mut self, text: Read<'_>) -> Result<(), Denied> {
         self.understood.is_rewritten = !self.edits.is_empty();
-        if self.schemas.is_empty() && self.edits.is_empty() {
+        if self.schemas.is_empty() && self.edits.is_empty() && self.understood.step.is_none() {
             return Ok(());
         }
         // Where bytes were replaced to read it, there is no text to put anything into.
@@ -317,6 +318,12 @@ impl Whole {
             .map(|(place, schema)| qualifying(*place, schema))
             .collect();
         edits.extend(bare);
+        if let Some(step) = &self.understood.step {
+            let (before, behind) = step.around();
+            let Range { start, end } = step.place.clone();
+            edits.push(Edit { place: 0..start, text: before.to_owned() });
+            edits.push(Edit { place: end..text.text.len(), text: behind.to_owned() });
+        }
         let splice = Splice::edited(text.text, edits).ok_or(Denied::TwoMeanings)?;
         self.understood.splice = Some(Rc::new(splice));
         Ok(())

@@ -1,0 +1,12 @@
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE TABLE child (id int REFERENCES parent);
+CREATE VIEW both_of AS SELECT p.id FROM parent p JOIN child c ON c.id = p.id;
+CREATE FUNCTION count_of() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM parent';
+INSERT INTO parent VALUES (1);
+SELECT count_of();
+DROP FUNCTION count_of();
+DROP TABLE parent CASCADE;
+ALTER TABLE child RENAME TO parent;
+INSERT INTO parent VALUES (7);
+SELECT id FROM parent;
+DROP TABLE IF EXISTS parent, nothing;

@@ -1,0 +1,12 @@
+CREATE TABLE databasechangeloglock (id integer NOT NULL, locked boolean NOT NULL, lockedby varchar(255), CONSTRAINT databasechangeloglock_pkey PRIMARY KEY (id));
+DELETE FROM databasechangeloglock WHERE id IS NOT NULL;
+INSERT INTO databasechangeloglock (id, locked) VALUES (1, FALSE);
+UPDATE databasechangeloglock SET locked = TRUE, lockedby = 'ci' WHERE id = 1 AND locked = FALSE;
+CREATE TABLE sales (day date NOT NULL, amount numeric NOT NULL);
+INSERT INTO sales SELECT '2026-01-01'::date + g, g FROM generate_series(1, 3) g;
+CREATE MATERIALIZED VIEW totals AS SELECT sum(amount) AS total FROM sales;
+CREATE UNIQUE INDEX ON totals (total);
+INSERT INTO sales VALUES ('2026-02-01', 4);
+REFRESH MATERIALIZED VIEW totals;
+SELECT total FROM totals;
+UPDATE databasechangeloglock SET locked = FALSE, lockedby = NULL WHERE id = 1;

@@ -1,0 +1,11 @@
+CREATE TABLE events (id bigint, at date NOT NULL, what text) PARTITION BY RANGE (at);
+CREATE TABLE events_2026 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+CREATE TABLE events_old (LIKE events INCLUDING ALL);
+INSERT INTO events_old VALUES (1, '2025-05-05', 'old');
+ALTER TABLE events ATTACH PARTITION events_old FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+INSERT INTO events VALUES (2, '2026-06-06', 'new');
+CREATE INDEX ON events (at);
+SELECT id, what FROM events ORDER BY id;
+ALTER TABLE events DETACH PARTITION events_old;
+SELECT id FROM events;
+DROP TABLE events_old;
