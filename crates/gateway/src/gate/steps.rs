@@ -46,8 +46,9 @@ pub(super) struct Step {
     pub(super) is_first: bool,
     /// Behind it, in the order of the string; `None` if it is the last.
     next: Option<usize>,
-    /// Where it stands in the string, and where the rest does.
+    /// Where it stands in the string.
     pub(super) place: Range<usize>,
+    pub(super) statements: Vec<Range<usize>>,
 }
 
 /// A string that is being run.
@@ -69,7 +70,9 @@ impl Step {
         let start = |at: usize| found.get(at).map_or(text.len(), |found| found.place.start);
         let begins = if from == 0 { 0 } else { start(from) };
         let next = (to < found.len()).then_some(to);
-        Step { block, is_first: from == 0, next, place: begins..start(to) }
+        let statements = found.get(from..to).unwrap_or_default();
+        let statements = statements.iter().map(|found| found.place.clone()).collect();
+        Step { block, is_first: from == 0, next, place: begins..start(to), statements }
     }
 
     pub(super) fn is_last(&self) -> bool {

@@ -103,9 +103,7 @@ impl Gate {
             .as_deref()
             .filter(|_| refusal.is_none() && self.reading.is_judged_as_read(text));
         let pieces = match (parsed, read.as_deref()) {
-            (Some(Understood { statements, step: Some(_), .. }), _) => {
-                Some(statements.iter().map(|told| told.place.clone()).collect())
-            }
+            (Some(Understood { step: Some(step), .. }), _) => Some(step.statements.clone()),
             (Some(Understood { statements, .. }), _) if statements.len() == 1 => None,
             (_, read) => read.and_then(|text| sql::split::statements(text).ok()),
         };
