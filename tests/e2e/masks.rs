@@ -305,6 +305,13 @@ on_each_version! {
             "EXPLAIN ANALYZE SELECT ssn FROM customers",
             "UPDATE customers SET ssn = 'x' WHERE id = 1",
             "SELECT ctid FROM customers",
+            // What others send has their values in it.
+            "SELECT query FROM pg_stat_activity",
+            "SELECT * FROM pg_stat_activity",
+            "SELECT a::text FROM pg_stat_activity a",
+            "SELECT * FROM pg_stat_get_activity(NULL)",
+            "SELECT pg_stat_get_backend_activity(1)",
+            "ALTER ROLE CURRENT_USER SET session_replication_role = 'replica'",
         ] {
             let said = agent.query(sql);
             let error = raw::error(&said);
@@ -317,6 +324,7 @@ on_each_version! {
             "CREATE VIEW w AS SELECT * FROM audit",
             "UPDATE customers SET name = 'new' WHERE id = 1",
             "EXPLAIN SELECT ssn FROM customers",
+            "SELECT count(*), max(pid) FROM pg_stat_activity WHERE state = 'active'",
         ] {
             let said = agent.query(sql);
             assert!(said.iter().all(|message| message.tag != b'E'), "{sql}: {}", raw::show(&said));

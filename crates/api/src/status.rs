@@ -5,9 +5,10 @@
 use audit::{Durability, Head, Health};
 use gateway::Gateway;
 use gateway::settings::{Connection, Login, Settings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// `None` where nobody was asked who knows.
     pub gateway: Option<Running>,
@@ -16,14 +17,16 @@ pub struct Status {
     pub connections: Vec<OfConnection>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StatusOfGateway")]
 pub struct Running {
     pub stopping: bool,
     /// Open now.
     pub sessions: usize,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StatusOfJournal")]
 pub struct Journal {
     /// Why nothing can be recorded, and so nothing runs.
     pub refusing: Option<String>,
@@ -31,13 +34,15 @@ pub struct Journal {
     pub durable: Option<Durable>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "DurableRecord")]
 pub struct Durable {
     pub record: u64,
     pub time: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StatusOfConnection")]
 pub struct OfConnection {
     pub name: String,
     /// Clients prove an identity to Gatepost. If not, their own login is relayed.
@@ -50,7 +55,8 @@ pub struct OfConnection {
     pub strict: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StatusOfPolicy")]
 pub struct OfPolicy {
     pub name: String,
     /// How long a session lasts that it opens.

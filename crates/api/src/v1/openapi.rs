@@ -9,15 +9,19 @@ use super::shape::{
     Approve, Ask, Asked, Failure, GrantShown, HoldShown, List, LoginToken, RequestShown, SamlLogin,
     SessionShown, TokenShown, WantToken, Words,
 };
+use crate::STATUS;
+use crate::status::Status;
 
 /// Where it is published.
 pub const OPENAPI: &str = "/v1/openapi.json";
 
-/// The one that asks for no credential.
 const LOGIN: &str = "/v1/login";
 
+/// Those that ask for no credential.
+const OPEN: [&str; 2] = [LOGIN, STATUS];
+
 /// What is read whole.
-const WITHOUT_PAGES: [&str; 2] = [LOGIN, "/v1/sessions"];
+const WITHOUT_PAGES: [&str; 3] = [LOGIN, "/v1/sessions", STATUS];
 
 /// One call.
 struct Call {
@@ -123,6 +127,7 @@ fn calls(schemas: &mut SchemaGenerator) -> Vec<Call> {
     read("/v1/grants", "One's own grants; all for an admin", of::<List<GrantShown>>(schemas));
     read("/v1/grants/{id}", "One grant", of::<GrantShown>(schemas));
     read(LOGIN, "How people log in here; for anybody", of::<Ways>(schemas));
+    read(STATUS, "Which protections are on; for anybody", of::<Status>(schemas));
     read("/v1/sessions", "One's own sessions; all for an admin", of::<List<SessionShown>>(schemas));
     let mut say = |path, summary, takes: Option<Value>, row: Value| {
         calls.push(Call { method: "post", path, summary, takes, gives: vec![(200, Some(row))] });
@@ -171,7 +176,7 @@ fn operation(call: &Call, failure: &Value) -> Value {
         "parameters": parameters,
         "responses": responses,
     });
-    if let Some(operation) = operation.as_object_mut().filter(|_| call.path == LOGIN) {
+    if let Some(operation) = operation.as_object_mut().filter(|_| OPEN.contains(&call.path)) {
         operation.insert("security".to_owned(), json!([]));
     }
     if let (Some(takes), Some(operation)) = (&call.takes, operation.as_object_mut()) {
@@ -197,6 +202,7 @@ mod tests {
     fn each_route_is_published() {
         let published = openapi();
         let mut routes = 0;
+        assert!(published.pointer(&format!("/paths/{}/get", STATUS.replace('/', "~1"))).is_some());
         for route in include_str!("../v1.rs").split(".route(\"").skip(1) {
             let (path, rest) = route.split_once('"').unwrap();
             let handlers = rest.split('\n').next().unwrap();
@@ -212,7 +218,7 @@ mod tests {
         }
         let calls = published["paths"].as_object().unwrap().values();
         let calls: usize = calls.map(|methods| methods.as_object().unwrap().len()).sum();
-        assert_eq!(calls, routes, "what is published is there");
+        assert_eq!(calls, routes + 1, "what is published is there");
     }
 
     /// The published page is what the code says. `UPDATE_GOLDEN=1` writes it anew.

@@ -12,6 +12,9 @@ use super::place::{self, Outline, Position};
 /// A line longer than this isn't shown.
 const SHOWN_CHARS_MAX: usize = 160;
 
+/// Keys of a connection for database roles of grants' own.
+const ROLES: [&str; 2] = ["roles", "owner"];
+
 /// Everything that is wrong with a configuration, in the order of the file. Its `Display` is
 /// what a person reads.
 #[derive(Debug)]
@@ -130,6 +133,14 @@ impl<'a> Text<'a> {
             Error::AliasError { error, .. } => self.sentence(error, at),
             Error::SerdeUnknownField { field, expected, .. } if expected.is_empty() => {
                 format!("unknown key `{field}`{}", above_key())
+            }
+            Error::SerdeUnknownField { field, expected, .. }
+                if ROLES.contains(&&**field) && expected.contains(&"connect_timeout") =>
+            {
+                format!(
+                    "`{field}`{} is not built yet: all sessions log in as `user`; take it out",
+                    above_key()
+                )
             }
             Error::SerdeUnknownField { field, expected, .. } => {
                 let hint = match super::nearest(field, expected) {

@@ -3,16 +3,25 @@
 
 use std::collections::BTreeSet;
 
-use sql::catalog::{Relation, RelationId};
+use sql::catalog::{Relation, RelationId, ViewRead};
 use sql::facts::{Effect as Does, ObjectKind, RelationUse};
 
 use super::Judgement;
 use crate::object::spelled;
+use crate::rule::Effect;
+use crate::verb::Verb;
 use crate::verdict::{Code, Refused, RuleRef};
 
 /// Relations of `pg_catalog` with values out of tables.
 pub(super) const SAMPLES: [&str; 5] =
     ["pg_statistic", "pg_statistic_ext_data", "pg_stats", "pg_stats_ext", "pg_stats_ext_exprs"];
+
+/// Where the texts of other sessions are, with the values in them: relations and their column, and
+/// the functions beneath.
+const TEXTS: [&str; 2] = ["pg_stat_activity", "pg_stat_statements"];
+const TEXT: &str = "query";
+const GIVE_TEXTS: [&str; 3] =
+    ["pg_stat_get_activity", "pg_stat_get_backend_activity", "pg_stat_statements"];
 
 impl Judgement<'_> {
     /// Why the statement would show what is hidden, if it would.
@@ -22,6 +31,7 @@ impl Judgement<'_> {
         }
         let (rule, why) = (self.facts.relations.iter().find_map(|used| self.closed(used)))
             .or_else(|| self.gives_rows())
+            .or_else(|| self.gives_texts())
             .or_else(|| self.out_of_sight())?;
         Some(Refused {
             code: Code::Hidden,
@@ -65,6 +75,49 @@ impl Judgement<'_> {
         let rows = self.spelled(catalog.relation(of)?);
         let why = format!("{name} gives rows of {rows} as they are stored");
         Some((seen.rule_of(of).cloned().unwrap_or_else(RuleRef::built_in), why))
+    }
+
+    /// What others send, values and all, is not for whoever sees values masked, unless a rule says so
+    /// by name.
+    fn gives_texts(&self) -> Option<(RuleRef, String)> {
+        let catalog = self.scope.catalog();
+        let has_text = |id: RelationId, number: u16| {
+            catalog.relation(id).is_some_and(|relation| {
+                let column = relation.column(TEXT).map(|column| column.number);
+                TEXTS.contains(&&*relation.name) && (number == 0 || Some(number) == column)
+            })
+        };
+        let read = self.facts.relations.iter().find_map(|used| {
+            let (id, read) = (used.relation?, used.read.as_ref()?);
+            let itself = read.whole_row && has_text(id, 0);
+            let column = read.numbers.iter().any(|number| has_text(id, *number));
+            let beneath = catalog.beneath(id).iter().any(|beneath| match beneath.read {
+                ViewRead::Column(below, number) => has_text(below, number),
+                ViewRead::Function(_) => false,
+            });
+            (itself || column || beneath).then_some(id).filter(|id| !self.is_named(*id))
+        });
+        let function = || {
+            let functions = self.facts.functions.iter().filter_map(|id| catalog.function(*id));
+            let mut giving = functions.filter(|it| GIVE_TEXTS.contains(&&*it.name));
+            giving.find(|function| !self.scope.is_named(function))
+        };
+        let name = match read {
+            Some(id) => self.spelled(catalog.relation(id)?),
+            None => function().map(|it| spelled(catalog, it.schema, &it.name))?,
+        };
+        let why = format!("{name} tells what others send; a rule has to name it");
+        Some((self.scope.in_force().hides().first_rule(), why))
+    }
+
+    /// Whether a rule lets the relation be read by its own name.
+    fn is_named(&self, id: RelationId) -> bool {
+        let matches = self.scope.cover(id).map_or(&[][..], |cover| &cover.matches);
+        matches.iter().filter(|of| of.named).any(|of| {
+            self.scope.rules().get(of.rule).is_some_and(|rule| {
+                rule.effect == Effect::Allow && !rule.everything && rule.verbs.has(Verb::Read)
+            })
+        })
     }
 
     /// DDL on what a mask or a filter stands on.

@@ -12,8 +12,7 @@ use crate::verdict::{Code, Missing};
 
 impl<'j> Judgement<'j> {
     pub(super) fn setting(&mut self, used: &SettingUse) {
-        if !used.change || used.stored {
-            // What is stored is for the command that stores it.
+        if !used.change {
             return;
         }
         let name = match &used.name {
@@ -34,9 +33,15 @@ impl<'j> Judgement<'j> {
             _ => setting::built(&name, value, limits),
         };
         let by_name = matches!(built, Built::Pinned(_));
+        // What is stored is for the command that stores it, but for a pin: it would be another one in
+        // sessions to come.
+        if used.stored && !by_name && !matches!(built, Built::Reading(_)) {
+            return;
+        }
         // Beside masks `everything` leaves pins alone: messages of the server's own making and its
         // trees tell what it read.
-        let is_loose = !(by_name && self.scope.in_force().hides_something());
+        let hides = self.scope.in_force().hides_something();
+        let is_loose = !(by_name && (used.stored || hides));
         let mut answer = Answer { built_in: built == Built::In, ..Answer::default() };
         let mut held = false;
         for (at, rule) in self.scope.rules().iter().enumerate() {
