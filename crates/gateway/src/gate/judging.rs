@@ -221,6 +221,9 @@ impl Gate {
         from: usize,
     ) -> Result<Rc<Understood>, Need> {
         let seeing = self.see()?;
+        if rules.in_force().hides_something() {
+            self.raw = Some(rules.scope(&seeing.catalog, seeing.version).raw_columns());
+        }
         let sight = Some((seeing.version, seeing.names.clone()));
         let on = StandsOn { policies: rules.in_force().id().clone(), sight };
         let Some(read) = self.reading.judged(text) else {

@@ -125,13 +125,20 @@ impl Gate {
     }
 
     /// Why a step may not run, as steps go.
-    pub(super) fn refused_as_step(&self, understood: &Understood, step: &Step) -> Option<Refusal> {
+    pub(super) fn refused_as_step(
+        &self,
+        understood: &Understood,
+        step: &Step,
+        text: &[u8],
+    ) -> Option<Refusal> {
         // Nobody could be shown what people would agree to; nobody sends the data of a COPY before the
-        // string is over; and what was deferred is counted behind one statement.
+        // string is over; what was deferred is counted behind one statement; and in another encoding the
+        // places of the statements are others.
         let is_held = understood.held(false).next().is_some();
         let waits = understood.copies_in() && !step.is_last();
         let commits = understood.commits() && self.may_have_deferred();
-        (is_held || waits || commits).then(|| Denied::Alone.into())
+        let is_other = !self.reading.is_judged_as_read(text);
+        (is_held || waits || commits || is_other).then(|| Denied::Alone.into())
     }
 
     /// A step is on its way.

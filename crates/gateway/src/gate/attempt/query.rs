@@ -64,7 +64,7 @@ impl Gate {
         if let (Some(judged), Some(step)) = (understood.as_deref(), &step)
             && refusal.is_none()
         {
-            refusal = self.refused_as_step(judged, step);
+            refusal = self.refused_as_step(judged, step, text);
         }
         let mut shown = None;
         if rules.is_none() && refusal.is_none() && is_whole {
