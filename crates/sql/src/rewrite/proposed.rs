@@ -16,7 +16,7 @@ use super::filtered::Asked;
 use super::making::{Made, Making, reference};
 use super::tokens::quoted;
 use super::{Expression, Why, Write};
-use crate::catalog::{Constraint, ConstraintKind, Relation, RelationId};
+use crate::catalog::{Constraint, ConstraintKind, Relation, RelationId, RelationKind};
 
 /// Where in the text a value stands that can be written twice.
 type Values = BTreeMap<u16, Range<usize>>;
@@ -27,11 +27,15 @@ impl Making<'_, '_> {
         let number = write.number;
         let (used, relation, _, noted) = self.used(number)?;
         let columns: BTreeSet<u16> = filter.columns().collect();
-        if !self.is_keyed(noted.relation, &columns) {
+        // What a generated column of the filter is made of decides as well.
+        let made = relation.generated.iter().filter(|(number, _)| columns.contains(number));
+        let sources: BTreeSet<u16> = made.flat_map(|(_, from)| from.iter().copied()).collect();
+        let decides = &columns | &sources;
+        if !self.is_keyed(noted.relation, &decides) {
             return Ok(());
         }
         // What is stored in the end is another row perhaps.
-        let as_given = !self.stores_others(noted.relation);
+        let as_given = sources.is_empty() && !self.stores_others(noted.relation);
         let item = noted.range.alias().map_or(noted.range.relname(), |alias| alias.aliasname());
         let is_asked = match write.node {
             Node::InsertStmt(insert) => {
@@ -47,15 +51,15 @@ impl Making<'_, '_> {
                     self.ask(relation, filter, row, None);
                 }
                 let sets = conflict.into_iter().flat_map(|conflict| conflict.target_list().iter());
-                let sets = self.set(relation, sets, &columns);
-                if let Some(set) = &sets {
+                let set = self.set(relation, sets, &columns);
+                if let Some(set) = set.as_ref().filter(|_| as_given) {
                     self.ask(relation, filter, set, item);
                 }
-                rows.is_some() && sets.is_some()
+                rows.is_some() && set.is_some()
             }
             Node::UpdateStmt(update) => {
                 let given = used.update.as_ref();
-                if given.is_some_and(|given| given.numbers.is_disjoint(&columns)) {
+                if given.is_some_and(|given| given.numbers.is_disjoint(&decides)) {
                     return Ok(());
                 }
                 let set = self.set(relation, update.target_list().iter(), &columns);
@@ -77,6 +81,10 @@ impl Making<'_, '_> {
             matches!(constraint.kind, Primary | Unique | Exclusion)
         };
         let Some(relation) = self.catalog.relation(id) else { return true };
+        // The keys of what is beneath a view, or elsewhere, are not its own.
+        if !matches!(relation.kind, RelationKind::Table | RelationKind::Partitioned) {
+            return true;
+        }
         let own = |number: &u16| *number == 0 || columns.contains(number);
         if relation.constraints.iter().filter(is_key).any(|key| key.columns.iter().any(own)) {
             return true;
