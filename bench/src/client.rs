@@ -108,6 +108,7 @@ impl Client {
             let broken = |e: io::Error| format!("SCRAM: {e}");
             match (tag, body.first_chunk().map(|kind| u32::from_be_bytes(*kind))) {
                 (b'R', Some(0)) | (b'S' | b'K' | b'N', _) => {}
+                (b'R', Some(3)) => self.send(b'p', &[password, &[0]].concat())?,
                 (b'R', Some(10)) => {
                     let mut answer = format!("{SCRAM_SHA_256}\0").into_bytes();
                     answer.extend(length_without_itself(scram.message()));

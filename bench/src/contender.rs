@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::journal::Extent;
 use crate::scratch::{Cluster, Options, SUPERUSER, ServerBinaries};
+use crate::storm::Issuer;
 
 pub struct Programs {
     pub postgresql: PathBuf,
@@ -107,6 +108,7 @@ impl CpuTime {
 pub struct Contenders {
     all: Vec<Contender>,
     masked: Contender,
+    storm: Contender,
     versions: Vec<String>,
     // In the order in which they have to go: proxies before the server they stand in front of.
     _proxies: Vec<Proxy>,
@@ -132,9 +134,13 @@ impl Contenders {
         let floor = floor(&direct);
         let pgbouncer = pgbouncer(&programs.pgbouncer, &direct, &directory.0);
         let (recorder, token) = gatepost(&programs.gatepost, &direct, &disk.0, "");
+        let issuer = Issuer::start();
         let judging = disk.0.join("judging");
         fs::create_dir(&judging).unwrap_or_else(|e| panic!("{}: {e}", judging.display()));
-        let (judge, judge_token) = gatepost(&programs.gatepost, &direct, &judging, POLICIES);
+        let (judge, judge_token) = {
+            let issuers = format!("issuers: [{{ url: \"{}\", audience: gatepost }}]\n", issuer.url);
+            gatepost(&programs.gatepost, &direct, &judging, &format!("{POLICIES}{issuers}"))
+        };
 
         let through = |name, proxy: &Proxy| Contender {
             name,
@@ -159,6 +165,8 @@ impl Contenders {
             gate(OVERLAP, "strict", &judge, &judge_token, &judging),
         ];
         let masked = gate("gatepost masked", "masked", &judge, &judge_token, &judging);
+        let of_policy = gate("storm", "relaxed", &judge, &issuer.token, &judging);
+        let storm = Contender { user: "storm".to_owned(), ..of_policy };
         let versions = vec![
             first_line(Command::new(programs.postgresql.join("postgres")).arg("--version")),
             first_line(Command::new(&programs.pgbouncer).arg("--version")),
@@ -168,6 +176,7 @@ impl Contenders {
         Contenders {
             all,
             masked,
+            storm,
             versions,
             _proxies: vec![floor, pgbouncer, recorder, judge],
             _cluster: cluster,
@@ -183,6 +192,11 @@ impl Contenders {
     /// As that with policies, and with masks. It has a workload of its own.
     pub fn masked(&self) -> &Contender {
         &self.masked
+    }
+
+    /// To that with policies, with a provider's token.
+    pub fn storm(&self) -> &Contender {
+        &self.storm
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Contender> {

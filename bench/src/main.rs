@@ -12,6 +12,7 @@ mod report;
 #[path = "../../crates/gatepost/src/scratch.rs"]
 #[allow(dead_code)] // the bench neither kills nor restarts its server
 mod scratch;
+mod storm;
 mod waits;
 mod workload;
 
@@ -21,6 +22,7 @@ use contender::{Contenders, OVERLAP, POLICY, RELAXED, STRICT};
 use journal::{Extent, Latency, Proof};
 use masked::Masked;
 use report::Report;
+use storm::Storm;
 use workload::{Plan, Workload};
 
 /// Of rounds thrown away before the run is.
@@ -92,6 +94,11 @@ fn run(programs: &contender::Programs, plan: &Plan, out: &std::path::Path) {
     });
     rounds("masked rows", plan, || {
         report.masked(Masked::measure(contenders.direct(), contenders.masked())?);
+        Ok(())
+    });
+    rounds("a storm of logins", plan, || {
+        let (gate, coming) = (contenders.named(POLICY), contenders.storm());
+        report.stormed(Storm::measure(contenders.direct(), gate, coming, contenders.disk())?);
         Ok(())
     });
     let journal = contenders.journal_directory();

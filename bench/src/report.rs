@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::contender::{OVERLAP, POLICY, RELAXED, STRICT};
 use crate::journal::{Extent, Latency, Proof};
 use crate::masked::{self, Masked};
+use crate::storm::{self, Storm};
 use crate::workload::{Measured, Plan, Workload};
 
 pub struct Report {
@@ -22,6 +23,7 @@ pub struct Report {
     /// With policies, so that reads overlap with their records.
     overlapping: Vec<Latency>,
     masked: Vec<Masked>,
+    storms: Vec<Storm>,
     proof: Option<(Extent, Proof)>,
 }
 
@@ -69,6 +71,7 @@ impl Report {
             latencies: Vec::new(),
             overlapping: Vec::new(),
             masked: Vec::new(),
+            storms: Vec::new(),
             proof: None,
         }
     }
@@ -93,6 +96,10 @@ impl Report {
 
     pub fn masked(&mut self, round: Masked) {
         self.masked.push(round);
+    }
+
+    pub fn stormed(&mut self, round: Storm) {
+        self.storms.push(round);
     }
 
     pub fn proven(&mut self, extent: Extent, proof: Proof) {
@@ -139,6 +146,7 @@ impl Report {
         }
         self.policy_table(&mut line);
         masked::table(&self.masked, &mut line);
+        storm::table(&self.storms, &mut line);
         self.journal_table(&mut line);
         text
     }
@@ -242,6 +250,7 @@ impl Report {
             "load_before": self.load,
             "workloads": workloads,
             "masked": masked::json(&self.masked),
+            "storm": storm::json(&self.storms),
             "journal": self.journal_json(),
         });
         format!("{whole:#}\n")

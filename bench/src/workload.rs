@@ -190,7 +190,7 @@ fn rows(contender: &Contender, plan: &Plan, sql: &str) -> Result<Measured, Strin
     })
 }
 
-fn program(contender: &Contender, name: &str) -> Command {
+pub fn program(contender: &Contender, name: &str) -> Command {
     let mut command = Command::new(contender.clients.join(name));
     command
         .env("PGHOST", "127.0.0.1")

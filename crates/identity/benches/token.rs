@@ -8,7 +8,8 @@ use std::hint::black_box;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
+    RsaKeyPair,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -41,6 +42,15 @@ fn ecdsa() -> (Value, String) {
     (key, format!("{signed}.{}", encode(signature)))
 }
 
+fn ed25519() -> (Value, String) {
+    let pair = Ed25519KeyPair::generate().expect("a key");
+    let x = encode(pair.public_key().as_ref());
+    let key = json!({"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": x});
+    let signed = signed("EdDSA");
+    let signature = pair.sign(signed.as_bytes());
+    (key, format!("{signed}.{}", encode(signature)))
+}
+
 fn rsa() -> (Value, String) {
     let pair = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
     // PKCS #1: a sequence of the modulus, behind a sign byte, and 65537.
@@ -62,7 +72,7 @@ fn bench(criterion: &mut Criterion) {
         groups: Claim::new("groups").expect("a claim"),
         claims: [("env".to_owned(), Claim::new("env").expect("a claim"))].into(),
     };
-    for (name, (key, token)) in [("RS256", rsa()), ("ES256", ecdsa())] {
+    for (name, (key, token)) in [("RS256", rsa()), ("ES256", ecdsa()), ("EdDSA", ed25519())] {
         let keys = KeySet::read(json!({ "keys": [key] }).to_string().as_bytes()).expect("keys");
         criterion.bench_function(&format!("token/{name}"), |bencher| {
             bencher.iter(|| {
