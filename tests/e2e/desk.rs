@@ -6,7 +6,7 @@ mod commands;
 mod crash;
 mod deciding;
 mod holds;
-mod http;
+pub mod http;
 mod seeing;
 mod transport;
 

@@ -1,7 +1,9 @@
 //! The promise that a provider's token opens what its subject may open, and nothing else does: with
 //! a real identity provider and real clients. Forged tokens of every kind are crate `identity`'s.
 
+mod desk;
 pub mod provider;
+mod service;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

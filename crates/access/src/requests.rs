@@ -204,6 +204,15 @@ fn admit(
     })
 }
 
+/// What one asks for through an agent, another agent or they themselves do not join: nobody may decide
+/// about what they asked for through somebody else.
+macro_rules! through_the_same {
+    () => {
+        "length(opens) = length(CAST(?6 AS TEXT))
+         AND substr(opens, 1, length(opens) - 64) = substr(CAST(?6 AS TEXT), 1, length(opens) - 64)"
+    };
+}
+
 fn joinable(
     engine: &mut Engine,
     ask: &Ask,
@@ -218,7 +227,10 @@ fn joinable(
         "SELECT ",
         grant_columns!(),
         " FROM grants WHERE issuer = ?1 AND subject = ?2 AND connection = ?3
-          AND state = 'open' AND ends_at > ?4 AND (CAST(?5 AS BIGINT) = 1 OR opens = ?6)
+          AND state = 'open' AND ends_at > ?4
+          AND (opens = ?6 OR (CAST(?5 AS BIGINT) = 1 AND ",
+        through_the_same!(),
+        "))
           ORDER BY ends_at DESC LIMIT 1"
     );
     let rows = engine.rows(select, &asked(ask, now, any, opens))?;
@@ -236,7 +248,9 @@ fn latest_request(
         "SELECT ",
         request_columns!(),
         " FROM requests WHERE issuer = ?1 AND subject = ?2 AND connection = ?3
-          AND (opens = ?6 OR (CAST(?5 AS BIGINT) = 1 AND state = 'pending'))
+          AND (opens = ?6 OR (CAST(?5 AS BIGINT) = 1 AND state = 'pending' AND ",
+        through_the_same!(),
+        "))
           ORDER BY CASE WHEN state = 'pending' AND expires_at > ?4 THEN 0 ELSE 1 END,
                    created_at DESC, id DESC
           LIMIT 1"
@@ -407,23 +421,39 @@ pub(crate) fn listed<Id>(filter: &Filter<Id>, behind: Option<&str>, now: i64) ->
     ]
 }
 
-/// Two that ask for the same have the same.
+/// Two that ask for the same, through the same actors, have the same.
 fn opens(ask: &Ask) -> String {
-    hashed(&ask.policies, ask.scope.as_deref())
+    hashed(&ask.identity.actors, &ask.policies, ask.scope.as_deref())
 }
 
 fn opens_of(request: &Request) -> String {
-    hashed(&request.policies, request.scope.as_deref())
+    hashed(&request.identity.actors, &request.policies, request.scope.as_deref())
+}
+
+/// What is asked for; who acts for somebody else stands before it. Each has 64 characters,
+/// as `through_the_same` counts on.
+fn hashed(actors: &[Person], policies: &[String], scope: Option<&str>) -> String {
+    let marks = [if scope.is_some() { "with scope" } else { "without" }];
+    let opens = hash(policies.iter().map(String::as_str).chain(scope), marks);
+    if actors.is_empty() {
+        return opens;
+    }
+    format!("{}{opens}", hash(actors.iter().flat_map(|it| [&*it.issuer, &*it.subject]), []))
 }
 
 /// Each part goes in with its length, so that no two lists are one text.
-fn hashed(policies: &[String], scope: Option<&str>) -> String {
+fn hash<'p>(
+    parts: impl IntoIterator<Item = &'p str>,
+    marks: impl IntoIterator<Item = &'p str>,
+) -> String {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    for part in policies.iter().map(String::as_str).chain(scope) {
+    for part in parts {
         context.update(&part.len().to_be_bytes());
         context.update(part.as_bytes());
     }
-    context.update(if scope.is_some() { b"with scope" } else { b"without" });
+    for mark in marks {
+        context.update(mark.as_bytes());
+    }
     crate::id::hex(context.finish().as_ref())
 }
 

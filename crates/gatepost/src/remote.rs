@@ -141,8 +141,11 @@ fn asked(gate: &Gate, name: Option<String>) -> Result<Secret, Failure> {
         };
         return Err(Failure::Usage(who.to_owned()));
     }
-    let of_whom = name.as_deref().map(|name| format!(" of {}", plain(name))).unwrap_or_default();
-    let secret = terminal::secret(&format!("token{of_whom} for {gate}: "));
+    let prompt = match &name {
+        Some(name) => format!("token of {} for {gate}: ", plain(name)),
+        None => format!("token for {gate} (`gatepost login {gate}` gets one): "),
+    };
+    let secret = terminal::secret(&prompt);
     let secret = secret.map_err(|error| Failure::Failed(format!("no token was given: {error}")))?;
     Secret::of(secret, name)
 }

@@ -186,7 +186,7 @@ impl Desk {
 
     pub async fn decide_request(&self, id: &RequestId, saying: Saying) -> Result<Request, Trouble> {
         self.request(id).await?;
-        let (voter, may) = self.vote(Voting::OnRequest);
+        let (voter, may) = self.vote(Voting::OnRequest)?;
         let state = self.store(said(&saying));
         let voted = state.vote(id, voter, saying, may).await?;
         telling::tell(&self.gateway).await?;
@@ -221,7 +221,7 @@ impl Desk {
 
     pub async fn decide_hold(&self, id: &HoldId, saying: Saying) -> Result<Hold, Trouble> {
         self.hold(id).await?;
-        let (voter, may) = self.vote(Voting::OnHold);
+        let (voter, may) = self.vote(Voting::OnHold)?;
         let state = self.store(said(&saying));
         let hold = state.decide_hold(id, voter, saying, may).await?;
         telling::tell(&self.gateway).await?;
@@ -283,7 +283,7 @@ impl Desk {
 
     /// The store, by somebody who is known, with these words.
     fn store(&self, words: Option<String>) -> State {
-        let (person, client) = (Some(records::person(&self.who)), self.client.clone());
+        let (person, client) = (Some(records::alone(&self.who)), self.client.clone());
         records::store_for(&self.gateway, Doer { person, client, words, session: None })
     }
 
@@ -326,10 +326,16 @@ impl Desk {
     }
 
     /// Who votes, and on what they may: by the file as it is now.
-    fn vote(&self, on: Voting) -> (access::Identity, Box<access::May>) {
+    fn vote(&self, on: Voting) -> Result<(access::Identity, Box<access::May>), Trouble> {
+        // People are asked so that somebody looks who is none of the agents.
+        if !self.who.actors.is_empty() {
+            return Err(Trouble::not_yours(
+                "whoever decides does so in person, and nobody for them",
+            ));
+        }
         let installed = self.gateway.installed();
-        let voter = records::stored(&installed.settings.subject(&self.who));
-        (voter, Box::new(on.may(self)))
+        let voter = records::stored(&self.who, &installed.settings.subject(&self.who));
+        Ok((voter, Box::new(on.may(self))))
     }
 }
 

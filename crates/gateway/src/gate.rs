@@ -237,6 +237,8 @@ impl Person {
     }
 
     fn context_with(&self, groups: &[&str], claims: &[(&str, &str)]) -> Context {
+        let actors = self.identity.actors.iter();
+        let actors: Vec<_> = actors.map(|actor| (&*actor.issuer, &*actor.subject)).collect();
         Context::new(&Who {
             session: Some(&self.session),
             grant: self.grant.as_deref(),
@@ -245,7 +247,7 @@ impl Person {
                 subject: &self.identity.subject,
                 groups,
                 claims,
-                ..event::Identity::default()
+                actors: &actors,
             }),
             client: Some(&self.client),
             application: self.application.as_deref(),

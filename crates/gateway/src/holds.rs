@@ -182,13 +182,15 @@ async fn ask(gateway: &Gateway, id: &HoldId) -> Result<bool, StateError> {
             }
         },
     };
-    let person = &hold.identity.person;
+    let access::Identity { person, actors, .. } = &hold.identity;
+    let actors: Vec<_> = actors.iter().map(|actor| (&*actor.issuer, &*actor.subject)).collect();
     let who = Context::new(&Who {
         session: None,
         grant: Some(hold.grant.as_str()),
         identity: Some(event::Identity {
             issuer: &person.issuer,
             subject: &person.subject,
+            actors: &actors,
             ..event::Identity::default()
         }),
         connection: Some(&hold.connection),

@@ -127,7 +127,10 @@ impl Stranger {
             useless_at: answer.expires.saturating_mul(1000),
             ends_at: answer.session_ends.map(|ends| ends.saturating_mul(1000)),
             request: answer.request,
-            identity: records::stored(&installed.settings.subject(&answer.identity)),
+            identity: records::stored(
+                &answer.identity,
+                &installed.settings.subject(&answer.identity),
+            ),
             code: hash(code.text()),
             lasts_millis: millis(BROWSER_TIME),
         };

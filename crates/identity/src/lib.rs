@@ -28,6 +28,15 @@ pub struct Identity {
     /// What else is known of it. It says what the subject may do, not which one it is.
     pub groups: Vec<String>,
     pub claims: BTreeMap<String, String>,
+    /// Who acts for the subject, the nearest to us first.
+    pub actors: Vec<Actor>,
+}
+
+/// Somebody who acts for somebody else, as the issuer says (RFC 8693).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    pub issuer: String,
+    pub subject: String,
 }
 
 impl PartialEq for Identity {
@@ -60,6 +69,7 @@ impl Identity {
             subject: subject.into(),
             groups: Vec::new(),
             claims: BTreeMap::new(),
+            actors: Vec::new(),
         }
     }
 

@@ -101,6 +101,8 @@ pub enum TokenError {
     Subject,
     #[error("its groups are not texts, or too many, or kept elsewhere")]
     Groups,
+    #[error("who acts for its subject (`act`) can't be read, or they are too many")]
+    Actors,
     #[error("a claim that the file names is neither text nor number nor boolean, or too long")]
     Claim,
 }

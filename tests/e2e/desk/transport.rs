@@ -53,7 +53,7 @@ fn bytes_that_are_no_http_end_their_connection_alone() {
     assert_eq!(stand.get("anna", "/v1/grants").status, 200);
 }
 
-/// Every call that is published is there, and asks who calls.
+/// Every call that is published is there, and asks who calls, but for the one that says how.
 #[test]
 fn each_published_call_asks_who_calls() {
     let stand = Stand::new();
@@ -65,8 +65,12 @@ fn each_published_call_asks_who_calls() {
     assert_eq!(published.body, golden);
     let mut calls = 0;
     for (path, methods) in published.body["paths"].as_object().unwrap() {
-        for method in methods.as_object().unwrap().keys() {
+        for (method, call) in methods.as_object().unwrap() {
             let path = path.replace("{id}", "req_1");
+            if call["security"] == serde_json::json!([]) {
+                assert_eq!(path, "/v1/login");
+                continue;
+            }
             let answer = stand.http().call(&nobody, &method.to_uppercase(), &path, b"");
             assert_eq!(answer.code(), (401, "no_credential"), "{method} {path}");
             calls += 1;

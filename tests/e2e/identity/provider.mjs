@@ -48,6 +48,7 @@ function provider() {
     clients: [
       client('agent-7', 300),
       client('short', 4),
+      client('delegate', 300),
       native('cli', 300),
       // Always to be renewed, and soon over.
       native('cli-short', 20),
@@ -77,6 +78,9 @@ function provider() {
     extraTokenClaims: (_, token) => ({
       groups: token.accountId ? ['people'] : ['data-agents'],
       environment: 'production',
+      ...(token.clientId === 'delegate' && {
+        act: { sub: 'planner', act: { iss: 'https://cloud.example', sub: 'platform' } },
+      }),
     }),
     cookies: { keys: ['of a test'] },
   }).callback();

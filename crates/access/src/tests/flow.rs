@@ -103,6 +103,18 @@ async fn what_is_someone_elses_or_elsewhere_or_another_scope_is_another_grant(ro
     assert_eq!(room.open(any(0)).await.policies, ["more", "reads"]);
     assert_eq!(room.open(any(0)).await.identity, somebody("other"));
     assert_eq!(room.state.grants(Filter::default()).await.unwrap().len(), grants + 1);
+    // Through somebody else it is another grant, whatever else is the same; through the same, the same.
+    let through = |actor: &str, joins, need| {
+        let identity = Identity { actors: vec![person(actor)], ..somebody("agent") };
+        Ask { identity, joins, ..asks("agent", need) }
+    };
+    let of_planner = room.open(through("planner", Joins::Same, 0)).await;
+    assert_ne!(of_planner.id, grant.id);
+    assert_eq!(room.open(through("planner", Joins::Any, 1)).await.id, of_planner.id);
+    let waits = room.state.admit(through("other", Joins::Any, 1)).await.unwrap().admission;
+    assert!(matches!(waits, Admission::Wait { .. }), "{waits:?}");
+    let alone = room.open(Ask { joins: Joins::Any, ..asks("agent", 1) }).await;
+    assert!(alone.identity.actors.is_empty());
     let anew = Ask { joins: Joins::Nothing, ..narrower };
     assert!(matches!(
         room.state.admit(anew).await.unwrap().admission,

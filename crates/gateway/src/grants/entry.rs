@@ -206,7 +206,7 @@ impl Entering<'_> {
             need: approval.need,
         });
         let ask = Ask {
-            identity: records::stored(&subject),
+            identity: records::stored(self.identity, &subject),
             connection: self.connection.name.clone(),
             reason: self.asked.reason.clone(),
             policies: offer.policies.iter().map(ToString::to_string).collect(),

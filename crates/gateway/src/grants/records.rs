@@ -1,6 +1,7 @@
 //! What the journal keeps of requests, grants and holds, and identities as the store has them. When it
 //! is kept, and that none of it is lost, is the business of `telling`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use access::{
 };
 use audit::Durability;
 use audit::event::{self, Batch, Context, Event, Who};
-use identity::Identity;
+use identity::{Actor, Identity};
 use policy::Subject;
 
 use super::Over;
@@ -18,8 +19,13 @@ use crate::gate;
 use crate::gateway::Gateway;
 use crate::refusal::Refusal;
 
-/// Somebody with all that policies know of them now.
-pub(crate) fn stored(subject: &Subject<'_>) -> access::Identity {
+/// Somebody with all that policies know of them now, and with who acts for them.
+pub(crate) fn stored(identity: &Identity, subject: &Subject<'_>) -> access::Identity {
+    let actors = identity.actors.iter();
+    let actors = actors.map(|Actor { issuer, subject }| access::Person {
+        issuer: issuer.clone(),
+        subject: subject.clone(),
+    });
     access::Identity {
         person: access::Person {
             issuer: subject.issuer.to_owned(),
@@ -28,12 +34,20 @@ pub(crate) fn stored(subject: &Subject<'_>) -> access::Identity {
         name: subject.name.map(str::to_owned),
         groups: subject.groups.to_vec(),
         claims: subject.claims.clone(),
-        actors: Vec::new(),
+        actors: actors.collect(),
     }
 }
 
 pub(crate) fn is(person: &access::Person, identity: &Identity) -> bool {
     person.issuer == identity.issuer && person.subject == identity.subject
+}
+
+/// As they are recorded: without what policies are asked about.
+pub(crate) fn alone(identity: &Identity) -> access::Identity {
+    let (groups, claims) = (&[][..], &BTreeMap::new());
+    let Identity { issuer, subject, .. } = identity;
+    let name = identity.local_name();
+    stored(identity, &Subject { name, issuer, subject, groups, claims })
 }
 
 pub(crate) fn person(identity: &Identity) -> Person {
@@ -45,9 +59,15 @@ fn pair(of: &Person) -> Option<(&str, &str)> {
 }
 
 /// Of whom, about which grant.
-fn context(of: &access::Person, grant: Option<&str>, connection: &str, client: &str) -> Context {
-    let identity =
-        event::Identity { issuer: &of.issuer, subject: &of.subject, ..event::Identity::default() };
+fn context(of: &access::Identity, grant: Option<&str>, connection: &str, client: &str) -> Context {
+    let access::Identity { person, actors, .. } = of;
+    let actors: Vec<_> = actors.iter().filter_map(pair).collect();
+    let identity = event::Identity {
+        issuer: &person.issuer,
+        subject: &person.subject,
+        actors: &actors,
+        ..event::Identity::default()
+    };
     let client = Some(client).filter(|client| !client.is_empty());
     let connection = Some(connection);
     Context::new(&Who { grant, identity: Some(identity), client, connection, ..Who::default() })
@@ -95,7 +115,7 @@ pub(crate) async fn token_given(
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Doer {
     /// Of somebody at the desk.
-    pub(crate) person: Option<Person>,
+    pub(crate) person: Option<access::Identity>,
     /// Their address; empty where it is time that does it.
     pub(crate) client: String,
     pub(crate) words: Option<String>,
@@ -169,7 +189,7 @@ impl Doer {
             expires_at_ms: request.expires_at,
             needs: &needs,
         };
-        let who = context(&request.identity.person, None, &request.connection, &self.client);
+        let who = context(&request.identity, None, &request.connection, &self.client);
         out.push(&who, &Event::Request(event));
     }
 
@@ -273,7 +293,7 @@ fn opened(grant: &Grant, client: &str, out: &mut Batch) {
         ends_at_ms: grant.ends_at,
     };
     let id = Some(grant.id.as_str());
-    let who = context(&grant.identity.person, id, &grant.connection, client);
+    let who = context(&grant.identity, id, &grant.connection, client);
     out.push(&who, &Event::GrantOpens(event));
 }
 

@@ -7,16 +7,22 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::{Algorithm, TokenError};
-use crate::Identity;
+use crate::{Actor, Identity};
 
 /// Of a subject; OpenID Connect has 255 characters.
 pub(crate) const SUBJECT_BYTES_MAX: usize = 1024;
+
+/// Of the URL of somebody's issuer.
+const ISSUER_BYTES_MAX: usize = 1024;
 
 /// Of a group's name, and of a claim's value.
 pub(crate) const VALUE_BYTES_MAX: usize = 1024;
 
 /// Of one token.
 pub(crate) const GROUPS_MAX: usize = 1024;
+
+/// Between us and the subject: an agent, the service that runs it, and some more.
+const ACTORS_MAX: usize = 8;
 
 /// An identity provider as the file describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +82,7 @@ impl Issuer {
         let subject = subject.filter(|it| is_plain(it, SUBJECT_BYTES_MAX));
         let mut identity = Identity::new(&*self.url, subject.ok_or(TokenError::Subject)?);
         identity.groups = self.groups(claims)?;
+        identity.actors = self.actors(claims)?;
         for (name, claim) in &self.claims {
             let value = match claim.of(claims) {
                 None | Some(Value::Null) => continue,
@@ -86,6 +93,28 @@ impl Issuer {
             identity.claims.insert(name.clone(), value);
         }
         Ok(identity)
+    }
+
+    /// `act` is who acts now; inside it stands who acted before, and so on (RFC 8693, section 4.1).
+    fn actors(&self, claims: &Map<String, Value>) -> Result<Vec<Actor>, TokenError> {
+        let mut actors = Vec::new();
+        let mut next = claims.get("act");
+        while let Some(act) = next {
+            let named = |claim: &str, bytes_max| match act.get(claim) {
+                None => Ok(None),
+                Some(Value::String(text)) if is_plain(text, bytes_max) => Ok(Some(text.clone())),
+                Some(_) => Err(TokenError::Actors),
+            };
+            if actors.len() == ACTORS_MAX || !act.is_object() {
+                return Err(TokenError::Actors);
+            }
+            actors.push(Actor {
+                issuer: named("iss", ISSUER_BYTES_MAX)?.unwrap_or_else(|| self.url.clone()),
+                subject: named("sub", SUBJECT_BYTES_MAX)?.ok_or(TokenError::Actors)?,
+            });
+            next = act.get("act");
+        }
+        Ok(actors)
     }
 
     fn groups(&self, claims: &Map<String, Value>) -> Result<Vec<String>, TokenError> {

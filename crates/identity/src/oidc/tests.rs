@@ -205,6 +205,24 @@ fn every_algorithm_with_its_own_keys_and_no_others() {
     }
 }
 
+/// So many, one inside the other.
+fn acting(count: usize) -> Value {
+    let last = json!({"sub": "first"});
+    (1..count).fold(last, |act, n| json!({"sub": format!("actor {n}"), "act": act}))
+}
+
+#[test]
+fn who_acts_for_the_subject_comes_along() {
+    let signer = Signer::ec("P-256");
+    let keys = key_set(&[signer.jwk("one")]);
+    let act = json!({"sub": "planner", "act": {"sub": "platform", "iss": "https://cloud.example"}});
+    let token = signer.token(&json!({"alg": "ES256", "kid": "one"}), &with(claims(), "act", act));
+    let identity = prove(&token, &issuer(), &keys).unwrap().identity;
+    let actors: Vec<_> = identity.actors.iter().map(|it| (&*it.issuer, &*it.subject)).collect();
+    assert_eq!(actors, [(URL, "planner"), ("https://cloud.example", "platform")]);
+    assert_eq!(identity.subject, "agent-7");
+}
+
 /// A signature that its own header doesn't need, or that a public key makes.
 #[test]
 fn algorithms_that_anybody_could_sign_with() {
@@ -330,6 +348,16 @@ fn forged_claims() {
         ("groups", groups(1025), Err(TokenError::Groups)),
         ("_claim_names", json!({"groups": "src1"}), Err(TokenError::Groups)),
         ("_claim_names", json!({"other": "src1"}), Ok(())),
+        ("act", Value::Null, Ok(())),
+        ("act", acting(8), Ok(())),
+        ("act", acting(9), Err(TokenError::Actors)),
+        ("act", json!("planner"), Err(TokenError::Actors)),
+        ("act", json!({}), Err(TokenError::Actors)),
+        ("act", json!([{"sub": "planner"}]), Err(TokenError::Actors)),
+        ("act", json!({"sub": "a\nb"}), Err(TokenError::Actors)),
+        ("act", json!({"sub": "planner", "iss": 7}), Err(TokenError::Actors)),
+        ("act", json!({"sub": "planner", "act": {}}), Err(TokenError::Actors)),
+        ("act", json!({"sub": "planner", "act": null}), Err(TokenError::Actors)),
         ("env", json!(true), Ok(())),
         ("env", json!(7), Ok(())),
         ("env", json!(["production"]), Err(TokenError::Claim)),
