@@ -18,7 +18,7 @@ pub const OPENAPI: &str = "/v1/openapi.json";
 const LOGIN: &str = "/v1/login";
 
 /// Those that ask for no credential.
-const OPEN: [&str; 2] = [LOGIN, STATUS];
+const OPEN: [&str; 3] = [LOGIN, "/v1/login/saml", STATUS];
 
 /// What is read whole.
 const WITHOUT_PAGES: [&str; 3] = [LOGIN, "/v1/sessions", STATUS];
