@@ -61,8 +61,8 @@ pub(crate) struct PolicyFile {
     #[serde(default)]
     pub(crate) unmask: Texts,
 
-    /// Of a table the rows that are there: a condition over its own columns, in which
-    /// `{claim.NAME}` stands for a claim of who asks.
+    /// Of a table the rows that are there, for reads and for what writes leave: a condition over its
+    /// own columns, in which `{claim.NAME}` stands for a claim of who asks.
     #[serde(default)]
     pub(crate) rows: Named<Texts>,
 
