@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use e2e::on_each_version;
 
 use super::{Stand, detail, last_words, opens};
+use crate::journal::records;
 use crate::raw::Raw;
+use crate::setup;
 
 const HOUR_MILLIS: i64 = 3_600_000;
 
@@ -24,7 +26,7 @@ on_each_version! {
         assert!(left(&mut raw) > 3500);
         // Not over yet: there is less left.
         set_by(&stand, HOUR_MILLIS / 2);
-        crate::setup::eventually("half an hour to be gone", || left(&mut raw) <= 1800);
+        setup::eventually("half an hour to be gone", || left(&mut raw) <= 1800);
         set_by(&stand, HOUR_MILLIS + 1000);
         let set = Instant::now();
         let last = last_words(&mut raw);
@@ -46,7 +48,11 @@ on_each_version! {
         let last = last_words(&mut raw);
         assert_eq!(detail(&last)["code"], "window_over", "{}", last.show());
         assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
-        // Nor does another process take it for one that has time left.
+        // Nor does another process take it for one that has time left, once its end is known: until
+        // then a crash loses as much of the time as stands in no file.
+        setup::eventually("its end to be on record", || {
+            records::all(&records::directory(&stand.gate)).iter().any(|it| it["event"] == "grant_ends")
+        });
         stand.gate.process.kill9();
         stand.gate.process.restart();
         let (mut raw, _) = stand.gate.login();

@@ -196,6 +196,34 @@ on_each_version! {
         assert_eq!(bound(&mut agent, "s"), "E:0A000 ZI");
     }
 
+    /// Pools send such a string before they give a session to the next; what stands in it behind RESET
+    /// is read by what RESET gives back.
+    fn a_string_is_read_by_what_reset_gives_back(server: Server) {
+        const GIVEN_BACK: &str = "SET SESSION AUTHORIZATION DEFAULT;RESET ALL;CLOSE ALL;UNLISTEN *;\
+            SELECT pg_advisory_unlock_all();DISCARD SEQUENCES;DISCARD TEMP";
+        let stand = Stand::new(&server);
+        let target = stand.gate.target();
+        for (begins, name) in [("public", "item 1"), ("side", "side")] {
+            let parameters = [("database", target.database.as_str()), ("search_path", begins)];
+            let (mut agent, _) =
+                Raw::login_with(&target.address, &target.user, &target.password, &parameters);
+            assert_eq!(agent.value("SELECT name FROM items ORDER BY id LIMIT 1"), name);
+            agent.query("SET search_path = side, public");
+            let given_back = agent.query(GIVEN_BACK);
+            assert_eq!(shape(&given_back), "C C C C T D C C C ZI", "{}", raw::show(&given_back));
+            for reset in ["RESET ALL", "RESET search_path", "SET search_path TO DEFAULT"] {
+                agent.query("SET search_path = side, public");
+                let text = format!("{reset}; SELECT name FROM items ORDER BY id LIMIT 1");
+                assert_eq!(agent.value(&text), name, "{text}");
+                agent.query("SET search_path = public");
+                let replies = agent.query(&format!("{reset}; SELECT what FROM notes"));
+                let want = if begins == "side" { "C E:42501 ZI" } else { "C T C ZI" };
+                assert_eq!(shape(&replies), want, "{reset}: {}", raw::show(&replies));
+                assert_kept(&stand.database, &replies, reset);
+            }
+        }
+    }
+
     fn settings_at_login_are_settings(server: Server) {
         let stand = Stand::new(&server);
         let target = stand.gate.target();

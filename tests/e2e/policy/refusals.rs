@@ -39,6 +39,29 @@ on_each_version! {
     }
 
     /// Long texts are read aside, and the near twin at their end is found.
+    /// Who copies a default has it run from then on, and could not have written it.
+    fn copied_code_is_ones_own(server: Server) {
+        let read = "public.items, public.coded, public.numbered";
+        let stand = Stand::with(&server, &POLICIES.replace("public.items", read));
+        stand.database.login().psql(
+            "CREATE TABLE coded (id int, what int DEFAULT quiet()); \
+             CREATE TABLE numbered (id serial, at timestamptz DEFAULT now(), what int CHECK (what > 1)); \
+             GRANT ALL ON ALL TABLES IN SCHEMA public TO public",
+        );
+        let mut agent = stand.agent();
+        for (sql, want) in [
+            ("CREATE TEMP TABLE a (LIKE coded INCLUDING ALL)", "E:42501 ZI"),
+            ("CREATE TEMP TABLE a (LIKE coded INCLUDING DEFAULTS)", "E:42501 ZI"),
+            ("CREATE TEMP TABLE a (LIKE coded INCLUDING ALL); INSERT INTO a VALUES (1)", "E:42501 ZI"),
+            ("CREATE TEMP TABLE a (LIKE coded INCLUDING COMMENTS)", "C ZI"),
+            ("CREATE TEMP TABLE b (LIKE coded)", "C ZI"),
+            ("CREATE TEMP TABLE c (LIKE numbered INCLUDING ALL)", "C ZI"),
+        ] {
+            let replies = agent.query(sql);
+            assert_eq!(shape(&replies), want, "{sql}: {}", raw::show(&replies));
+        }
+    }
+
     fn a_long_text_is_judged_as_a_short_one(server: Server) {
         let stand = Stand::new(&server);
         let mut agent = stand.agent();

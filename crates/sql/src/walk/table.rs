@@ -12,8 +12,12 @@ use super::from::{columns_named, item};
 use super::object::{kind_of, list, named_on};
 use super::scope::{Env, Item, ScopeId};
 use super::{Mode, Task, Walk, Walked};
-use crate::catalog::{ConstraintKind, RelationKind, Step};
+use crate::catalog::{ConstraintKind, FunctionId, RelationKind, Source, Step};
 use crate::facts::{ChannelUse, Columns, Effect, NotUnderstood, Object, ObjectKind};
+
+/// What LIKE … INCLUDING copies of code, as PostgreSQL counts it: constraints, defaults, generated
+/// columns, indexes and statistics.
+const LIKE_CODE: u32 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7;
 
 /// The relation that columns and constraints are written for.
 #[derive(Clone, Copy)]
@@ -67,6 +71,7 @@ impl<'w> Walk<'w> {
             };
             let (_, number, object) = self.target_there(Some(parent))?;
             columns.extend(self.names_of_columns(number));
+            self.copies_code(number);
             self.alters(object);
             if create.partbound().is_some() {
                 self.take_partition_key(number, None);
@@ -94,6 +99,9 @@ impl<'w> Walk<'w> {
                     let number = self.relation_use(like.relation().ok_or(there)?)?;
                     if let Some(used) = self.facts.relations.get_mut(number) {
                         used.like = true;
+                    }
+                    if like.options & LIKE_CODE != 0 {
+                        self.copies_code(number);
                     }
                     columns.extend(self.names_of_columns(number));
                     Self::few(columns.len())?;
@@ -126,6 +134,25 @@ impl<'w> Walk<'w> {
             self.change.nothing();
         }
         Ok(name)
+    }
+
+    /// A new table gets code of one that is there. From then on it is the new one's owner who has it
+    /// run, so it counts as if it were written here; but for the numbers of a serial column.
+    fn copies_code(&mut self, number: usize) {
+        let relation = self.facts.relations.get(number).and_then(|used| used.relation);
+        let code = relation.and_then(|id| self.catalog.relation(id)).map(|r| &r.code);
+        let copied = code.into_iter().flatten().filter(|code| {
+            use Source::{Check, Default, Generated, Index, Statistics};
+            matches!(code.source, Check | Default | Generated | Index | Statistics)
+        });
+        let is_serial = |id: &FunctionId| {
+            self.catalog.function(*id).is_some_and(|function| {
+                &*function.name == "nextval"
+                    && self.catalog.schema_name(function.schema) == "pg_catalog"
+            })
+        };
+        let functions = copied.flat_map(|code| &code.functions).filter(|id| !is_serial(id));
+        self.facts.functions.extend(functions);
     }
 
     fn names_of_columns(&self, number: usize) -> Vec<&'w str> {

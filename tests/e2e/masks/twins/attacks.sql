@@ -647,8 +647,8 @@ SELECT lower(ssn, 1) FROM customers
 SELECT c.nobody FROM customers c
 SELECT customers.* FROM customers c
 SELECT id, ssn FROM customers GROUP BY name
-SELECT id, ssn FROM customers GROUP BY id
-SELECT id, c.* FROM customers c GROUP BY id
+SELECT id, ssn FROM customers GROUP BY id ORDER BY id
+SELECT id, c.* FROM customers c GROUP BY id ORDER BY id
 SELECT name, ssn, card FROM customers GROUP BY id HAVING ssn > '5' ORDER BY email
 SELECT ssn FROM customers FOR UPDATE OF nobody
 SELECT ssn FROM customers WHERE ssn = 5
