@@ -286,10 +286,19 @@ impl Queue {
         // Until then nothing relaxed is due: it need not wake us, and is seen when we wake.
         let doze = now + self.relaxed;
         let mut staging = self.lock();
+        let mut gave_way = false;
         loop {
             let due = staging.since.map(|since| since + self.relaxed);
             if staging.urgent || staging.closing || due.is_some_and(|due| due <= now) {
                 staging.asleep = Asleep::No;
+                if !std::mem::replace(&mut gave_way, true) {
+                    // Where the processors are busy, others may have something to add; where they
+                    // aren't, this takes no time.
+                    drop(staging);
+                    std::thread::yield_now();
+                    staging = self.lock();
+                    continue;
+                }
                 if staging.closing && staging.pending.ends.is_empty() {
                     return Work::Close;
                 }
