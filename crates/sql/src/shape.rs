@@ -48,7 +48,7 @@ impl Shape {
     pub fn of(text: &str) -> Option<Shape> {
         let mut bytes = Vec::with_capacity(text.len());
         let mut literals = 0;
-        // The last token that is no space, and how it ended.
+        // The last token that is no space.
         let mut last: Option<Token> = None;
         let mut position = 0;
         while let Some(token) = token(text, position).ok()? {
@@ -126,13 +126,10 @@ fn literal(token: Token, said: &str) -> Option<u8> {
     }
 }
 
+/// Not behind a dot, for one: of `.5` the digits are only a part.
 fn is_before_values(last: Token, token: Token, text: &str) -> bool {
     match last.kind {
-        Kind::Mark(b'(' | b',' | b'[' | b'=' | b'<' | b'>') => true,
-        // Of `.5` the digits are only a part.
-        Kind::Mark(b'+' | b'-' | b'*' | b'/' | b'%' | b'|' | b'&' | b'~' | b'!' | b'^' | b'#') => {
-            true
-        }
+        Kind::Mark(mark) => b"(,[=<>+-*/%|&~!^#".contains(&mark),
         Kind::Word => {
             last.end < token.start
                 && is_one_of(text.get(last.start..last.end).unwrap_or_default(), &BEFORE_VALUES)

@@ -224,22 +224,50 @@ impl Understood {
     /// It is one statement that reads or writes rows, and may run as it stands: nothing that is known
     /// of it has a place in the text, and nobody has to look at its values.
     fn is_plain(&self) -> bool {
-        let [told] = self.statements.as_slice() else { return false };
-        matches!(told.kind, Kind::Select | Kind::Insert | Kind::Update | Kind::Delete)
-            && told.effect.is_none()
-            && told.conditions.is_none()
-            && told.held.is_empty()
-            && told.runs.is_empty()
-            && self.refusal.is_none()
-            && !self.moves.any()
-            && !self.takes_back
-            && !self.is_momentary
-            && self.begin.is_none()
-            && self.splice.is_none()
-            && !self.disguised
-            && !self.is_rewritten
-            && self.stored.is_empty()
-            && !self.is_shown
+        // All of it is named here, so that whoever adds to it has to decide.
+        let Understood {
+            stands_on: _,
+            statements,
+            refusal: None,
+            refused_at: None,
+            moves,
+            takes_back: false,
+            is_momentary: false,
+            only_reads: _,
+            begin: None,
+            splice: None,
+            disguised: false,
+            is_rewritten: false,
+            stored,
+            asked,
+            keys_tell: false,
+            is_shown: false,
+            step: None,
+        } = self
+        else {
+            return false;
+        };
+        let [
+            Told {
+                kind,
+                by: _,
+                touches: _,
+                effect: None,
+                conditions: None,
+                held,
+                runs,
+                gives_rows: false,
+            },
+        ] = statements.as_slice()
+        else {
+            return false;
+        };
+        matches!(kind, Kind::Select | Kind::Insert | Kind::Update | Kind::Delete)
+            && !moves.any()
+            && stored.is_empty()
+            && asked.is_empty()
+            && held.is_empty()
+            && runs.is_empty()
     }
 
     /// Whether what is found of this text, which has parameters where `other` has literals, can be said
