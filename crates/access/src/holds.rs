@@ -101,28 +101,6 @@ impl State {
             .await
     }
 
-    /// The last hold of this statement under this grant, whatever became of it.
-    pub async fn hold_by_digest(
-        &self,
-        grant: &GrantId,
-        digest: &Digest,
-    ) -> Result<Option<Hold>, StateError> {
-        let given = [grant.as_str().into(), digest.into()];
-        let select = concat!(
-            "SELECT ",
-            hold_columns!(),
-            " FROM holds WHERE grant_id = ?1 AND digest = ?2
-              ORDER BY created_at DESC, id DESC LIMIT 1"
-        );
-        self.writer
-            .run(move |engine| {
-                let now = engine.now()?;
-                let rows = engine.rows(select, &given)?;
-                Ok(read_all::<Hold>(&rows)?.pop().map(|hold| hold.due(now)))
-            })
-            .await
-    }
-
     /// `open` in the filter: those that wait for a person.
     pub async fn holds(&self, filter: Filter<HoldId>) -> Result<Vec<Hold>, StateError> {
         let select = concat!(

@@ -32,10 +32,6 @@ pub fn write_cancel_request(out: &mut Vec<u8>, pid: i32, key: &[u8]) {
     });
 }
 
-pub fn write_terminate(out: &mut Vec<u8>) {
-    frame::write(out, TERMINATE, |_| {});
-}
-
 pub fn write_password(out: &mut Vec<u8>, password: &[u8]) {
     frame::write(out, PASSWORD, |out| frame::write_cstr(out, password));
 }
