@@ -42,6 +42,9 @@ impl Place {
     }
 }
 
+/// Shown of a test that fails.
+const LAST_RECORDS: usize = 8;
+
 pub struct Gatepost {
     pub place: Place,
     child: Child,
@@ -218,6 +221,14 @@ impl Drop for Gatepost {
         drop(self.child.wait());
         if thread::panicking() {
             eprintln!("--- log of gatepost\n{}---", self.log());
+            // What a client waited for in vain stands last in the journal, if there is one.
+            let journal = self.place.directory.join("journal");
+            let shown = gatepost().args(["audit", "show"]).arg(journal).output();
+            let shown = shown.map(|output| output.stdout).unwrap_or_default();
+            let shown = String::from_utf8_lossy(&shown);
+            let last = shown.lines().count().saturating_sub(LAST_RECORDS);
+            eprintln!("--- its last records");
+            shown.lines().skip(last).for_each(|line| eprintln!("{line}"));
         }
     }
 }
