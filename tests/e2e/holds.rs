@@ -4,6 +4,7 @@
 mod clients;
 mod crash;
 mod ends;
+mod meaning;
 mod run;
 pub mod stand;
 mod wait;

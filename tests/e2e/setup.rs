@@ -22,6 +22,15 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     e2e::wait_for(what, || condition().then_some(()));
 }
 
+/// A connection from an address of this machine's own choosing.
+pub fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of this machine");
+    socket.connect(&to.into()).expect("a connection");
+    socket.into()
+}
+
 /// A database of a server whose version doesn't matter.
 pub fn database() -> Database {
     e2e::pg(e2e::versions()[0]).database()

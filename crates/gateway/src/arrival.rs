@@ -272,10 +272,8 @@ impl Visit<'_> {
         let place = self.gateway.admission.session(&identity, &settings.bounds)?;
         let asked = self.asked(&mut startup)?;
         let (rules, tenure) = self.enter(line, &identity, connection, asked, grant).await?;
-        if let Some(rules) = &rules {
-            judge_settings(rules, &startup)?;
-        }
-        let may = self.may(&identity, rules, tenure)?;
+        let brought = judge_settings(rules.as_ref(), &startup)?;
+        let may = self.may(&identity, rules, tenure, brought)?;
         let credential = Credential { user, database, password: password.as_ref() };
         let opened = upstream::open(connection, &credential, &startup, &self.gateway.keyring)
             .await
@@ -336,10 +334,8 @@ impl Visit<'_> {
         let identity = Identity::new(format!("database:{}", connection.name), user);
         let place = self.gateway.admission.session(&identity, &settings.bounds)?;
         let (rules, tenure) = self.enter(line, &identity, connection, asked, None).await?;
-        if let Some(rules) = &rules {
-            judge_settings(rules, &startup)?;
-        }
-        let may = self.may(&identity, rules, tenure)?;
+        let brought = judge_settings(rules.as_ref(), &startup)?;
+        let may = self.may(&identity, rules, tenure, brought)?;
         let role = user.to_owned();
         let connection = connection.clone();
         let (method, token_ends) = ("database", None);
@@ -352,14 +348,15 @@ impl Visit<'_> {
         identity: &Identity,
         rules: Option<Rules>,
         tenure: Option<Tenure>,
+        brought: Vec<String>,
     ) -> Result<May, Refusal> {
         let Some(in_force) = rules.as_ref().map(Rules::in_force) else {
-            return Ok(May { rules, tenure, meter: Meter::default() });
+            return Ok(May { rules, tenure, meter: Meter::default(), brought });
         };
         let of = limits::Owned { identity, grant: tenure.as_ref().map(|it| &it.served.grant) };
         let meter = self.gateway.ledgers.meter(of, in_force.limits(), limits::now_ms());
         let meter = meter.map_err(|reached| Refusal::Limit(Box::new(reached)))?;
-        Ok(May { rules, tenure, meter })
+        Ok(May { rules, tenure, meter, brought })
     }
 
     /// The session itself, from the greeting to the end.
@@ -546,8 +543,10 @@ fn settle_version(mut startup: Startup, greeting: &mut Vec<u8>) -> Result<Startu
     Ok(startup)
 }
 
-/// The settings that a client brings are settings like any other.
-fn judge_settings(rules: &Rules, startup: &Startup) -> Result<(), Refusal> {
+/// The settings that a client brings are settings like any other; their names.
+fn judge_settings(rules: Option<&Rules>, startup: &Startup) -> Result<Vec<String>, Refusal> {
+    let mut brought = Vec::new();
+    let Some(rules) = rules else { return Ok(brought) };
     for (name, value) in &startup.parameters {
         let name = String::from_utf8_lossy(name);
         let value = String::from_utf8_lossy(value);
@@ -557,12 +556,16 @@ fn judge_settings(rules: &Rules, startup: &Startup) -> Result<(), Refusal> {
                 let options = startup::options(&value).ok_or(Denied::Options)?;
                 for (name, value) in options {
                     rules.judge_setting(&name, &value)?;
+                    brought.push(name);
                 }
             }
-            name => rules.judge_setting(name, &value)?,
+            name => {
+                rules.judge_setting(name, &value)?;
+                brought.push(name.to_owned());
+            }
         }
     }
-    Ok(())
+    Ok(brought)
 }
 
 fn unsupported(major: u16, minor: u16) -> Departure {

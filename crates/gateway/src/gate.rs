@@ -17,6 +17,7 @@ mod limited;
 mod memory;
 mod names;
 mod needs;
+mod options;
 mod ours;
 mod outcome;
 mod reading;
@@ -63,6 +64,7 @@ use self::held::Holding;
 use self::limited::Limited;
 use self::memory::{Memory, Prepared};
 pub(crate) use self::needs::{CatalogReading, Expecting, Need, Unmet};
+use self::options::{Options, Sets};
 use self::ours::Asked;
 pub(crate) use self::ours::{Failure, Rows, flush};
 use self::outcome::Running;
@@ -199,6 +201,7 @@ pub(crate) struct Gate {
     limited: Limited,
     guarding: Guarding,
     holding: Holding,
+    options: Options,
     /// What the planner expects of the present message, if it was asked; `None` inside: it can't say.
     estimate: Option<Option<Estimate>>,
     /// What the store has of the identity, if the present message asks for it.
@@ -263,6 +266,8 @@ pub(crate) struct May {
     pub(crate) rules: Option<Rules>,
     pub(crate) tenure: Option<Tenure>,
     pub(crate) meter: Meter,
+    /// The names of the settings that its client has brought.
+    pub(crate) brought: Vec<String>,
 }
 
 /// What goes with a message until it is answered.
@@ -361,7 +366,7 @@ impl Gate {
         gateway: &Arc<Gateway>,
         connection: &Arc<Connection>,
         installed: Arc<Installed>,
-        May { rules, tenure, meter }: May,
+        May { rules, tenure, meter, brought }: May,
         person: Person,
         greeting: &[u8],
     ) -> Result<Gate, aws_lc_rs::error::Unspecified> {
@@ -409,6 +414,7 @@ impl Gate {
             limited: Limited::new(meter),
             guarding: Guarding::new(setting),
             holding: Holding::default(),
+            options: Options::default(),
             is_answered: false,
             estimate: None,
             shown: None,
@@ -416,6 +422,9 @@ impl Gate {
             nonce,
         };
         gate.go_by(rules);
+        let mut sets = Sets::default();
+        brought.iter().for_each(|name| sets.name(name));
+        gate.options.set(&sets);
         let mut rest = greeting;
         while let Ok(Some(frame)) = wire::frame::whole(rest, rest.len()) {
             if frame.tag == backend::PARAMETER_STATUS {
@@ -484,6 +493,7 @@ impl Gate {
     /// What passed unjudged may have moved every name, and given each to something else.
     fn doubt_all(&mut self) {
         self.sight.moved(names::Moves::ALL);
+        self.options.are_unknown();
         self.memory.forget_statements();
         self.memory.close_all_portals();
     }

@@ -53,6 +53,68 @@ fn bytes_that_are_no_http_end_their_connection_alone() {
     assert_eq!(stand.get("anna", "/v1/grants").status, 200);
 }
 
+/// Who holds connections open, before a request, in the midst of one or behind it, keeps nobody from
+/// deciding for longer than a request may take.
+#[test]
+fn who_holds_the_door_is_let_go() {
+    let stand = Stand::new();
+    let here = stand.gate.process.http();
+    let body = "POST /v1/login/saml HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
+    let whole = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut held = Vec::new();
+    for begun in ["", "GET /healthz HT", "GET /healthz HTTP/1.1\r\nX: ", body, whole] {
+        for _ in 0..60 {
+            let mut stream = TcpStream::connect(here).unwrap();
+            // Past the share of an address it is closed at once.
+            drop(stream.write_all(begun.as_bytes()));
+            held.push(stream);
+        }
+    }
+    // There is room for others.
+    let other = setup::connect_from(std::net::Ipv4Addr::new(127, 0, 0, 2), here);
+    assert!(answer_of(other, whole).starts_with("HTTP/1.1 200"), "another address");
+    setup::eventually("room for this address", || {
+        TcpStream::connect(here).is_ok_and(|stream| answer_of(stream, whole).contains(" 200 "))
+    });
+    assert_eq!(stand.get("anna", "/v1/grants").status, 200);
+    drop(held);
+}
+
+fn answer_of(mut stream: TcpStream, request: &str) -> String {
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+    drop(stream.write_all(request.as_bytes()));
+    let mut said = [0; 1024];
+    let count = stream.read(&mut said).unwrap_or(0);
+    String::from_utf8_lossy(&said[..count]).into_owned()
+}
+
+/// A browser that knows a reviewer's secret sends it along with what another page asks.
+#[test]
+fn no_page_of_another_decides() {
+    let stand = Stand::new();
+    let here = stand.gate.process.http();
+    let anna = Credential::of("anna", stand.secret("anna")).0.unwrap();
+    let call = |more: &str| {
+        let request = format!(
+            "POST /v1/requests/req_0000000000000000/approve HTTP/1.1\r\nHost: localhost\r\n\
+             Connection: close\r\nAuthorization: {anna}\r\n{more}Content-Length: 0\r\n\r\n"
+        );
+        let said = answer_of(TcpStream::connect(here).unwrap(), &request);
+        said.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    for (more, status) in [
+        ("", "404"),
+        ("Sec-Fetch-Site: none\r\n", "404"),
+        ("Origin: https://evil.example\r\n", "403"),
+        ("Origin: null\r\n", "403"),
+        ("Sec-Fetch-Site: cross-site\r\n", "403"),
+        ("Sec-Fetch-Site: same-site\r\n", "403"),
+        ("Authorization: Basic YTpi\r\n", "401"),
+    ] {
+        assert_eq!(call(more), status, "{more}");
+    }
+}
+
 /// Every call that is published is there, and asks who calls, but for those that lead to a login,
 /// and the status.
 #[test]

@@ -49,7 +49,7 @@ fn plan_for(database: &Database, window: &str, limits: &str) -> Plan {
     Plan::gateway(database).top(&format!(
         "policies:\n  - name: payments\n    who: \"*\"\n    to: \"*\"\n    \
          access: {{ window: {window}, approval: none }}\n    allow:\n      - read: public.*\n      \
-         - write: public.free, public.late, public.many\n      - use: public.noted\n    hold:\n      \
+         - write: public.free, public.late, public.many\n      - use: public.noted\n      - set: app.*\n    hold:\n      \
          - write, truncate: public.payments\n        by: group:dba\n      \
          - ddl, maintain: public.*\n        by: group:dba\n      \
          - write: public.late\n        if: no where\n        by: group:dba\n      \

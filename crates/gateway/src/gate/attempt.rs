@@ -175,6 +175,8 @@ impl Gate {
         self.attempts.push(&self.who, statement, ruling.only_reads);
         // It runs code that nobody has looked at.
         self.sight.moved(super::names::Moves::ALL);
+        self.options.are_unknown();
+        self.crosses_held(None);
         let is_doomed = self.doomed.is_some();
         let looked = match refusal {
             Some(refusal) => {

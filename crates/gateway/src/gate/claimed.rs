@@ -41,6 +41,8 @@ pub(super) struct HeldRun {
     /// How the last command ended that ends transactions.
     ended: Ended,
     taken_back: bool,
+    /// Something else has run since it was sent.
+    is_crossed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,6 +94,7 @@ impl Gate {
             error: None,
             ended: Ended::No,
             taken_back: false,
+            is_crossed: false,
         }));
     }
 
@@ -114,6 +117,15 @@ impl Gate {
 
     pub(super) fn series_is_over(&mut self) {
         self.holding.has_begun = false;
+    }
+
+    /// Something is about to run, under this hold or none. What stands between the Bind that people
+    /// have agreed to and its Execute, or between two Executes, may change what it does: a setting,
+    /// a function, a row. Whatever it is, what is left of the portal is then not what they saw.
+    pub(super) fn crosses_held(&mut self, hold: Option<&str>) {
+        if let Some(run) = &mut self.holding.run {
+            run.is_crossed |= run.is_sent() && hold != Some(run.id.as_str());
+        }
     }
 
     /// A reply to anything, while a held statement runs.
@@ -205,7 +217,8 @@ impl Gate {
         let Some(hold) = &bound.hold else {
             return Err(Denied::HeldSinceBound(rule.clone()).into());
         };
-        let run = self.holding.run.as_ref().filter(|run| run.id.as_str() == &**hold);
+        let run = self.holding.run.as_ref();
+        let run = run.filter(|run| run.id.as_str() == &**hold && !run.is_crossed);
         // A command is understood by the server now, and not when it was bound.
         match run {
             Some(run) if run.sent_by.as_ref() == Some(&understood.stands_on) => Ok(()),

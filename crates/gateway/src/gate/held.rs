@@ -27,6 +27,7 @@ use wire::frontend::Value;
 use super::Gate;
 use super::claimed::HeldRun;
 use super::needs::Need;
+use super::options::Options;
 use super::ours::Rows;
 use super::reading::{Recorded, recorded};
 use super::rules::Rules;
@@ -40,15 +41,6 @@ const WAIT: Duration = Duration::from_secs(55);
 
 /// What a reviewer is told of the tables that a statement reaches.
 const REACHES_MAX: usize = 64;
-
-/// Settings that change how a text is read, what it means, or what a value looks like.
-const SETTINGS: &str = "search_path,role,session_authorization,client_encoding,\
-     standard_conforming_strings,backslash_quote,array_nulls,transform_null_equals,DateStyle,\
-     IntervalStyle,TimeZone,timezone_abbreviations,lc_monetary,lc_numeric,lc_time,bytea_output,\
-     xmlbinary,xmloption,extra_float_digits,row_security,session_replication_role,\
-     default_text_search_config,default_tablespace,temp_tablespaces,default_table_access_method,\
-     default_with_oids,check_function_bodies,default_transaction_isolation,\
-     plpgsql.variable_conflict";
 
 /// Why one statement is held, and what its meaning hangs on.
 #[derive(Debug)]
@@ -328,7 +320,7 @@ impl Gate {
             grant: grant.id,
             text,
             parameters: audit::event::parameters_as_json(what.parameters),
-            question: question(&held),
+            question: question(&held, &self.options),
             has_transaction: held.iter().all(|held| held.has_transaction),
             shape: all
                 .iter()
@@ -350,6 +342,9 @@ impl Gate {
     ) -> Result<(), &'static str> {
         if what.is_cut {
             return Err("its values are too long to be shown to a person");
+        }
+        if self.options.are_too_many() {
+            return Err("this session has set more options of its own than can be compared");
         }
         if held.iter().any(|held| held.reads_data) {
             return Err("its data would come only after somebody has agreed; insert it instead");
@@ -417,6 +412,10 @@ impl Gate {
             part[1..].copy_from_slice(&changed.to_be_bytes());
             part
         }));
+        if let Some(times) = self.options.unknown() {
+            seal.part(self.person.session.as_bytes());
+            seal.part(&times.to_be_bytes());
+        }
         let in_force = rules.in_force();
         seal.count(in_force.policies().len());
         in_force.policies().iter().for_each(|name| seal.part(name.as_bytes()));
@@ -472,7 +471,7 @@ impl Asking {
 
 /// What the server is asked about a statement's meaning. Every operator and function is named in
 /// full: the client's path must not decide what they are.
-fn question(held: &[&Rc<Held>]) -> String {
+fn question(held: &[&Rc<Held>], options: &Options) -> String {
     let list = |oids: BTreeSet<u32>| {
         let oids: Vec<String> = oids.iter().map(u32::to_string).collect();
         format!("OPERATOR(pg_catalog.=) ANY ('{{{}}}'::pg_catalog.oid[])", oids.join(","))
@@ -502,11 +501,9 @@ fn question(held: &[&Rc<Held>]) -> String {
     }
     format!(
         "SELECT pg_catalog.concat_ws(';', pg_catalog.current_database(), SESSION_USER, CURRENT_USER, \
-         (SELECT pg_catalog.string_agg(pg_catalog.concat(s.name, '=', \
-         pg_catalog.current_setting(s.name, true)), ',' ORDER BY s.name) \
-         FROM pg_catalog.unnest('{{{SETTINGS}}}'::pg_catalog.text[]) s(name)), \
-         (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', d.kind, d.what, d.number, d.by), \
+         {}, (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', d.kind, d.what, d.number, d.by), \
          ',' ORDER BY d.kind, d.what, d.number) FROM ({}) d))",
+        options.sql(),
         parts.join(" UNION ALL ")
     )
 }

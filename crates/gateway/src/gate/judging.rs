@@ -490,6 +490,7 @@ impl Gate {
                 if whole.when == When::Runs {
                     let run = self.fetched(rules, name, whole)?;
                     (by, touches, moves) = (run.by, run.touches, moves.or(run.moves));
+                    whole.understood.sets.and(&run.sets);
                 }
                 None
             }
@@ -508,6 +509,7 @@ impl Gate {
                         whole.understood.keys_tell |= run.keys_tell;
                     }
                     moves = moves.or(run.moves);
+                    whole.understood.sets.and(&run.sets);
                     let of_run =
                         run.conditions.filter(|_| facts.kind != (Kind::Explain { analyze: false }));
                     if facts.kind != (Kind::Explain { analyze: false }) {
@@ -526,6 +528,7 @@ impl Gate {
         let understood = &mut whole.understood;
         understood.only_reads &= only_reads(facts, catalog);
         understood.moves = understood.moves.or(moves);
+        understood.sets.note(facts);
         understood.takes_back |= takes_back(facts.kind);
         match facts.kind {
             Kind::Transaction(Transaction::Begin) => whole.begin = Some(place.clone()),

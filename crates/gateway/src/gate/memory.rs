@@ -58,7 +58,7 @@ pub(crate) struct Bound {
     /// It runs on when it is executed again.
     pub(super) has_begun: Cell<bool>,
     /// The hold under which it was bound.
-    pub(super) hold: Option<Box<str>>,
+    pub(super) hold: Option<Rc<str>>,
 }
 
 /// A value that was bound, as far as it is recorded.

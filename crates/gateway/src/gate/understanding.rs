@@ -16,6 +16,7 @@ use sql::shape::Shape;
 
 use super::held::Held;
 use super::names::{Moves, Names};
+use super::options::Sets;
 use super::splice::Splice;
 use super::steps::Step;
 use crate::conditions::Conditions;
@@ -40,6 +41,8 @@ pub(super) struct Understood {
     pub(super) refused_at: Option<u32>,
     /// What may be another once it has run.
     pub(super) moves: Moves,
+    /// What it sets that only the database's own code gives a meaning.
+    pub(super) sets: Sets,
     /// It ends a transaction or takes part of one back.
     pub(super) takes_back: bool,
     /// It runs what a name stands for, or ends a transaction before it does more: another time it
@@ -135,6 +138,7 @@ impl Understood {
             refusal: Some(refusal),
             refused_at: None,
             moves: Moves::default(),
+            sets: Sets::default(),
             takes_back: false,
             is_momentary: false,
             only_reads: false,
@@ -231,6 +235,7 @@ impl Understood {
             refusal: None,
             refused_at: None,
             moves,
+            sets,
             takes_back: false,
             is_momentary: false,
             only_reads: _,
@@ -264,6 +269,7 @@ impl Understood {
         };
         matches!(kind, Kind::Select | Kind::Insert | Kind::Update | Kind::Delete)
             && !moves.any()
+            && sets.is_empty()
             && stored.is_empty()
             && asked.is_empty()
             && held.is_empty()
@@ -290,6 +296,7 @@ impl Understood {
             + self.statements.len() * size_of::<Told>()
             + self.conditions().map_or(0, |conditions| conditions.bytes())
             + self.held(true).map(|held| held.bytes()).sum::<usize>()
+            + self.sets.bytes()
             + touches.map(|name| name.len() + size_of::<Box<str>>()).sum::<usize>()
             + self.splice.as_ref().map_or(0, |splice| splice.text().len())
     }

@@ -179,6 +179,7 @@ impl Gate {
             Some(Lone::Parse { id, prepared, .. }) => (id, Some(prepared)),
             _ => (self.take_id(), None),
         };
+        let hold: Option<Rc<str>> = hold.map(|hold| hold.as_str().into());
         let bound = Rc::new(Bound {
             statement: bind.statement.into(),
             prepared: parsed.or(prepared).or_else(|| self.memory.statement(bind.statement)),
@@ -188,7 +189,7 @@ impl Gate {
             is_cursor: false,
             given: Rc::default(),
             has_begun: Cell::default(),
-            hold: hold.map(|hold| hold.as_str().into()),
+            hold: hold.clone(),
         });
         self.lone.push(Lone::Bind {
             id,
@@ -206,7 +207,10 @@ impl Gate {
             splice = understood.splice.clone();
             if !is_command {
                 // Planning runs code already.
-                self.sight.moved(understood.moves);
+                if understood.moves.any() {
+                    self.crosses_held(hold.as_deref());
+                }
+                self.moved_by(&understood);
             }
         }
         let entry = Entry::Binding { id, splice };
@@ -352,6 +356,7 @@ impl Gate {
             return Ok(self.refused(frame, refusal, id));
         }
         self.series_has_begun();
+        self.crosses_held(bound.as_ref().and_then(|bound| bound.hold.as_deref()));
         let mut running = Running::new(id, 1);
         running.metered = self.metered(bound.as_deref());
         if let Some(understood) = understood {
@@ -364,7 +369,7 @@ impl Gate {
                     running.effects = self.runs(&understood, &judged.text);
                 }
                 // The text that made it has had its effect.
-                _ => self.sight.moved(understood.moves),
+                _ => self.moved_by(&understood),
             }
         }
         if let Some((instead, around)) = guarded {

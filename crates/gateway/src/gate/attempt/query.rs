@@ -180,6 +180,7 @@ impl Gate {
         let mut running = Running::new(first, count);
         running.asks = understood.clone().filter(|understood| !understood.asked.is_empty());
         running.effects = understood.and_then(|understood| self.runs(&understood, text));
+        self.crosses_held(hold.as_deref());
         self.series_ends();
         if let Some((around, script)) = guarded {
             splice = Some(Rc::new(around));
@@ -250,9 +251,15 @@ impl Gate {
         Ok(Ok(Some(self.guarded_commit(read))))
     }
 
+    /// What it moves may be another from now on.
+    pub(super) fn moved_by(&mut self, understood: &Understood) {
+        self.sight.moved(understood.moves);
+        self.options.set(&understood.sets);
+    }
+
     /// A judged text is about to run. `Some` is what it will do to names.
     pub(super) fn runs(&mut self, understood: &Rc<Understood>, text: &[u8]) -> Option<Effects> {
-        self.sight.moved(understood.moves);
+        self.moved_by(understood);
         if understood.takes_back {
             self.sight.taken_back();
         }

@@ -15,6 +15,7 @@ use crate::conditions::Conditions;
 use crate::gate::found::Found;
 use crate::gate::held::Held;
 use crate::gate::names::Moves;
+use crate::gate::options::Sets;
 use crate::gate::splice::{Splice, qualifying};
 use crate::gate::understanding::{Effect, StandsOn, Understood};
 use crate::refusal::{Denied, Refusal};
@@ -40,6 +41,7 @@ pub(super) struct Run {
     pub(super) by: Option<RuleRef>,
     pub(super) touches: Rc<[Box<str>]>,
     pub(super) moves: Moves,
+    pub(super) sets: Sets,
     pub(super) conditions: Option<Rc<Conditions>>,
     /// It reads relations that are disguised.
     pub(super) disguised: bool,
@@ -60,6 +62,7 @@ impl Run {
             by: told.and_then(|told| told.by.clone()),
             touches: told.map_or_else(|| Rc::from([]), |told| told.touches.clone()),
             moves: understood.moves,
+            sets: understood.sets.clone(),
             conditions: told.and_then(|told| told.conditions.clone()),
             disguised: understood.disguised,
             stores: !understood.stored.is_empty(),
@@ -106,6 +109,7 @@ impl Whole {
                 refusal: None,
                 refused_at: None,
                 moves: Moves::default(),
+                sets: Sets::default(),
                 takes_back: false,
                 is_momentary: false,
                 only_reads: true,
@@ -133,6 +137,7 @@ impl Whole {
     pub(super) fn refused(mut self, refusal: Refusal) -> Understood {
         self.understood.refusal = Some(refusal);
         self.understood.moves = Moves::default();
+        self.understood.sets = Sets::default();
         self.understood.begin = self.begin;
         self.understood
     }
@@ -198,12 +203,14 @@ impl Whole {
         let (by, touches) = (told.by.clone(), told.touches.clone());
         let conditions = told.conditions.clone();
         let (held, runs) = (told.held.clone(), told.runs.clone());
-        let Understood { moves, disguised, keys_tell, ref stored, ref asked, .. } = self.understood;
+        let Understood { moves, ref sets, disguised, keys_tell, ref stored, ref asked, .. } =
+            self.understood;
         let (stores, gives_rows, asked) = (!stored.is_empty(), told.gives_rows, asked.clone());
         Some(Run {
             by,
             touches,
             moves,
+            sets: sets.clone(),
             conditions,
             disguised,
             stores,
