@@ -415,7 +415,7 @@ fn forged_responses_open_nothing() {
         assert!((400..500).contains(&page.status), "{body}: {page:?}");
     }
     let large = "A".repeat(600_000);
-    assert_eq!(stand.web().post("/saml/acs", None, &large).status, 400);
+    assert_eq!(stand.web().post("/saml/acs", None, &large).status, 413);
     let given = records::all(&records::directory(&stand.gate));
     assert_eq!(records::of_event(&given, "token_given").len(), 6);
 }

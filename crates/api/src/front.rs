@@ -1,42 +1,55 @@
-//! Where HTTP comes in: TLS and plain HTTP on one port, told apart by the first byte. What comes
-//! plain from another machine may look at what is open to all; no secret of anybody's is taken from
-//! it.
+//! Where HTTP comes in: TLS and plain HTTP on one port, told apart by the first byte, a deadline for
+//! all that a visitor has to do, and no more places for one address than leave some for others: who
+//! holds the door must not keep a person from denying, revoking and killing. What comes plain from
+//! another machine may look at what is open to all; no secret of anybody's is taken from it.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use gateway::Gateway;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
 /// Connections at once. Who comes when there is no room waits.
 const CONNECTIONS_MAX: usize = 256;
 
-/// How long somebody may take to begin.
+/// Of one address. Who has more is turned away.
+const CONNECTIONS_OF_ADDRESS_MAX: usize = 128;
+
+/// How long somebody may take to begin: to the first byte, and for a handshake of TLS.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request may take to its empty line, and a connection may be silent between two.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the rest of a request may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who takes nothing of an answer for so long gets no more of it.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// After a failing accept (no descriptor is free, say) trying again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The first byte of a TLS handshake.
 const HANDSHAKE: u8 = 0x16;
-
-pub(crate) struct Front {
-    listener: TcpListener,
-    gateway: Arc<Gateway>,
-    places: Arc<Semaphore>,
-    beginning: JoinSet<Option<(Io, Visitor)>>,
-}
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug)]
@@ -46,9 +59,10 @@ pub(crate) struct Visitor {
     pub(crate) is_private: bool,
 }
 
-pub(crate) struct Io {
+struct Io {
     stream: Stream,
-    _place: OwnedSemaphorePermit,
+    /// While what was written is not taken.
+    stalls: Option<Pin<Box<Sleep>>>,
 }
 
 enum Stream {
@@ -56,47 +70,27 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Front {
-    pub(crate) fn new(listener: TcpListener, gateway: Arc<Gateway>) -> Front {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Front { listener, gateway, places, beginning: JoinSet::new() }
-    }
-}
-
-impl Listener for Front {
-    type Io = Io;
-    type Addr = Visitor;
-
-    async fn accept(&mut self) -> (Io, Visitor) {
-        loop {
-            tokio::select! {
-                // A task that panicked is nobody who came.
-                Some(begun) = self.beginning.join_next() => {
-                    if let Ok(Some(begun)) = begun {
-                        return begun;
-                    }
-                }
-                accepted = accept(&self.listener, &self.places) => match accepted {
-                    Ok((stream, address, place)) => {
-                        self.beginning.spawn(begin(stream, address, place, self.gateway.clone()));
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "an HTTP connection could not be accepted");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
+/// Serves whoever comes, for as long as the process lives.
+pub(crate) async fn serve(listener: TcpListener, routes: Router, gateway: Arc<Gateway>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let present = Arc::<Present>::default();
+    loop {
+        match accept(&listener, &places).await {
+            Ok((stream, address, place)) => {
+                let Some(share) = Present::enter(&present, address.ip().to_canonical()) else {
+                    continue;
+                };
+                let visit = visit(stream, address, routes.clone(), gateway.clone());
+                tokio::spawn(async move {
+                    visit.await;
+                    drop((place, share));
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "an HTTP connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
             }
         }
-    }
-
-    fn local_addr(&self) -> io::Result<Visitor> {
-        Ok(Visitor { address: self.listener.local_addr()?, is_private: false })
-    }
-}
-
-impl Connected<IncomingStream<'_, Front>> for Visitor {
-    fn connect_info(stream: IncomingStream<'_, Front>) -> Visitor {
-        *stream.remote_addr()
     }
 }
 
@@ -110,10 +104,75 @@ async fn accept(
     Ok((stream, address, place))
 }
 
+/// One connection, from its first byte to its last.
+async fn visit(stream: TcpStream, address: SocketAddr, routes: Router, gateway: Arc<Gateway>) {
+    let Some((io, visitor)) = begin(stream, address, gateway).await else { return };
+    let routes = routes.layer(Extension(ConnectInfo(visitor)));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(io), TowerToHyperService::new(routes));
+    if let Err(error) = served.await {
+        tracing::debug!(%error, peer = %address, "an HTTP connection broke");
+    }
+}
+
+/// Reads a request's body before anything is done with it, up to `bytes_max`.
+pub(crate) async fn whole(
+    State(bytes_max): State<usize>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    match timeout(BODY_TIMEOUT, to_bytes(body, bytes_max)).await {
+        Ok(Ok(body)) => next.run(Request::from_parts(parts, Body::from(body))).await,
+        // It is longer, or broke off, and then nobody reads this.
+        Ok(Err(_)) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+    }
+}
+
+/// Who is there, by address.
+#[derive(Default)]
+struct Present(Mutex<HashMap<IpAddr, usize>>);
+
+/// One of an address's places; given back when it is dropped.
+struct Share {
+    of: Arc<Present>,
+    address: IpAddr,
+}
+
+impl Present {
+    fn enter(of: &Arc<Present>, address: IpAddr) -> Option<Share> {
+        let mut present = of.lock();
+        let count = present.entry(address).or_default();
+        if *count >= CONNECTIONS_OF_ADDRESS_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Share { of: of.clone(), address })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut present = self.of.lock();
+        if let Some(count) = present.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                present.remove(&self.address);
+            }
+        }
+    }
+}
+
 async fn begin(
     stream: TcpStream,
     address: SocketAddr,
-    place: OwnedSemaphorePermit,
     gateway: Arc<Gateway>,
 ) -> Option<(Io, Visitor)> {
     let begun = timeout(BEGIN_TIMEOUT, async {
@@ -126,7 +185,24 @@ async fn begin(
     });
     let stream = begun.await.ok()?.ok()?;
     let is_private = matches!(stream, Stream::Tls(_)) || address.ip().to_canonical().is_loopback();
-    Some((Io { stream, _place: place }, Visitor { address, is_private }))
+    Some((Io { stream, stalls: None }, Visitor { address, is_private }))
+}
+
+impl Io {
+    /// What came of a write, unless the other side has taken nothing for too long.
+    fn in_time<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        wrote: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if wrote.is_ready() {
+            self.stalls = None;
+            return wrote;
+        }
+        let stalls = self.stalls.get_or_insert_with(|| Box::pin(sleep(STALL_TIMEOUT)));
+        ready!(stalls.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl AsyncRead for Io {
@@ -148,17 +224,21 @@ impl AsyncWrite for Io {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
+        let io = self.get_mut();
+        let wrote = match &mut io.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
+        };
+        io.in_time(context, wrote)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
+        let io = self.get_mut();
+        let flushed = match &mut io.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
+        };
+        io.in_time(context, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -21,7 +21,6 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-use crate::front::{Front, Visitor};
 use crate::status::Status;
 
 /// Where a running gateway says which of its protections are on.
@@ -55,7 +54,7 @@ impl Api {
     }
 
     /// Serves for as long as the process lives: `/healthz` says that it is stopping, too.
-    pub async fn serve(self) -> std::io::Result<()> {
+    pub async fn serve(self) {
         let routes = Router::new()
             .route("/healthz", get(health))
             .route("/metrics", get(metrics))
@@ -63,8 +62,7 @@ impl Api {
             .merge(v1::routes())
             .merge(saml::routes())
             .with_state(self.facts.clone());
-        let front = Front::new(self.listener, self.facts.gateway.clone());
-        axum::serve(front, routes.into_make_service_with_connect_info::<Visitor>()).await
+        front::serve(self.listener, routes, self.facts.gateway.clone()).await;
     }
 }
 

@@ -11,6 +11,7 @@ use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Form, FromRequestParts, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use gateway::desk::{Trouble, TroubleKind};
@@ -20,7 +21,7 @@ use serde::Deserialize;
 
 use self::page::Page;
 use crate::Facts;
-use crate::front::Visitor;
+use crate::front::{self, Visitor};
 
 /// Of what a provider lets a browser post: base64, with some of it escaped once more.
 const ANSWER_BYTES_MAX: usize = RESPONSE_BYTES_MAX * 2;
@@ -35,6 +36,7 @@ pub(crate) fn routes() -> Router<Arc<Facts>> {
         .route("/saml/acs", post(answer))
         .route("/saml/done", get(done))
         .layer(DefaultBodyLimit::max(ANSWER_BYTES_MAX))
+        .layer(from_fn_with_state(ANSWER_BYTES_MAX, front::whole))
 }
 
 /// Somebody at a browser.

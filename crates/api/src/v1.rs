@@ -14,6 +14,7 @@ use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -29,7 +30,7 @@ use self::shape::{
     SessionShown, TokenShown, WantToken, Words,
 };
 use crate::Facts;
-use crate::front::Visitor;
+use crate::front::{self, Visitor};
 
 pub use self::openapi::{OPENAPI, openapi};
 
@@ -57,6 +58,7 @@ pub(crate) fn routes() -> Router<Arc<Facts>> {
         .route("/v1/login/saml", post(login_by_saml))
         .route(OPENAPI, get(|| async { Json(openapi()) }))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(BODY_BYTES_MAX, front::whole))
 }
 
 /// Why a call is not answered.
@@ -85,6 +87,15 @@ impl Failed {
             "Gatepost takes no secret over plain HTTP from another machine",
             "Use https://; the file needs a certificate under `tls`. Change the secret that was just \
              sent in the clear.",
+        )
+    }
+
+    fn from_a_page() -> Failed {
+        Failed::new(
+            StatusCode::FORBIDDEN,
+            "from_a_page",
+            "Gatepost answers no page in a browser",
+            "Call it by `gatepost`, curl or another program, without `Origin`.",
         )
     }
 
@@ -121,6 +132,9 @@ impl FromRequestParts<Arc<Facts>> for Caller {
         let Some(visitor) = visitor.filter(|visitor| visitor.is_private) else {
             return Err(Failed::in_the_clear());
         };
+        if comes_from_a_page(parts) {
+            return Err(Failed::from_a_page());
+        }
         let sent = Sent::of(parts).ok_or_else(|| {
             Failed::new(
                 StatusCode::UNAUTHORIZED,
@@ -137,6 +151,14 @@ impl FromRequestParts<Arc<Facts>> for Caller {
     }
 }
 
+/// Gatepost has no pages that call it, and a browser that knows a reviewer's secret sends it along with
+/// whatever another page asks: that page may be the agent's, which knows the names of what waits.
+fn comes_from_a_page(parts: &Parts) -> bool {
+    let of_itself = |site: &HeaderValue| site == "none" || site == "same-origin";
+    parts.headers.contains_key(header::ORIGIN)
+        || !parts.headers.get_all("sec-fetch-site").iter().all(of_itself)
+}
+
 /// What a caller proves themselves with.
 enum Sent {
     Basic { user: String, secret: String },
@@ -145,7 +167,10 @@ enum Sent {
 
 impl Sent {
     fn of(parts: &Parts) -> Option<Sent> {
-        let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+        // Of two of them nobody could say which one counts.
+        let (Some(value), None) = (values.next(), values.next()) else { return None };
+        let value = value.to_str().ok()?;
         let (scheme, rest) = value.split_once(' ')?;
         if scheme.eq_ignore_ascii_case("bearer") {
             return Some(Sent::Bearer(rest.trim().to_owned()));

@@ -67,11 +67,7 @@ pub(crate) async fn start(config: Config, accept_damage: bool) -> Result<Running
         let api = Api::bind(address, gateway.clone(), &begun.listen)
             .await
             .map_err(|source| ServeError::Http { address, source })?;
-        tokio::spawn(async move {
-            if let Err(error) = api.serve().await {
-                tracing::error!(%error, "HTTP is no longer served");
-            }
-        });
+        tokio::spawn(api.serve());
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let doors = gateway.serve(listeners, threads)?;
