@@ -180,7 +180,7 @@ impl Gate {
         let mut running = Running::new(first, count);
         running.asks = understood.clone().filter(|understood| !understood.asked.is_empty());
         running.effects = understood.and_then(|understood| self.runs(&understood, text));
-        self.crosses_held(hold.as_deref());
+        self.crosses_held(hold);
         self.series_ends();
         if let Some((around, script)) = guarded {
             splice = Some(Rc::new(around));
