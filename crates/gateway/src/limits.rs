@@ -3,8 +3,9 @@
 //! limits, is the policy's business; what is cut and how, the gate's; what is said then, `reached`'s.
 //!
 //! What is counted per minute, hour and day, and at once, is counted per identity and policy, over
-//! all its sessions on this gateway; what is counted per grant, over all sessions of the grant. It is
-//! counted in memory; what a restart must not take back is written down (`kept`).
+//! all its sessions on this gateway; what is counted per grant, over all sessions of the grant, and of
+//! those that nobody had to agree to over all that live together: who may open one may open more. It
+//! is counted in memory; what a restart must not take back is written down (`kept`).
 
 pub(crate) mod kept;
 mod reached;
@@ -36,8 +37,18 @@ struct Owner {
     issuer: String,
     subject: String,
     policy: Arc<str>,
-    /// Where it counts what one grant has had.
-    grant: Option<GrantId>,
+    /// Where it counts what is counted per grant.
+    grant: Option<PerGrant>,
+}
+
+/// What is counted together per grant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum PerGrant {
+    /// People have agreed to this one.
+    Agreed(GrantId),
+    /// All that opened at once on this connection, while one of them follows the other without a gap:
+    /// another scope is another grant, and so is the one behind that which was given back.
+    AtOnce(String),
 }
 
 /// Who uses something.
@@ -54,7 +65,7 @@ struct Ledger(Mutex<Used>);
 #[derive(Default)]
 struct Used {
     windows: HashMap<(Measure, Period), Window>,
-    /// Of a grant: in all its life, which is over then, in milliseconds since 1970.
+    /// Per grant, until the last of them comes to its end, in milliseconds since 1970.
     totals: HashMap<Measure, Total>,
     until_ms: u64,
     /// Sessions, and those that run something.
@@ -217,11 +228,17 @@ impl Ledgers {
             issuer: identity.issuer.clone(),
             subject: identity.subject.clone(),
             policy: by.policy.clone(),
-            grant: grant.map(|grant| grant.id.clone()),
+            grant: grant.map(PerGrant::of),
+        };
+        let lives = |ledger: &Arc<Ledger>| {
+            if let Some(grant) = grant {
+                ledger.lock().lives_until(u64::try_from(grant.ends_at).unwrap_or(0), now_ms);
+            }
+            ledger.clone()
         };
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ledger) = of.get(&owner) {
-            return Ok(ledger.clone());
+            return Ok(lives(ledger));
         }
         if of.len() >= LEDGERS_MAX {
             of.retain(|_, ledger| Arc::strong_count(ledger) > 1 || !ledger.is_idle(now_ms));
@@ -236,11 +253,7 @@ impl Ledgers {
                 stands: false,
             });
         }
-        let ledger = of.entry(owner).or_default();
-        if let Some(grant) = grant {
-            ledger.lock().until_ms = u64::try_from(grant.ends_at).unwrap_or(0);
-        }
-        Ok(ledger.clone())
+        Ok(lives(of.entry(owner).or_default()))
     }
 }
 
@@ -446,6 +459,29 @@ impl Budget {
                     total.unkept = total.unkept.saturating_sub(amount);
                 }
             }
+        }
+    }
+}
+
+impl PerGrant {
+    fn of(grant: &Grant) -> PerGrant {
+        match grant.approved_by.as_slice() {
+            [] => PerGrant::AtOnce(grant.connection.clone()),
+            _ => PerGrant::Agreed(grant.id.clone()),
+        }
+    }
+}
+
+impl Used {
+    /// A grant that lives until then counts here.
+    fn lives_until(&mut self, ends_ms: u64, now_ms: u64) {
+        if now_ms >= self.until_ms {
+            self.totals.clear();
+        }
+        if ends_ms > self.until_ms {
+            self.until_ms = ends_ms;
+            // That they count for longer is written down, too.
+            self.totals.values_mut().for_each(|total| total.has_margin = true);
         }
     }
 }

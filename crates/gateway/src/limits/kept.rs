@@ -6,10 +6,10 @@
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
-use access::{CountRow, GrantId};
+use access::CountRow;
 
 use super::window::{Period, Window};
-use super::{LEDGERS_MAX, Ledger, Ledgers, Measure, Owner, Total, Used, now_ms};
+use super::{LEDGERS_MAX, Ledger, Ledgers, Measure, Owner, PerGrant, Total, Used, now_ms};
 use crate::gateway::Gateway;
 
 /// How often what was counted is written down.
@@ -20,6 +20,9 @@ const ROWS_MAX: usize = 1_000;
 
 /// A grant's count, where others have a period.
 const OF_GRANT: &str = "grant";
+
+/// Before the name of a connection, where others have that of a grant.
+const ON: &str = "on ";
 
 /// Whether what is written down allows for what comes until it is written down again.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,7 +69,7 @@ impl Ledgers {
         let measure = Measure::named(&row.measure)?;
         let grant = match &*row.grant {
             "" => None,
-            id => Some(id.parse::<GrantId>().ok()?),
+            text => Some(PerGrant::read(text)?),
         };
         let owner = Owner {
             issuer: row.issuer.clone(),
@@ -114,13 +117,29 @@ impl Ledgers {
     }
 }
 
+impl PerGrant {
+    fn written(&self) -> String {
+        match self {
+            PerGrant::Agreed(id) => id.to_string(),
+            PerGrant::AtOnce(connection) => format!("{ON}{connection}"),
+        }
+    }
+
+    fn read(text: &str) -> Option<PerGrant> {
+        match text.strip_prefix(ON) {
+            Some(connection) => Some(PerGrant::AtOnce(connection.to_owned())),
+            None => text.parse().ok().map(PerGrant::Agreed),
+        }
+    }
+}
+
 impl Used {
     fn unkept(&mut self, owner: &Owner, margin: Margin, now_ms: u64, rows: &mut Vec<CountRow>) {
         let row = |measure: Measure, period: &str, taken: String, until_ms: u64| CountRow {
             issuer: owner.issuer.clone(),
             subject: owner.subject.clone(),
             policy: owner.policy.to_string(),
-            grant: owner.grant.as_ref().map_or_else(String::new, ToString::to_string),
+            grant: owner.grant.as_ref().map_or_else(String::new, PerGrant::written),
             measure: measure.name().to_owned(),
             period: period.to_owned(),
             taken,

@@ -147,7 +147,8 @@ fn what_a_grant_has_had_all_its_sessions_have_had_and_no_other_grant() {
     let ledgers: Arc<Ledgers> = Arc::default();
     let limits = Limits { rows: vec![per(3, Per::Grant)], ..Limits::default() };
     let identity = Identity::local("a");
-    let (one, other) = (grant(), grant());
+    let agreed = || Grant { approved_by: vec![person("anna")], ..grant() };
+    let (one, other) = (agreed(), agreed());
     let meter = |grant| {
         ledgers.meter(Owned { identity: &identity, grant: Some(grant) }, &limits, START).unwrap()
     };
@@ -167,12 +168,47 @@ fn what_a_grant_has_had_all_its_sessions_have_had_and_no_other_grant() {
     assert!(!idle(START + MINUTE - 1) && idle(START + MINUTE));
 }
 
+/// Another scope, or another after one that was given back, is another grant. Who need not ask anybody
+/// for it gets no more by it.
+#[test]
+fn grants_that_nobody_agrees_to_count_together_while_they_follow_one_another() {
+    let ledgers: Arc<Ledgers> = Arc::default();
+    let limits = Limits { rows: vec![per(3, Per::Grant)], ..Limits::default() };
+    let identity = Identity::local("a");
+    let takes = |ledgers: &Arc<Ledgers>, grant: &Grant, now_ms| {
+        let of = Owned { identity: &identity, grant: Some(grant) };
+        let mut meter = ledgers.meter(of, &limits, now_ms).unwrap();
+        let mut given = Given::default();
+        while given.rows < 2 && meter.row(&mut given, 1, now_ms).is_ok() {}
+        given.rows
+    };
+    let until = |minutes: u64| Grant {
+        ends_at: i64::try_from(START + minutes * MINUTE).unwrap(),
+        ..grant()
+    };
+    assert_eq!(takes(&ledgers, &until(1), START), 2);
+    assert_eq!(takes(&ledgers, &until(2), START + 1), 1, "another scope");
+    assert_eq!(takes(&ledgers, &until(3), START + 2 * MINUTE - 1), 0, "it overlaps, too");
+    let agreed = Grant { approved_by: vec![person("anna")], ..until(1) };
+    assert_eq!(takes(&ledgers, &agreed, START), 2, "somebody has agreed to this one");
+    let elsewhere = Grant { connection: "other".to_owned(), ..until(1) };
+    assert_eq!(takes(&ledgers, &elsewhere, START), 2);
+    // A restart is no way out.
+    let later: Arc<Ledgers> = Arc::default();
+    later.restore(&ledgers.unkept(100, kept::Margin::None, START + 2 * MINUTE));
+    assert_eq!(takes(&later, &until(4), START + 3 * MINUTE - 1), 0);
+    assert_eq!(takes(&later, &until(9), START + 4 * MINUTE), 2, "after a gap");
+}
+
+fn person(subject: &str) -> access::Person {
+    access::Person { issuer: "gatepost".to_owned(), subject: subject.to_owned() }
+}
+
 fn grant() -> Grant {
-    let person = access::Person { issuer: "gatepost".to_owned(), subject: "a".to_owned() };
     Grant {
         id: GrantId::random().unwrap(),
         identity: access::Identity {
-            person,
+            person: person("a"),
             name: None,
             groups: Vec::new(),
             claims: std::collections::BTreeMap::new(),
