@@ -37,9 +37,12 @@ fn escaped(letter: char) -> String {
     letter.escape_default().to_string()
 }
 
+/// It is seen, where it stands, as what it is. The standard library knows what can't be printed, what
+/// has no width and what is put over the letter before it; what is blank and no space it doesn't.
 fn is_harmless(letter: char) -> bool {
-    !letter.is_control()
-        && !matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    let is_blank = matches!(letter, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}');
+    let is_quoted = matches!(letter, '\'' | '"' | '\\');
+    !is_blank && (is_quoted || letter.escape_debug().len() == 1)
 }
 
 #[cfg(test)]
@@ -55,6 +58,30 @@ mod tests {
     #[test]
     fn nothing_steers_a_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\nc\u{202e}d ü"), "a\\u{1b}[2Jb\\nc\\u{202e}d ü");
+        for hidden in [
+            '\u{ad}',
+            '\u{61c}',
+            '\u{180e}',
+            '\u{200b}',
+            '\u{2066}',
+            '\u{206a}',
+            '\u{a0}',
+            '\u{3000}',
+            '\u{fe0f}',
+            '\u{336}',
+            '\u{301}',
+            '\u{3164}',
+            '\u{2800}',
+            '\u{e0041}',
+            '\u{e000}',
+            '\u{fff9}',
+            '\u{85}',
+            '\u{9b}',
+        ] {
+            assert!(plain(&format!("a{hidden}b")).is_ascii(), "{hidden:?}");
+        }
+        let seen = "SELECT 'it''s', \"é\", 'Straße', E'\\n', '日本語', 'Ω', '€', '🙂' -- x";
+        assert_eq!(plain(seen), seen);
         assert_eq!(block("SELECT 1\n  FROM t\u{7}", "  "), "  SELECT 1\n    FROM t\\u{7}\n");
     }
 }
