@@ -151,8 +151,18 @@ impl Gateway {
     }
 
     /// From now on new sessions go by `settings`. On an error nothing changes.
-    pub async fn reload(&self, settings: Settings) -> Result<(), GatewayError> {
+    pub async fn reload(&self, mut settings: Settings) -> Result<(), GatewayError> {
         let before = self.installed();
+        // What stays as it was stays what it is, so that what is known of its database is still known,
+        // and nobody asks for it over yet another backend.
+        for (name, connection) in &mut settings.connections {
+            if let Some(same) = before.settings.connections.get(name)
+                && same.is_as(connection)
+            {
+                same.login.forget_secret();
+                connection.clone_from(same);
+            }
+        }
         let installed = install(settings, &self.salts, &before.providers).await?;
         self.installed.store(Arc::new(installed));
         Ok(())

@@ -69,6 +69,10 @@ impl Secret {
         Ok(text)
     }
 
+    pub(crate) fn source(&self) -> Source {
+        self.source.clone()
+    }
+
     /// A login with it failed: it may have been rotated. `true` if reading it again may help.
     pub(crate) fn forget(&self) -> bool {
         let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);

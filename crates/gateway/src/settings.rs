@@ -142,6 +142,47 @@ pub struct Connection {
     pub durability: audit::Durability,
 }
 
+impl Connection {
+    /// Another reading of the file says the same of it. Secrets are compared by where they come from.
+    pub(crate) fn is_as(&self, other: &Connection) -> bool {
+        // All of it is named here, so that whoever adds to it has to decide.
+        let Connection { name, hosts, tls, login, connect_timeout, durability } = self;
+        *name == other.name
+            && *hosts == other.hosts
+            && tls.is_as(&other.tls)
+            && login.is_as(&other.login)
+            && *connect_timeout == other.connect_timeout
+            && *durability == other.durability
+    }
+}
+
+impl Login {
+    fn is_as(&self, other: &Login) -> bool {
+        match (self, other) {
+            (
+                Login::Gateway { user, database, password },
+                Login::Gateway { user: its_user, database: its_database, password: its_password },
+            ) => {
+                let source = |password: &Option<Secret>| password.as_ref().map(Secret::source);
+                (user, database) == (its_user, its_database)
+                    && source(password) == source(its_password)
+            }
+            (Login::Database { database }, Login::Database { database: its_database }) => {
+                database == its_database
+            }
+            (Login::Gateway { .. }, Login::Database { .. })
+            | (Login::Database { .. }, Login::Gateway { .. }) => false,
+        }
+    }
+
+    /// A secret of its own is read anew when it is needed next.
+    pub(crate) fn forget_secret(&self) {
+        if let Login::Gateway { password: Some(password), .. } = self {
+            password.forget();
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
     Tcp {

@@ -7,7 +7,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
     SignatureScheme,
@@ -25,6 +25,8 @@ pub struct ListenerTls {
 pub struct UpstreamTls {
     pub(crate) mode: TlsMode,
     pub(crate) connector: Option<TlsConnector>,
+    /// Whom it trusts, where it verifies.
+    roots: Vec<TrustAnchor<'static>>,
 }
 
 /// As `sslmode` of libpq.
@@ -75,15 +77,28 @@ impl ListenerTls {
 impl UpstreamTls {
     /// `ca` replaces the roots of the system for the two modes that verify.
     pub fn new(mode: TlsMode, ca: Option<&Path>) -> Result<UpstreamTls, TlsError> {
-        let verifier: Arc<dyn ServerCertVerifier> = match mode {
+        let (verifier, roots): (Arc<dyn ServerCertVerifier>, _) = match mode {
             TlsMode::Disable => {
-                return Ok(UpstreamTls { mode, connector: None });
+                return Ok(UpstreamTls { mode, connector: None, roots: Vec::new() });
             }
-            TlsMode::Prefer | TlsMode::Require => Arc::new(AnyCertificate(algorithms())),
-            TlsMode::VerifyCa => Arc::new(AnyName(chain_verifier(ca)?)),
-            TlsMode::VerifyFull => chain_verifier(ca)?,
+            TlsMode::Prefer | TlsMode::Require => {
+                (Arc::new(AnyCertificate(algorithms())), Vec::new())
+            }
+            TlsMode::VerifyCa => {
+                let roots = roots_of(ca)?;
+                (Arc::new(AnyName(verifier(roots.clone(), ca)?)), roots.roots)
+            }
+            TlsMode::VerifyFull => {
+                let roots = roots_of(ca)?;
+                (verifier(roots.clone(), ca)?, roots.roots)
+            }
         };
-        UpstreamTls::by(mode, verifier, ca)
+        UpstreamTls::by(mode, verifier, roots, ca)
+    }
+
+    /// It proves the same.
+    pub(crate) fn is_as(&self, other: &UpstreamTls) -> bool {
+        self.mode == other.mode && self.roots == other.roots
     }
 
     /// How Gatepost's own commands speak TLS to an identity provider: by the roots of the system, and
@@ -95,12 +110,13 @@ impl UpstreamTls {
         if let Some(path) = ca {
             add_roots(&mut roots, path)?;
         }
-        UpstreamTls::by(TlsMode::VerifyFull, verifier(roots, ca)?, ca)
+        UpstreamTls::by(TlsMode::VerifyFull, verifier(roots.clone(), ca)?, roots.roots, ca)
     }
 
     fn by(
         mode: TlsMode,
         verifier: Arc<dyn ServerCertVerifier>,
+        roots: Vec<TrustAnchor<'static>>,
         ca: Option<&Path>,
     ) -> Result<UpstreamTls, TlsError> {
         let config = ClientConfig::builder_with_provider(provider())
@@ -109,7 +125,7 @@ impl UpstreamTls {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
-        Ok(UpstreamTls { mode, connector: Some(TlsConnector::from(Arc::new(config))) })
+        Ok(UpstreamTls { mode, connector: Some(TlsConnector::from(Arc::new(config))), roots })
     }
 }
 
@@ -132,12 +148,16 @@ fn algorithms() -> WebPkiSupportedAlgorithms {
 }
 
 fn chain_verifier(ca: Option<&Path>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    verifier(roots_of(ca)?, ca)
+}
+
+fn roots_of(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(path) => add_roots(&mut roots, path)?,
         None => add_system_roots(&mut roots),
     }
-    verifier(roots, ca)
+    Ok(roots)
 }
 
 fn verifier(
