@@ -202,6 +202,10 @@ pub(crate) struct Gate {
     guarding: Guarding,
     holding: Holding,
     options: Options,
+    /// The policies are others than those under which the session has set what it has.
+    doubts_settings: bool,
+    /// Why the session has to end, where it is not its grant.
+    barred: Option<Refusal>,
     /// What the planner expects of the present message, if it was asked; `None` inside: it can't say.
     estimate: Option<Option<Estimate>>,
     /// What the store has of the identity, if the present message asks for it.
@@ -415,6 +419,8 @@ impl Gate {
             guarding: Guarding::new(setting),
             holding: Holding::default(),
             options: Options::default(),
+            doubts_settings: false,
+            barred: None,
             is_answered: false,
             estimate: None,
             shown: None,
@@ -460,6 +466,9 @@ impl Gate {
 
     /// Whether the grant lives. While its store can't be read nothing begins that would run something.
     fn may_go_on(&self, tag: u8) -> Result<(), Need> {
+        if let Some(refusal) = &self.barred {
+            return Err(Need::End(refusal.clone()));
+        }
         let Some(tenure) = &self.tenure else { return Ok(()) };
         if let Some(over) = tenure.served.over() {
             return Err(Need::End(over.into()));
@@ -486,6 +495,8 @@ impl Gate {
             if !was_judged {
                 self.doubt_all();
             }
+            self.doubts_settings = true;
+            self.sight.moved(names::Moves { names: true, catalog: false });
         }
         Ok(self.rules.clone())
     }

@@ -273,4 +273,80 @@ on_each_version! {
             assert_kept(&stand.database, &replies, sql);
         }
     }
+
+    fn a_path_that_the_server_reads_anew_moves_nothing(server: Server) {
+        let own = e2e::own_cluster(server.version);
+        let stand = Stand::new(&own.server);
+        let mut agent = prepared(&stand, "SELECT count(*) FROM items");
+        let mut direct = setup::admin(&stand.database);
+        assert_eq!(agent.value("SELECT count(*) FROM items"), "5");
+        own.server.admin().psql("ALTER SYSTEM SET search_path = side, public");
+        own.server.admin().psql("SELECT pg_reload_conf()");
+        setup::eventually("sessions to have it", || direct.value("SHOW search_path") == "side, public");
+        assert_eq!(agent.value("SELECT count(*) FROM items"), "5");
+        assert_eq!(agent.value("EXECUTE p"), "5");
+        assert_eq!(agent.value("SHOW search_path"), "\"$user\", public");
+        // What a transaction sets is the transaction's.
+        for (sql, want) in [("BEGIN", None), ("SET LOCAL search_path = side", None),
+            ("SELECT count(*) FROM items", Some("1")), ("COMMIT", None),
+            ("SELECT count(*) FROM items", Some("5"))] {
+            match want {
+                Some(want) => assert_eq!(agent.value(sql), want, "{sql}"),
+                None => drop(agent.query(sql)),
+            }
+        }
+        // Who asks for the new one gets it, and is judged by it.
+        agent.query("RESET search_path");
+        assert_eq!(agent.value("SELECT count(*) FROM items"), "1");
+        assert_eq!(shape(&agent.query("SELECT name FROM secrets")), "E:42501 ZI");
+    }
+
+    fn what_was_set_when_all_was_allowed_does_not_stay(server: Server) {
+        let everything = "
+  - name: items
+    who: agent-7
+    to: \"*\"
+    access: { approval: none, window: 1h }
+    allow: [everything]
+";
+        for (sets, stays) in [
+            ("SELECT 1", true),
+            ("SET application_name = 'x'; SET statement_timeout = '1h'; SET datestyle = 'SQL, DMY'", true),
+            ("SET search_path = side, public", true),
+            ("SET transform_null_equals = on", false),
+            ("SET client_min_messages = debug1", false),
+            ("SET work_mem = '1GB'", false),
+            ("SELECT set_config('array_' || 'nulls', 'off', false)", false),
+        ] {
+            let stand = Stand::with(&server, everything);
+            let mut agent = stand.agent();
+            agent.query(sets);
+            stand.reload(POLICIES);
+            // What a transaction sets back comes again.
+            agent.query("BEGIN");
+            agent.query("RESET ALL");
+            assert_eq!(shape(&agent.query("SELECT id FROM side.items")), "T D C ZT", "{sets}");
+            agent.query("ROLLBACK");
+            agent.send(&raw::query("SELECT id FROM side.items"));
+            let first = agent.read().expect("words");
+            match stays {
+                true => assert_eq!(first.tag, b'T', "{sets}: {}", first.show()),
+                false => {
+                    assert_eq!((first.sqlstate(), first.severity()), ("57P01".into(), "FATAL".into()));
+                    assert!(first.field(b'D').unwrap().contains("setting_not_in_force"), "{sets}");
+                    assert_eq!(agent.read(), None);
+                }
+            }
+        }
+    }
+
+    fn a_file_that_is_read_again_asks_no_more_of_the_database(server: Server) {
+        let stand = Stand::new(&server);
+        let catalogs = || setup::activity(&stand.database, "application_name = 'gatepost catalog'");
+        for _ in 0..5 {
+            assert_eq!(stand.agent().value("SELECT count(*) FROM items"), "5");
+            stand.reload(POLICIES);
+        }
+        assert_eq!(catalogs(), 1);
+    }
 }

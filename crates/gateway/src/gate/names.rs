@@ -9,11 +9,55 @@ use sql::facts::{Facts, Kind, RelationUse, SettingName, SettingUse, Transaction}
 use sql::functions::Class;
 use wire::backend;
 
-/// Operators are named in full: the client's own path must not decide what they are.
-pub(super) const NAMES_SQL: &str = "SELECT pg_catalog.current_setting('search_path'), CURRENT_USER, \
-     (SELECT n.nspname FROM pg_catalog.pg_namespace n \
-     WHERE n.oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), \
-     pg_catalog.current_database()";
+use super::sight::Within;
+
+/// The path is set to what it is: one that nobody has set follows the server's configuration, which may
+/// be read anew between any two statements. For the transaction alone where there is one, as what
+/// is set there for the session would outlive a SET LOCAL. Operators are named in full: the client's
+/// own path must not decide what they are.
+pub(super) fn names_sql(within: Within, with_settings: bool) -> String {
+    let is_local = within != Within::Session;
+    let settings = if with_settings { SETTINGS_SQL } else { "NULL" };
+    format!(
+        "SELECT pg_catalog.set_config('search_path', \
+         pg_catalog.current_setting('search_path'), {is_local}), CURRENT_USER, \
+         (SELECT n.nspname FROM pg_catalog.pg_namespace n \
+         WHERE n.oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), \
+         pg_catalog.current_database(), {settings}"
+    )
+}
+
+/// What the session has set, each as its name and, in hexadecimal digits, its value. Timeouts are left
+/// out: whoever counts is the gateway. Who the session is the server doesn't count as a setting.
+const SETTINGS_SQL: &str = "(SELECT pg_catalog.string_agg(pg_catalog.concat(s.name, '=', \
+     pg_catalog.encode(pg_catalog.convert_to(s.setting, 'UTF8'), 'hex')), ',') FROM (\
+     SELECT p.name, p.setting FROM pg_catalog.pg_settings p \
+     WHERE p.source OPERATOR(pg_catalog.=) 'session' \
+     AND p.name OPERATOR(pg_catalog.!~~) '%\\_timeout' \
+     UNION ALL SELECT 'role', pg_catalog.current_setting('role') \
+     UNION ALL SELECT 'session_authorization', SESSION_USER::pg_catalog.text \
+     FROM pg_catalog.pg_stat_activity a \
+     WHERE a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() \
+     AND a.usename OPERATOR(pg_catalog.<>) SESSION_USER::pg_catalog.name) s)";
+
+/// What a session has set, from the answer to a question that asked for it. `None` if that can't be
+/// read.
+pub(super) fn settings(rows: &[Box<[u8]>]) -> Option<Vec<(String, String)>> {
+    let [row] = rows else { return None };
+    let row = backend::data_row(row)?;
+    let [_, _, _, _, Some(settings)] = row.as_slice() else { return None };
+    let settings = std::str::from_utf8(settings).ok()?;
+    let one = |setting: &str| {
+        let (name, value) = setting.split_once('=')?;
+        let digits = value
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+        let value = String::from_utf8(digits.collect::<Option<Vec<u8>>>()?).ok()?;
+        Some((name.to_owned(), value))
+    };
+    settings.split(',').map(one).collect()
+}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Names {
@@ -26,11 +70,11 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// From the answer to `NAMES_SQL`. `is_utf8` says whether that is how the server writes names.
+    /// From the answer to `names_sql`. `is_utf8` says whether that is how the server writes names.
     pub(super) fn read(rows: &[Box<[u8]>], is_utf8: bool) -> Option<Names> {
         let [row] = rows else { return None };
         let row = backend::data_row(row)?;
-        let [path, user, temporary, database] = row.as_slice() else { return None };
+        let [path, user, temporary, database, _] = row.as_slice() else { return None };
         let text = |value: &[u8]| {
             let text = std::str::from_utf8(value).ok()?;
             (is_utf8 || text.is_ascii()).then(|| text.to_owned())
@@ -350,6 +394,28 @@ mod tests {
         ] {
             let want = want.map(|names| names.into_iter().map(str::to_owned).collect::<Vec<_>>());
             assert_eq!(elements(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_session_has_set() {
+        let row = |settings: Option<&str>| {
+            let mut body = 5_u16.to_be_bytes().to_vec();
+            for value in [Some("p"), Some("u"), None, Some("d"), settings] {
+                let bytes = value.map_or(-1, |value| i32::try_from(value.len()).unwrap());
+                body.extend_from_slice(&bytes.to_be_bytes());
+                body.extend_from_slice(value.unwrap_or_default().as_bytes());
+            }
+            [body.into_boxed_slice()]
+        };
+        let of = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let found = settings(&row(Some("role=6e6f6e65,a.b=,datestyle=49534f2c20c3a4")));
+        let want = vec![of("role", "none"), of("a.b", ""), of("datestyle", "ISO, ä")];
+        assert_eq!(found, Some(want));
+        for unread in [None, Some(""), Some("role"), Some("role=6"), Some("role=zz")] {
+            let found = settings(&row(unread));
+            let is_half = unread == Some("role=6") && found == Some(vec![of("role", "\u{6}")]);
+            assert!(found.is_none() || is_half, "{unread:?} {found:?}");
         }
     }
 

@@ -11,7 +11,7 @@ use wire::frame::Frame;
 use super::ahead::LongText;
 use super::held::Asking;
 use super::memory::Uncertain;
-use super::names::{NAMES_SQL, Names};
+use super::names::{self, Names};
 use super::ours::Rows;
 use super::sight::{Seeing, Wanted, Within};
 use super::tried::Trial;
@@ -19,7 +19,7 @@ use super::{Gate, Looked};
 use crate::catalogs::{CatalogError, Decoder, Snapshot, Undecodable};
 use crate::conditions::Estimate;
 use crate::gateway::Gateway;
-use crate::refusal::Refusal;
+use crate::refusal::{Barred, Refusal};
 use crate::settings::{Connection, Login};
 
 /// The next message can't be looked at before this is met.
@@ -135,11 +135,14 @@ impl Gate {
         (self.gateway.clone(), self.connection.clone())
     }
 
-    pub(crate) fn names_sql(&self) -> &'static str {
-        NAMES_SQL
+    pub(crate) fn names_sql(&self, ready: bool) -> String {
+        names::names_sql(self.within(ready), self.doubts_settings)
     }
 
     pub(crate) fn names_are(&mut self, rows: &Rows, within: Within) {
+        if self.doubts_settings {
+            self.judge_settings(rows, within);
+        }
         match Names::read(rows, self.reading.utf8) {
             Some(names) => self.sight.names_are(names, within),
             None => self.is_unmet(Unmet::Unreadable),
@@ -169,6 +172,24 @@ impl Gate {
             Ok(snapshot) => self.sight.shared_is(snapshot),
             Err(error) => self.no_catalog(&error.to_string()),
         }
+    }
+
+    /// What the session has set under other policies, or under none, these have to allow, too. Else it
+    /// ends: nobody knows what it was before.
+    fn judge_settings(&mut self, rows: &Rows, within: Within) {
+        let Some(rules) = self.rules.clone() else { return };
+        let Some(settings) = names::settings(rows) else {
+            return self.is_unmet(Unmet::Unreadable);
+        };
+        let refused = settings.into_iter().find(|(name, value)| {
+            let name = if name == "session_authorization" { "role" } else { name };
+            rules.judge_setting(name, value).is_err()
+        });
+        if let Some((name, _)) = refused {
+            self.barred = Some(Barred::SettingStays { name }.into());
+        }
+        // What a transaction has set back may come again with its end.
+        self.doubts_settings = within != Within::Session;
     }
 
     /// In the client's session its path decides what an operator is.

@@ -52,6 +52,10 @@ pub(crate) enum Barred {
     NotInForce {
         policies: Vec<String>,
     },
+    /// The session has set this while it might, and under the policies as they are now it might not.
+    SettingStays {
+        name: String,
+    },
     /// The credential is for a grant that is not this identity's, or of another connection.
     OtherGrant,
     /// There are policies now, and the session began when there were none.
@@ -85,6 +89,7 @@ impl Barred {
             Barred::ByStore(_) => "too_many",
             Barred::StoreAway => "store_away",
             Barred::NotInForce { .. } => "not_in_force",
+            Barred::SettingStays { .. } => "setting_not_in_force",
             Barred::OtherGrant => "other_grant",
             Barred::NoGrant => "no_grant",
             Barred::Over(Over::Expired) => "window_over",
@@ -108,6 +113,7 @@ impl Barred {
             Barred::Waiting(_)
             | Barred::RequestOver { .. }
             | Barred::NotInForce { .. }
+            | Barred::SettingStays { .. }
             | Barred::NoGrant
             | Barred::Over(_) => TroubleKind::Conflict,
         }
@@ -148,6 +154,10 @@ impl Barred {
             }
             Barred::NotInForce { policies } => {
                 out.list("policies", policies.iter().map(String::as_str));
+                ask(out, None, None);
+            }
+            Barred::SettingStays { name } => {
+                out.text("setting", name);
                 ask(out, None, None);
             }
             Barred::Over(Over::Revoked { by, words }) => {
@@ -234,6 +244,11 @@ impl Barred {
                     list(policies.iter().map(String::as_str))
                 ),
                 "Connect again to ask for what there is now.".into(),
+            ),
+            Barred::SettingStays { name } => (
+                "57P01",
+                format!("this session has set {name} to what is not allowed any more"),
+                "Connect again: a session begins without it.".into(),
             ),
             Barred::OtherGrant => (
                 "28000",

@@ -82,8 +82,8 @@ impl Messages<'_> {
     ) -> Result<(), End> {
         let gate = &self.shared.gate;
         let Some(ready) = self.answers(client, server).await? else { return Ok(()) };
-        let sql = gate.borrow().names_sql();
-        if let Some(rows) = self.ask(sql, ready, client, server).await? {
+        let sql = gate.borrow().names_sql(ready);
+        if let Some(rows) = self.ask(&sql, ready, client, server).await? {
             let mut gate = gate.borrow_mut();
             let within = gate.within(ready);
             gate.names_are(&rows, within);
