@@ -175,7 +175,8 @@ pub(crate) struct BoundsFile {
 pub(crate) struct Connection {
     /// The server: `host`, `host:port`, `[IPv6]:port`, or a path for a Unix socket; the port is
     /// 5432 unless given. A path is the socket itself if its name begins with `.s.PGSQL.`, else
-    /// the directory that holds `.s.PGSQL.5432`. Of a list, the first that accepts is taken.
+    /// the directory that holds `.s.PGSQL.5432`. Of a list, the first that accepts is taken. Under
+    /// policies a pooler is refused there that shares backends between sessions (transaction pooling).
     pub(crate) address: At<OneOrMany<Address>>,
 
     /// The database on that server. By default it is the connection's own name. Not for `"*"`.
