@@ -29,8 +29,9 @@ pub const IDENTITY_BYTES_MAX: usize = 64 << 10;
 pub const BY_BYTES_MAX: usize = 16 << 10;
 /// A name: of a connection, a policy, a rule, a session, a node.
 pub const NAME_BYTES_MAX: usize = 1 << 10;
-pub const STATEMENT_BYTES_MAX: usize = 4 << 20;
-pub const PARAMETERS_BYTES_MAX: usize = 4 << 20;
+/// Of a statement that people are asked about. They read it, and a page of them is in memory at once.
+pub const STATEMENT_BYTES_MAX: usize = 256 << 10;
+pub const PARAMETERS_BYTES_MAX: usize = 256 << 10;
 pub const ESTIMATE_BYTES_MAX: usize = 64 << 10;
 
 /// No grant, request, hold or approval lasts longer: 31 days.
