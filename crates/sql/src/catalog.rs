@@ -506,7 +506,7 @@ impl ViewRead {
 }
 
 impl Function {
-    fn takes(&self, arguments: usize) -> bool {
+    pub(crate) fn takes(&self, arguments: usize) -> bool {
         let most = self.arguments.len();
         let least = most.saturating_sub(usize::from(self.defaults));
         (least..=most).contains(&arguments) || (self.variadic && arguments + 1 >= least)

@@ -94,6 +94,7 @@ const FORBIDDEN: &[&str] = &[
     "SELECT table_to_xml('secrets', true, false, '')",
     "SELECT schema_to_xml('public', true, false, '')",
     "SELECT * FROM ts_stat('SELECT to_tsvector(name) FROM secrets')",
+    "PREPARE p (void, tsquery, text) AS SELECT ts_rewrite($1, $2, $3)",
     "SELECT pg_read_file('/etc/passwd')",
     "SELECT lo_import('/etc/passwd')",
     "SELECT quiet()",
@@ -650,7 +651,43 @@ fn sequences() -> Vec<(&'static str, Vec<Say>)> {
                 Query("FETCH ALL FROM p"),
             ],
         ),
+        ("a parameter that the server drops from the call", dropped_parameters()),
+        (
+            "names in doubt, in an encoding in which they can't be read",
+            vec![
+                Bytes(raw::framed(b'F', &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0]), 1),
+                Query("SET client_encoding = 'LATIN1'"),
+                Query("BEGIN"),
+                Query("SELECT name FROM secrets"),
+                Query("ROLLBACK"),
+                Query(hidden),
+            ],
+        ),
     ]
+}
+
+/// What is of type void is no argument: with one less these run the text that they are given.
+fn dropped_parameters() -> Vec<Say> {
+    const VOID: u32 = 2278;
+    const TSQUERY: u32 = 3615;
+    const TEXT: u32 = 25;
+    let text = b"SELECT 'a'::tsquery, plainto_tsquery(name) FROM public.secrets";
+    let calls: [(&str, &[u32]); 5] = [
+        ("SELECT ts_rewrite($1, $2, $3)", &[VOID, TSQUERY, TEXT]),
+        ("SELECT * FROM ts_rewrite($1, $2, $3)", &[VOID, TSQUERY, TEXT]),
+        ("SELECT ts_rewrite($1::void, $2::tsquery, $3::text)", &[]),
+        ("SELECT ts_rewrite($1::\"any\", $2::tsquery, $3::text)", &[VOID]),
+        (
+            "SELECT ts_rewrite($1, $2::tsquery, $3::text) \
+             FROM (SELECT $1 UNION ALL SELECT pg_advisory_unlock_all()) x",
+            &[],
+        ),
+    ];
+    let said = calls.map(|(sql, types)| {
+        let bind = raw::bind("", "", &[], &[Some(b""), Some(b"a"), Some(text)], &[]);
+        Bytes([raw::parse("", sql, types), bind, raw::execute("", 0), raw::sync()].concat(), 1)
+    });
+    said.into()
 }
 
 on_each_version! {

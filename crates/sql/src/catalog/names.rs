@@ -2,7 +2,7 @@
 //! things are made. <https://www.postgresql.org/docs/current/ddl-schemas.html>
 
 use super::draft;
-use super::{Catalog, FunctionId, RelationId, Schema, SchemaId};
+use super::{Catalog, FunctionId, RelationId, Schema, SchemaId, TypeKind};
 
 /// What decides how a session's names are read.
 #[derive(Clone, Copy, Debug)]
@@ -246,6 +246,11 @@ impl Catalog {
             None => path.relations.iter().filter_map(|schema| self.schema(*schema)).collect(),
         };
         schemas.into_iter().filter_map(|schema| schema.types.get(name).copied()).collect()
+    }
+
+    /// Whether nothing is known of the type, or it has no values of its own.
+    pub(crate) fn is_pseudo(&self, oid: u32) -> bool {
+        self.types.get(&oid).is_none_or(|found| found.kind == TypeKind::Pseudo)
     }
 }
 

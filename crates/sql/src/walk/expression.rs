@@ -222,8 +222,9 @@ impl<'w> Walk<'w> {
 
     fn call(&mut self, call: &'w FuncCall, scope: ScopeId) -> Walked {
         let candidates = self.candidates(call)?;
+        let with_less = self.with_less(call)?;
         let names = self.names(call.funcname().iter())?;
-        if candidates.is_empty() {
+        if candidates.is_empty() && with_less.is_empty() {
             let (schema, name) = self.qualified(&names)?;
             // `date(x)` may be a cast, and `column(row)` is a column.
             let types = self.catalog.find_types(schema, name, self.path);
@@ -265,12 +266,33 @@ impl<'w> Walk<'w> {
         if notifies {
             self.call_of_notify(call.args().get(0));
         }
+        self.called_with_less(&names, with_less)?;
         self.expressions(call.args().iter(), scope);
         self.expressions(call.agg_order().iter(), scope);
         self.expressions([call.agg_filter()], scope);
         self.expressions(call.over(), scope);
         // `array_position`, `max`, DISTINCT: many compare what they are given.
         self.comparison();
+        Ok(())
+    }
+
+    /// A call that may lose arguments on its way: which of them stands where can't be told, so
+    /// whatever they could name is taken for computed.
+    fn called_with_less(&mut self, names: &[&'w str], with_less: Vec<FunctionId>) -> Walked {
+        if with_less.is_empty() {
+            return Ok(());
+        }
+        if let Some(name @ ("set_config" | "current_setting")) = names.last().copied()
+            && with_less.iter().any(|id| self.is_system(*id))
+        {
+            self.call_of_setting(name, std::iter::empty());
+        }
+        // With one argument left a name may be that of a type, too: a cast.
+        let (schema, name) = self.qualified(names)?;
+        for oid in self.catalog.find_types(schema, name, self.path) {
+            self.casts_to(oid);
+        }
+        self.one_of(with_less);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{
-    Alias, FuncCall, JoinExpr, JsonTableColumn, RangeFunction, RangeSubselect, RangeVar,
+    Alias, FuncCall, JoinExpr, JsonTableColumn, RangeFunction, RangeSubselect, RangeVar, TypeName,
 };
 
 use super::scope::{Column, Env, Item, Part, QueryId, Reads, ScopeId};
@@ -342,7 +342,7 @@ impl<'w> Walk<'w> {
         let name = call.funcname().iter().next_back().and_then(Node::as_str).unwrap_or_default();
         let mut shapes: BTreeSet<Vec<&'w str>> = BTreeSet::new();
         let mut open = false;
-        for id in self.candidates(call)? {
+        for id in self.candidates(call)?.into_iter().chain(self.with_less(call)?) {
             let Some(function) = self.catalog.function(id) else { continue };
             let row = self.catalog.row_of(function.returns);
             if !function.outputs.is_empty() {
@@ -438,7 +438,7 @@ impl<'w> Walk<'w> {
     }
 
     /// The functions that a call could mean.
-    pub(super) fn candidates(&self, call: &'w FuncCall) -> Walked<Vec<crate::catalog::FunctionId>> {
+    pub(super) fn candidates(&self, call: &'w FuncCall) -> Walked<Vec<FunctionId>> {
         let mut names = Vec::with_capacity(2);
         for name in call.funcname() {
             names.push(name.as_str().ok_or(NotUnderstood::Construct("name of a function"))?);
@@ -456,6 +456,46 @@ impl<'w> Walk<'w> {
             return Ok(old.collect());
         }
         Ok(found)
+    }
+
+    /// The functions that a call could mean besides, with fewer arguments: PostgreSQL drops
+    /// parameters of type `void` from a call, for JDBC's `{? = call f(?)}`, and what type a
+    /// parameter comes to have can't be told here. Declarations, casts and set operations give it.
+    pub(super) fn with_less(&self, call: &'w FuncCall) -> Walked<Vec<FunctionId>> {
+        let dropped = call.args().iter().filter(|argument| self.may_be_void(*argument)).count();
+        if dropped == 0 {
+            return Ok(Vec::new());
+        }
+        let names: Vec<&str> = call.funcname().iter().filter_map(Node::as_str).collect();
+        let (schema, name) = self.qualified(&names)?;
+        let most = call.args().len();
+        let all = self.catalog.find_functions(schema, name, None, self.path);
+        let takes = |id: &FunctionId, count| {
+            self.catalog.function(*id).is_some_and(|function| function.takes(count))
+        };
+        let less = most.saturating_sub(dropped)..most;
+        Ok(all
+            .filter(|id| !takes(id, most) && less.clone().any(|count| takes(id, count)))
+            .collect())
+    }
+
+    /// A parameter by itself, or cast to what is no type of values: `"any"` leaves it as it is.
+    fn may_be_void(&self, argument: Node<'w>) -> bool {
+        let mut node = argument;
+        while let Node::TypeCast(cast) = node {
+            if cast.type_name().is_some_and(|name| self.is_of_values(name)) {
+                return false;
+            }
+            node = cast.arg();
+        }
+        matches!(node, Node::ParamRef(_))
+    }
+
+    fn is_of_values(&self, type_name: &TypeName) -> bool {
+        let names: Vec<&str> = type_name.names().iter().filter_map(|name| name.sval()).collect();
+        let Ok((schema, name)) = self.qualified(&names) else { return false };
+        let found = self.catalog.find_types(schema, name, self.path);
+        !found.is_empty() && found.iter().all(|oid| !self.catalog.is_pseudo(*oid))
     }
 
     pub(super) fn names(
