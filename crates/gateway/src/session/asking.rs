@@ -155,7 +155,9 @@ impl Messages<'_> {
         server: &mut ToServer<'_>,
     ) -> Result<(), End> {
         let gate = &self.shared.gate;
-        if let Err(unmet) = gate.borrow().may_read_catalog() {
+        // Not in the condition: there the gate would be borrowed for as long as the block lasts.
+        let may_read = gate.borrow().may_read_catalog();
+        if let Err(unmet) = may_read {
             gate.borrow_mut().is_unmet(unmet);
             return Ok(());
         }
