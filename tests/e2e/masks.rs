@@ -331,6 +331,20 @@ on_each_version! {
         }
     }
 
+    /// What a value names there can't be known before; of a sequence nothing is masked.
+    fn beside_masks_everything_has_sequences_and_channels_that_values_name(server: Server) {
+        let stand = stand(&server, "g::text", "g::text", POLICIES);
+        let mut agent = agent(&stand);
+        agent.query("CREATE SEQUENCE numbers");
+        let named = "(SELECT relname::text FROM pg_class WHERE relname = 'numbers')::regclass";
+        assert_eq!(agent.value(&format!("SELECT nextval({named})")), "1");
+        assert_eq!(agent.value(&format!("SELECT currval({named})")), "1");
+        assert_eq!(agent.value("SELECT pg_notify(relname, '') IS NULL FROM pg_class LIMIT 1"), "f");
+        let table = "(SELECT relname::text FROM pg_class WHERE relname = 'customers')::regclass";
+        let said = agent.query(&format!("SELECT table_to_xml({table}, true, false, '')"));
+        assert_eq!(raw::error(&said).sqlstate(), "42501", "{}", raw::show(&said));
+    }
+
     fn a_filter_lets_through_what_it_says(server: Server) {
         let policies = "
   - name: agents

@@ -34,8 +34,8 @@ const FUNCTIONS: [&str; 17] = [
 /// Relations of `pg_catalog`, and the columns of each that are left out.
 ///
 /// Not here, among others: pg_authid and pg_shadow (passwords), pg_statistic, pg_stats and the
-/// data of extended statistics, pg_largeobject (data), pg_user_mapping (passwords), pg_stat_* and
-/// pg_locks (what others do), pg_prepared_statements (texts that Gatepost made),
+/// data of extended statistics, pg_largeobject (data), pg_user_mapping (passwords), pg_stat_* but the
+/// names in some and pg_locks (what others do), pg_prepared_statements (texts that Gatepost made),
 /// pg_db_role_setting (settings of others, where applications keep secrets), pg_file_settings and
 /// pg_hba_file_rules (files), pg_prepared_xacts, pg_replication_*.
 const RELATIONS: &[(&str, &[&str])] = &[
@@ -119,6 +119,32 @@ const RELATIONS: &[(&str, &[&str])] = &[
     ("pg_views", &[]),
 ];
 
+/// Statistics of relations: what happens to them is left out, and which they are is not. ORMs take
+/// the names of tables and indexes from here, and where their comments belong (Sequelize, Drizzle).
+const STATISTICS: [&str; 18] = [
+    "pg_stat_all_indexes",
+    "pg_stat_all_tables",
+    "pg_stat_sys_indexes",
+    "pg_stat_sys_tables",
+    "pg_stat_user_indexes",
+    "pg_stat_user_tables",
+    "pg_stat_xact_all_tables",
+    "pg_stat_xact_sys_tables",
+    "pg_stat_xact_user_tables",
+    "pg_statio_all_indexes",
+    "pg_statio_all_sequences",
+    "pg_statio_all_tables",
+    "pg_statio_sys_indexes",
+    "pg_statio_sys_sequences",
+    "pg_statio_sys_tables",
+    "pg_statio_user_indexes",
+    "pg_statio_user_sequences",
+    "pg_statio_user_tables",
+];
+
+/// Of them, which relation it is.
+const OF_STATISTICS: &[&str] = &["indexrelid", "indexrelname", "relid", "relname", "schemaname"];
+
 /// Of information_schema, what is left out: passwords of foreign servers.
 const NOT_OF_INFORMATION_SCHEMA: [&str; 2] = ["_pg_user_mappings", "user_mapping_options"];
 
@@ -147,22 +173,41 @@ pub(crate) fn needs_its_name(function: &Function, catalog: &Catalog) -> bool {
     }
 }
 
-/// The columns of a system relation that whoever may do anything may read: by name, whether one
-/// is left out. `None` for all other relations.
-pub(crate) fn readable(relation: &Relation, catalog: &Catalog) -> Option<&'static [&'static str]> {
-    match catalog.schema_name(relation.schema) {
-        "pg_catalog" => RELATIONS
-            .binary_search_by(|(name, _)| (*name).cmp(&relation.name))
-            .ok()
-            .and_then(|at| RELATIONS.get(at))
-            .map(|(_, left_out)| *left_out),
-        "information_schema" if !NOT_OF_INFORMATION_SCHEMA.contains(&&*relation.name) => Some(&[]),
-        _ => None,
+/// What whoever may do anything may read of a system relation.
+#[derive(Clone, Copy)]
+pub(crate) enum Readable {
+    AllBut(&'static [&'static str]),
+    Only(&'static [&'static str]),
+}
+
+impl Readable {
+    pub(crate) fn whole(self) -> bool {
+        matches!(self, Readable::AllBut([]))
+    }
+
+    pub(crate) fn has(self, column: &Column) -> bool {
+        match self {
+            Readable::AllBut(left_out) => !left_out.contains(&&*column.name),
+            Readable::Only(names) => names.contains(&&*column.name),
+        }
     }
 }
 
-pub(crate) fn leaves_out(left_out: &[&str], column: &Column) -> bool {
-    left_out.contains(&&*column.name)
+/// `None` for what isn't the system's, and for what nobody may read unless it is named.
+pub(crate) fn readable(relation: &Relation, catalog: &Catalog) -> Option<Readable> {
+    let name = &*relation.name;
+    match catalog.schema_name(relation.schema) {
+        "pg_catalog" if STATISTICS.contains(&name) => Some(Readable::Only(OF_STATISTICS)),
+        "pg_catalog" => RELATIONS
+            .binary_search_by(|(known, _)| (*known).cmp(name))
+            .ok()
+            .and_then(|at| RELATIONS.get(at))
+            .map(|(_, left_out)| Readable::AllBut(left_out)),
+        "information_schema" if !NOT_OF_INFORMATION_SCHEMA.contains(&name) => {
+            Some(Readable::AllBut(&[]))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

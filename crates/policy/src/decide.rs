@@ -176,6 +176,9 @@ impl<'j> Judgement<'j> {
                 ChannelUse::Unlisten(_) => {}
             }
         }
+        if self.facts.channel_computed {
+            self.any_channel();
+        }
         for used in &self.facts.commands {
             self.command_use(used);
         }

@@ -324,6 +324,10 @@ impl Prefix {
         }
     }
 
+    pub(crate) fn covers_all(&self) -> bool {
+        self.open && self.text.is_empty()
+    }
+
     pub(crate) fn covers(&self, name: &str) -> bool {
         if self.open { name.starts_with(&*self.text) } else { name == &*self.text }
     }

@@ -113,6 +113,7 @@ const READING: &[(&str, &str)] =
 /// What costs memory, processes or planning, with the most that anyone may take: what PostgreSQL comes
 /// with. Memory is in kB.
 const BOUNDED: &[(&str, Unit, f64, &str)] = &[
+    ("default_statistics_target", Unit::Number, 100.0, "100"),
     ("from_collapse_limit", Unit::Number, 8.0, "8"),
     ("geqo_threshold", Unit::Number, 12.0, "12"),
     ("hash_mem_multiplier", Unit::Number, 2.0, "2"),
@@ -336,6 +337,7 @@ mod tests {
             ("statement_timeout", "0", "30001"),
             ("statement_timeout", "30000", "0.6min"),
             ("statement_timeout", "-1", "soon"),
+            ("default_statistics_target", "100", "101"),
             ("work_mem", "4MB", "4097kB"),
             ("work_mem", "4096", "4097"),
             ("work_mem", "64kB", "1GB"),

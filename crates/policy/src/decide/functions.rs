@@ -10,7 +10,8 @@ use super::{Answer, Judgement, Want};
 use crate::builtin;
 use crate::disguise::is_opaque;
 use crate::object::{FunctionPattern, spelled};
-use crate::rule::Effect;
+use crate::rule::{Effect, Rule};
+use crate::scope::{DATA, restricts};
 use crate::verb::Verb;
 use crate::verdict::Missing;
 
@@ -39,7 +40,8 @@ impl<'j> Judgement<'j> {
             }
             answer.note(of.rule, rule);
             // It could do unseen what another rule refuses.
-            let named = of.named && !(rule.everything && self.scope.restricts_data());
+            let unseen = rule.everything && self.scope.restricts_data();
+            let named = of.named && !(unseen && !self.shows_numbers_alone(function));
             let grants = named || !needs_name;
             match rule.effect {
                 Effect::Allow if grants => answer.granted = answer.granted.or(Some(of.rule)),
@@ -63,13 +65,21 @@ impl<'j> Judgement<'j> {
         }
         match &*function.name {
             "set_config" => self.facts.settings.iter().any(|used| used.change),
-            "pg_notify" => !self.facts.channel_computed,
+            "pg_notify" => !self.facts.channel_computed || self.notifies_all(),
             name => {
                 verb_on_sequence(name).is_some()
                     && !self.facts.named_computed
                     && !self.facts.named.is_empty()
             }
         }
+    }
+
+    /// Whatever sequence a value names, nothing that is hidden is in it; a rule could refuse it.
+    fn shows_numbers_alone(&self, function: &Function) -> bool {
+        let of_sequences = self.scope.catalog().schema_name(function.schema) == "pg_catalog"
+            && verb_on_sequence(&function.name).is_some();
+        let about_them = |rule: &Rule| restricts(rule, &DATA) || restricts(rule, &[Verb::Use]);
+        of_sequences && !self.scope.rules().iter().any(|rule| about_them(rule))
     }
 
     /// What functions of sequences do with those that constants name.
@@ -143,7 +153,7 @@ fn verb_on_sequence(name: &str) -> Option<Verb> {
     match name {
         "nextval" | "currval" => Some(Verb::Use),
         "setval" => Some(Verb::Update),
-        "pg_sequence_last_value" => Some(Verb::Read),
+        "pg_get_sequence_data" | "pg_sequence_last_value" => Some(Verb::Read),
         _ => None,
     }
 }

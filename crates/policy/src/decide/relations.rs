@@ -214,10 +214,10 @@ impl<'j> Judgement<'j> {
     }
 
     fn is_built_in(&self, relation: &Relation, need: Need<'_>) -> bool {
-        let Some(left_out) = builtin::readable(relation, self.scope.catalog()) else {
+        let Some(readable) = builtin::readable(relation, self.scope.catalog()) else {
             return false;
         };
-        if left_out.is_empty() {
+        if readable.whole() {
             return true;
         }
         match need {
@@ -225,7 +225,7 @@ impl<'j> Judgement<'j> {
             Need::Any => true,
             Need::Columns(columns) => relation.columns.iter().all(|column| {
                 let read = columns.whole_row || columns.numbers.contains(&column.number);
-                !read || !builtin::leaves_out(left_out, column)
+                !read || readable.has(column)
             }),
         }
     }
@@ -239,9 +239,9 @@ impl<'j> Judgement<'j> {
         let mut object = spelled(catalog, relation.schema, &relation.name);
         if let Need::Columns(columns) = need {
             let matches = self.scope.cover(id).map_or(&[][..], |cover| &cover.matches);
-            let left_out = builtin::readable(relation, catalog).filter(|_| verb == Verb::Read);
+            let readable = builtin::readable(relation, catalog).filter(|_| verb == Verb::Read);
             let granted = |column: &sql::catalog::Column| {
-                left_out.is_some_and(|left_out| !builtin::leaves_out(left_out, column))
+                readable.is_some_and(|readable| readable.has(column))
                     || matches.iter().any(|of| {
                         let rule = self.scope.rules().get(of.rule);
                         rule.is_some_and(|rule| {

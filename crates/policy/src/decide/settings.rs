@@ -4,7 +4,7 @@
 use sql::facts::{Kind, SettingName, SettingUse};
 
 use super::{Answer, Judgement, Want};
-use crate::object::quoted;
+use crate::object::{Prefix, quoted};
 use crate::rule::Effect;
 use crate::setting::{self, Built, Value};
 use crate::verb::Verb;
@@ -102,12 +102,47 @@ impl<'j> Judgement<'j> {
     }
 
     pub(super) fn channel(&mut self, verb: Verb, name: &str) {
+        let answer = self.answer_of_channel(verb, Some(name));
+        self.take(answer, &[], |_| {
+            let missing = Missing { verb: verb.name().to_owned(), object: quoted(name) };
+            (missing, Want::Channel(name.to_owned()))
+        });
+    }
+
+    /// A channel that a value names could be any of them. Where not all may be notified it is the
+    /// function that has to be allowed.
+    pub(super) fn any_channel(&mut self) {
+        let answer = self.answer_of_channel(Verb::Notify, None);
+        if grants_all(&answer) {
+            self.take(answer, &[], |_| {
+                let missing = Missing { verb: Verb::Notify.name().to_owned(), object: "*".into() };
+                (missing, Want::Channel(String::new()))
+            });
+        }
+    }
+
+    pub(super) fn notifies_all(&self) -> bool {
+        grants_all(&self.answer_of_channel(Verb::Notify, None))
+    }
+
+    /// What a value names that nobody knows is granted by what grants all, and refused by what
+    /// refuses one.
+    fn answer_of_channel(&self, verb: Verb, name: Option<&str>) -> Answer {
         let mut answer = Answer { built_in: verb == Verb::Listen, ..Answer::default() };
         let mut held = false;
         for (at, rule) in self.scope.rules().iter().enumerate() {
+            let allows = rule.effect == Effect::Allow;
+            let means = |pattern: &Prefix| match name {
+                Some(name) => pattern.covers(name),
+                None => !allows || pattern.covers_all(),
+            };
+            let excepts = |pattern: &Prefix| match name {
+                Some(name) => pattern.covers(name),
+                None => allows || pattern.covers_all(),
+            };
             let about = rule.verbs.has(verb)
-                && rule.channels.of.iter().any(|pattern| pattern.covers(name))
-                && !rule.channels.except.iter().any(|pattern| pattern.covers(name));
+                && rule.channels.of.iter().any(means)
+                && !rule.channels.except.iter().any(excepts);
             if !(rule.everything || about) || !rule.applies(self.facts, self.context) {
                 continue;
             }
@@ -121,9 +156,10 @@ impl<'j> Judgement<'j> {
         if !answer.is_granted() && held {
             answer.grant_by_hold(self.scope.rules());
         }
-        self.take(answer, &[], |_| {
-            let missing = Missing { verb: verb.name().to_owned(), object: quoted(name) };
-            (missing, Want::Channel(name.to_owned()))
-        });
+        answer
     }
+}
+
+fn grants_all(answer: &Answer) -> bool {
+    answer.refused.is_none() && answer.holds.is_empty() && answer.is_granted()
 }

@@ -127,11 +127,11 @@ impl Scope {
                 by_wildcard |= !of.named;
             }
         }
-        if let Some(left_out) = builtin::readable(relation, &self.0.catalog) {
+        if let Some(readable) = builtin::readable(relation, &self.0.catalog) {
             let column = relation.columns.iter().find(|column| column.number == number);
             by_name |= match column {
-                Some(column) => !builtin::leaves_out(left_out, column),
-                None => left_out.is_empty(),
+                Some(column) => readable.has(column),
+                None => readable.whole(),
             };
         }
         // What is apart has rules of its own, and a view reads it through its parent.

@@ -1,7 +1,9 @@
 //! Expressions: what they read and call.
 
 use pg_raw_parse::Node;
-use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, FuncCall, SetOperation, SubLinkType, TypeName};
+use pg_raw_parse::nodes::{
+    A_Expr, A_Expr_Kind, FuncCall, SetOperation, SubLink, SubLinkType, TypeName,
+};
 
 use super::scope::{Env, QueryId, Reads, ScopeId};
 use super::{Mode, Task, Walk, Walked};
@@ -324,9 +326,14 @@ impl<'w> Walk<'w> {
         Ok(())
     }
 
-    /// `pg_get_serial_sequence('table', 'column')` of constants.
+    /// `pg_get_serial_sequence('table', 'column')` of constants, also by itself in a subquery, as
+    /// those write it who want it evaluated once.
     fn serial_sequence(&self, argument: Node<'w>) -> Option<RelationId> {
-        let Node::FuncCall(call) = self.without_casts(argument)? else { return None };
+        let mut node = self.without_casts(argument)?;
+        if let Node::SubLink(sublink) = node {
+            node = self.without_casts(sole_value(sublink)?)?;
+        }
+        let Node::FuncCall(call) = node else { return None };
         let names: Vec<&str> = call.funcname().iter().map(Node::as_str).collect::<Option<_>>()?;
         let (schema, name) = self.qualified(&names).ok()?;
         let found: Vec<_> = self.catalog.find_functions(schema, name, 2, self.path).collect();
@@ -622,6 +629,15 @@ pub(super) fn figure_name(node: Node<'_>) -> &str {
             _ => return weak,
         }
     }
+}
+
+/// What `(SELECT …)` gives where it is made of one expression alone.
+fn sole_value(sublink: &SubLink) -> Option<Node<'_>> {
+    let Node::SelectStmt(select) = sublink.subselect() else { return None };
+    let is_one = sublink.sub_link_type == SubLinkType::EXPR_SUBLINK
+        && select.op == SetOperation::SETOP_NONE
+        && select.target_list().len() == 1;
+    select.target_list().get(0).filter(|_| is_one).map(|target| target.val())
 }
 
 fn sql_value_name(op: u32) -> &'static str {
