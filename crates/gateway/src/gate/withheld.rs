@@ -110,7 +110,8 @@ fn without_values(body: &[u8]) -> Vec<u8> {
     let code = fields.iter().find(|(tag, _)| *tag == b'C').map_or(&b""[..], |(_, code)| code);
     // Code of somebody's says where it stands; it may say anything else, too.
     let is_of_code = fields.iter().any(|(tag, _)| matches!(tag, b'W' | b'q'));
-    let speaks_of_names = names_alone(code) && !is_of_code;
+    let says = fields.iter().find(|(tag, _)| *tag == b'M').map_or(&b""[..], |(_, said)| said);
+    let speaks_of_names = (names_alone(code) || is_always_said(code, says)) && !is_of_code;
     let mut out = Vec::with_capacity(body.len());
     let mut put = |tag: u8, text: &[u8]| {
         out.push(tag);
@@ -154,6 +155,18 @@ fn names_alone(code: &[u8]) -> bool {
     ];
     const OF_CONSTRAINTS: [&[u8]; 6] = [b"23001", b"23502", b"23503", b"23505", b"23514", b"23P01"];
     code.get(..2).is_some_and(|class| CLASSES.contains(&class)) || OF_CONSTRAINTS.contains(&code)
+}
+
+/// Whether it says no more than its SQLSTATE and the names that the statement gives, of a kind that
+/// others could quote values with. Of 22003 there are several sentences, so one would tell.
+fn is_always_said(code: &[u8], says: &[u8]) -> bool {
+    match code {
+        b"22012" => says == b"division by zero",
+        // Of IF EXISTS; of VACUUM and ANALYZE.
+        b"00000" => says.ends_with(b" does not exist, skipping"),
+        b"01000" => says.ends_with(b", skipping it"),
+        _ => false,
+    }
 }
 
 /// `Key (email)=(…) already exists.`, as programs take it apart, without the values.
@@ -247,10 +260,20 @@ mod tests {
             [("C", "42P01"), ("M", "secret"), ("W", "PL/pgSQL function secret")],
             [("C", "23505"), ("t", "secret"), ("W", "PL/pgSQL function secret")],
             [("C", "42703"), ("M", "secret"), ("q", "SELECT secret")],
+            [("C", "22012"), ("M", "division of secret by zero"), ("D", "secret")],
+            [("C", "00000"), ("M", "secret does not exist, skipping"), ("W", "PL/pgSQL function")],
+            [("C", "22003"), ("M", "integer out of range"), ("D", "secret")],
         ] {
             let found = said(&of);
             assert!(!found.contains("secret"), "{found}");
             assert!(found.contains(&format!("C{}|", of[0].1)));
+        }
+        for (code, says) in [
+            ("22012", "division by zero"),
+            ("00000", "table \"x\" does not exist, skipping"),
+            ("01000", "permission denied to analyze \"x\", skipping it"),
+        ] {
+            assert_eq!(said(&[("C", code), ("M", says)]), format!("C{code}|M{says}||"));
         }
         let plain = said(&[
             ("C", "42703"),
