@@ -282,6 +282,13 @@ impl Catalog {
         self.schemas.get(schema.0 as usize).map_or("", |schema| &schema.name)
     }
 
+    /// Whether a MERGE may return rows: from PostgreSQL 17 on, which has this function, too.
+    pub(crate) fn merge_returns(&self) -> bool {
+        let own =
+            self.schema_by_name.get("pg_catalog").and_then(|id| self.schemas.get(id.0 as usize));
+        own.is_some_and(|own| own.functions.contains_key("to_regtypemod"))
+    }
+
     pub fn relation(&self, id: RelationId) -> Option<&Relation> {
         self.relations.get(id.0 as usize)
     }

@@ -15,6 +15,7 @@
 
 mod filtered;
 mod making;
+mod merged;
 mod notes;
 mod proposed;
 mod quiet;
@@ -162,7 +163,7 @@ reasons! {
     GroupedByKey "it groups by its key, and what it selects besides can't be grouped by"
     Sample "the arguments of its TABLESAMPLE name columns"
     RowLock "it would lock rows that the filter hides"
-    ReturningAll "RETURNING * of a join, a MERGE or a nameless subquery can't be written out"
+    ReturningAll "RETURNING * of a join or a nameless subquery can't be written out"
     Constrained "it gives a value to a column that a constraint or a unique index ties to a masked one"
     ConflictTarget "ON CONFLICT would answer whether a masked value is there"
     ProposedRow "it reads a masked column of the row that ON CONFLICT proposes"

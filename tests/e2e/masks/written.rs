@@ -120,6 +120,53 @@ const PAIRS: &[(&str, &str)] = &[
     ("DELETE FROM notes WHERE id = 2", "INSERT INTO ruled VALUES (1, 'a')"),
 ];
 
+/// The same of what MERGE can on every server.
+const MERGES: &[(&str, &str)] = &[
+    (
+        "MERGE INTO notes n USING (VALUES (2, 'a'), (100, 'a')) s (id, tenant) ON n.id = s.id WHEN MATCHED THEN UPDATE SET tenant = s.tenant WHEN NOT MATCHED THEN INSERT (id, tenant) VALUES (s.id, s.tenant)",
+        "MERGE INTO notes n USING (VALUES (2, 'a'), (100, 'b')) s (id, tenant) ON n.id = s.id WHEN MATCHED THEN UPDATE SET tenant = s.tenant WHEN NOT MATCHED THEN INSERT (id, tenant) VALUES (s.id, s.tenant)",
+    ),
+    (
+        "MERGE INTO notes USING (VALUES (3), (4)) s (id) ON notes.id = s.id WHEN MATCHED AND notes.v > 3 THEN DELETE",
+        "MERGE INTO notes USING (VALUES (3), (4)) s (id) ON notes.id = s.id WHEN MATCHED AND notes.v > 3 THEN UPDATE SET tenant = 'b'",
+    ),
+    (
+        "MERGE INTO parts p USING notes s ON 1 / p.id = 1 / s.id AND p.id = s.id WHEN MATCHED THEN UPDATE SET note = s.tenant",
+        "MERGE INTO parts p USING notes s ON 1 / p.id = 1 / s.id AND p.id = s.id WHEN MATCHED THEN UPDATE SET tenant = s.note",
+    ),
+];
+
+/// What it can from PostgreSQL 17 on.
+const MERGES_17: &[(&str, &str)] = &[
+    (
+        "MERGE INTO notes n USING (VALUES (2)) s (id) ON n.id = s.id WHEN MATCHED THEN UPDATE SET note = 'x' WHEN NOT MATCHED BY SOURCE AND 10 / (n.id - 3) < 9 THEN DELETE",
+        "MERGE INTO notes n USING (VALUES (2)) s (id) ON n.id = s.id WHEN MATCHED THEN UPDATE SET note = 'x' WHEN NOT MATCHED BY SOURCE THEN UPDATE SET tenant = lower('B')",
+    ),
+    (
+        "MERGE INTO notes n USING (VALUES (2), (100)) s (id) ON n.id = s.id WHEN NOT MATCHED BY SOURCE THEN DELETE WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id) RETURNING *",
+        "MERGE INTO notes n USING (VALUES (2), (100)) s (id) ON n.id = s.id WHEN NOT MATCHED BY SOURCE THEN DELETE WHEN NOT MATCHED THEN INSERT (id, tenant) VALUES (s.id, upper('b')) RETURNING *",
+    ),
+    (
+        "MERGE INTO notes n USING (VALUES (2)) s (id) ON n.id = s.id WHEN MATCHED THEN UPDATE SET tenant = lower('A') RETURNING merge_action(), n.*, s.id + 1 AS next",
+        "MERGE INTO notes n USING (VALUES (2)) s (id) ON n.id = s.id WHEN MATCHED THEN UPDATE SET tenant = upper('A') RETURNING merge_action(), n.*, s.id + 1 AS next",
+    ),
+    (
+        "MERGE INTO changed c USING (VALUES (2, 'to a')) s (id, note) ON c.id = s.id WHEN MATCHED THEN UPDATE SET note = s.note",
+        "MERGE INTO changed c USING (VALUES (2, 'to b')) s (id, note) ON c.id = s.id WHEN MATCHED THEN UPDATE SET note = s.note",
+    ),
+    (
+        "WITH m AS (MERGE INTO notes n USING (VALUES (100)) s (id) ON n.id = s.id WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id)) SELECT 1",
+        "WITH m AS (MERGE INTO notes n USING (VALUES (100)) s (id) ON n.id = s.id WHEN NOT MATCHED THEN INSERT (id, tenant) VALUES (s.id, NULL)) SELECT 1",
+    ),
+];
+
+/// What a server refuses that can't say what a MERGE has stored, and that others don't.
+const MERGES_UNASKED: &[&str] = &[
+    "MERGE INTO notes n USING (VALUES (100)) s (id) ON n.id = s.id WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id)",
+    "MERGE INTO notes n USING (VALUES (2)) s (id) ON n.id = s.id WHEN MATCHED THEN UPDATE SET tenant = lower('A')",
+    "MERGE INTO changed c USING (VALUES (2, 'x')) s (id, note) ON c.id = s.id WHEN MATCHED THEN UPDATE SET note = s.note",
+];
+
 /// Rows that the agent does not see, as text.
 fn hidden(admin: &mut Raw) -> String {
     let each = TABLES.map(|table| format!("SELECT '{table}' AS of, t::text AS row FROM {table} t WHERE tenant IS DISTINCT FROM 'a'"));
@@ -163,7 +210,14 @@ on_each_version! {
         let (database, _gate, mut agent) = stand(&server);
         let (mut direct, mut admin) = (setup::admin(&database), setup::admin(&database));
         let before = hidden(&mut admin);
-        for (may, may_not) in PAIRS {
+        let newer = if server.version >= 17 { MERGES_17 } else { &[] };
+        for sql in MERGES_UNASKED {
+            agent.query("BEGIN");
+            let refused = agent.query(sql).iter().any(|message| message.tag == b'E');
+            agent.query("ROLLBACK");
+            assert_eq!(refused, newer.is_empty(), "{sql}");
+        }
+        for (may, may_not) in PAIRS.iter().chain(MERGES).chain(newer) {
             // The database's own rows are those of the agent alone, for it is no reader.
             let only = TABLES.map(|table| format!("DELETE FROM {table} WHERE tenant IS DISTINCT FROM 'a'")).join(";");
             let ways: [(&str, Vec<u8>); 4] = [
@@ -298,11 +352,15 @@ on_each_version! {
             let each = TABLES.map(|table| format!("SELECT '{table}' || t::text AS row FROM {table} t"));
             admin.value(&format!("SELECT string_agg(row, ';' ORDER BY row) FROM ({}) x", each.join(" UNION ALL ")))
         };
+        let newer = server.version >= 17;
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let wanted = if setup::long() { 20_000 } else { 1_500 };
         let (mut done, mut refused) = (0, 0);
         for at in 0..wanted {
-            let sql = random.statement();
+            let sql = match random.below(5) {
+                0 => random.merge(newer),
+                _ => random.statement(),
+            };
             let (own, theirs) = (told(&agent.query(&sql)), told(&secure.query(&sql)));
             match own.first().map(String::as_str) {
                 Some("42501") => refused += 1,
@@ -344,7 +402,11 @@ fn agree(own: &[String], theirs: &[String], sql: &str) -> bool {
     let is_asked_late = ["SELECT id +", "lower(", "DEFAULT", "excluded.tenant", "made"]
         .iter()
         .any(|word| sql.contains(word));
+    let fails = |told: &[String]| matches!(told, [one] if one.len() == 5 && !one.contains(' '));
+    // Which row of several comes first is the plan's.
+    let in_any_order = sql.starts_with("MERGE") && (sql.contains("), (") || sql.contains("notes"));
     own == theirs
+        || (in_any_order && fails(own) && fails(theirs))
         || (broken(own) && hidden(theirs))
         || (hidden(own) && broken(theirs))
         || (is_asked_late && hidden(own) && keyed(theirs))
@@ -395,6 +457,78 @@ impl Random {
             1 => " RETURNING id".to_owned(),
             2 => format!(" RETURNING {table}.*, id + 1 AS next"),
             _ => String::new(),
+        }
+    }
+
+    /// `newer` has what came with PostgreSQL 17.
+    fn merge(&mut self, newer: bool) -> String {
+        let tables: &[&str] = &["notes", "notes", "parts", "parts_a", "changed"];
+        let table = self.one(if newer { tables } else { &tables[..4] });
+        let (number, more) = (self.number(), self.number());
+        let source = match self.below(4) {
+            0 => format!(
+                "(SELECT id + {more} AS id, tenant, v + {more} AS v, note FROM notes WHERE id < {number})"
+            ),
+            1 => "notes".to_owned(),
+            rows => {
+                let rows: Vec<String> = (1..rows)
+                    .map(|_| {
+                        let (id, v, note) = (self.number(), self.number(), self.note());
+                        let tenant = self.one(&["'a'", "'a'", "'a'", "'b'", "NULL"]);
+                        format!("({id}, {tenant}, {v}, {note})")
+                    })
+                    .collect();
+                format!("(VALUES {})", rows.join(", "))
+            }
+        };
+        let names = if source.starts_with("(VALUES") { " (id, tenant, v, note)" } else { "" };
+        // What rows of one side do that the other has no match for.
+        let kind = self.below(if newer { 4 } else { 2 });
+        let on: &[&str] = &[
+            "t.id = s.id",
+            "t.id = s.id AND t.v > 5",
+            "s.v = t.v",
+            "t.tenant = s.tenant AND t.id = s.id",
+            "t.id = s.id AND t.note LIKE 'n%'",
+            "10 / t.id > s.id AND t.id = s.id",
+        ];
+        let on = self.one(on);
+        let mut sql = format!("MERGE INTO {table} t USING {source} s{names} ON {on}");
+        let condition = self.one(&["", "", " AND t.v % 2 = 0", " AND t.note LIKE 'n%'"]);
+        let tenant = self.one(&["'a'", "'b'", "s.tenant", "s.tenant"]);
+        let late = if newer { self.one(&["lower('A')", "DEFAULT", tenant]) } else { tenant };
+        let matched = match self.below(5) {
+            0 => "UPDATE SET note = s.note".to_owned(),
+            1 => format!("UPDATE SET tenant = {tenant}"),
+            2 => format!("UPDATE SET v = s.v + {more}, tenant = {late}"),
+            3 => "DELETE".to_owned(),
+            _ => "DO NOTHING".to_owned(),
+        };
+        sql += &format!(" WHEN MATCHED{condition} THEN {matched}");
+        if kind % 2 == 1 {
+            let condition = self.one(&["", " AND s.id % 2 = 0"]);
+            let inserted = match self.below(3) {
+                0 => format!("INSERT (id, tenant) VALUES (s.id, {tenant})"),
+                1 => format!("INSERT VALUES (s.id, {late}, s.v, s.note)"),
+                _ => "INSERT (note, v, tenant, id) VALUES (note, v, tenant, id)".to_owned(),
+            };
+            sql += &format!(" WHEN NOT MATCHED{condition} THEN {inserted}");
+        }
+        if kind > 1 {
+            let condition = self.one(&[" AND t.v % 5 = 1", " AND 100 / t.id > 30"]);
+            let tenant = self.one(&["'a'", "'b'"]);
+            let lacked = match self.below(3) {
+                0 => "UPDATE SET note = 'x'".to_owned(),
+                1 => format!("UPDATE SET tenant = {tenant}"),
+                _ => "DELETE".to_owned(),
+            };
+            sql += &format!(" WHEN NOT MATCHED BY SOURCE{condition} THEN {lacked}");
+        }
+        match self.below(if newer { 5 } else { 1 }) {
+            1 => sql + " RETURNING *",
+            2 => sql + " RETURNING merge_action(), t.id, s.*",
+            3 => format!("WITH m AS ({sql} RETURNING t.*) SELECT * FROM m"),
+            _ => sql,
         }
     }
 

@@ -10,6 +10,7 @@ use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{CopyStmt, InsertStmt, OnConflictAction, ResTarget};
 
 use super::making::{Made, Making, reference};
+use super::merged::filter_before;
 use super::writes::returning;
 use super::{Expression, Look, Mask, What, Why, Write};
 use crate::catalog::{Event, Relation, RelationId, RelationKind, Source};
@@ -89,6 +90,7 @@ impl Making<'_, '_> {
                 self.conflicting(number, insert, &own, &asks)?;
                 true
             }
+            Node::MergeStmt(merge) => self.merges(write, merge, filter, &own)?,
             _ => return Err(self.no(Why::FilteredWrite, number)),
         };
         if !is_asked {
@@ -98,6 +100,10 @@ impl Making<'_, '_> {
             return Err(self.no(Why::LeavesFilter, number));
         }
         self.asked.insert((noted.relation, Asked::Hidden));
+        if matches!(write.node, Node::MergeStmt(_)) && !self.catalog.merge_returns() {
+            // All that it leaves has been asked before.
+            return Ok(None);
+        }
         let (_, last) = self.region(number, used)?;
         let Some(clause) = returning(write.node) else {
             let past = self.tokens.clause(last + 1, &[]);
@@ -139,12 +145,7 @@ impl Making<'_, '_> {
             self.edit(end..end, format!(" WHERE {filter}"));
             return Ok(());
         }
-        let (before, behind) = if self.quiet {
-            (format!(" ({filter}) AND ("), ")")
-        } else {
-            // Its arms are the one thing that PostgreSQL runs in order.
-            (format!(" CASE WHEN {filter} THEN ("), ") ELSE false END")
-        };
+        let (before, behind) = filter_before(filter, self.quiet);
         self.around_condition(number, at, &before, behind)
     }
 
@@ -187,7 +188,7 @@ impl Making<'_, '_> {
     }
 
     /// Whether an UPDATE could leave a row that the filter hides, given that it was none before.
-    fn may_move(
+    pub(super) fn may_move(
         &self,
         id: RelationId,
         relation: &Relation,

@@ -8,7 +8,8 @@ use pg_raw_parse::Node;
 
 use super::tokens::{Tokens, quoted};
 use super::{
-    Asked, Disguise, Edit, Expression, Notes, Rewritten, Stored, Unrewritable, Use, Why, quiet,
+    Asked, Disguise, Edit, Expression, Notes, Rewritten, Stored, Unrewritable, Use, What, Why,
+    quiet,
 };
 use crate::catalog::{Catalog, Relation, RelationId};
 use crate::facts::{Effect, Facts, Kind, ObjectKind, RelationUse};
@@ -47,6 +48,7 @@ pub(crate) fn rewritten(
         gives_rows: false,
         keys_tell: false,
         quiet: false,
+        others: BTreeSet::new(),
     };
     let hides = |used: &RelationUse| {
         let disguise = used.relation.and_then(|id| notes.disguises.get(&id));
@@ -54,6 +56,16 @@ pub(crate) fn rewritten(
     };
     if facts.relations.iter().any(hides) {
         making.quiet = quiet::is_quiet(statement, facts, catalog);
+        making.others = notes
+            .references
+            .iter()
+            .filter(|reference| {
+                let used = notes.uses.get(&reference.number);
+                let reads = used.is_some_and(|used| !used.is_target);
+                !reads || !matches!(reference.what, What::Column(_))
+            })
+            .filter_map(|reference| address(Node::ColumnRef(reference.column)))
+            .collect();
     }
     for (number, used) in facts.relations.iter().enumerate() {
         making.given(used)?;
@@ -86,6 +98,8 @@ pub(super) struct Making<'m, 'w> {
     pub(super) keys_tell: bool,
     /// Nothing in the statement could look at rows that a filter hides: it needs no fence.
     pub(super) quiet: bool,
+    /// References that are not to a column of what is read, by address. Only where there are filters.
+    pub(super) others: BTreeSet<usize>,
 }
 
 impl<'m, 'w> Making<'m, 'w> {

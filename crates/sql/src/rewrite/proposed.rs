@@ -10,13 +10,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use pg_raw_parse::Node;
-use pg_raw_parse::nodes::{InsertStmt, OnConflictAction, ResTarget};
+use pg_raw_parse::nodes::{
+    CmdType, ColumnRef, InsertStmt, MergeWhenClause, OnConflictAction, OverridingKind, ResTarget,
+};
 
 use super::filtered::Asked;
 use super::making::{Made, Making, reference};
 use super::tokens::quoted;
 use super::{Expression, Why, Write};
-use crate::catalog::{Constraint, ConstraintKind, Relation, RelationId, RelationKind};
+use crate::catalog::{Column, Constraint, ConstraintKind, Relation, RelationId, RelationKind};
+use crate::functions::Class;
+use crate::nodes::address;
 
 /// Where in the text a value stands that can be written twice.
 type Values = BTreeMap<u16, Range<usize>>;
@@ -31,11 +35,14 @@ impl Making<'_, '_> {
         let made = relation.generated.iter().filter(|(number, _)| columns.contains(number));
         let sources: BTreeSet<u16> = made.flat_map(|(_, from)| from.iter().copied()).collect();
         let decides = &columns | &sources;
-        if !self.is_keyed(noted.relation, &decides) {
+        // Nothing else is asked of it.
+        let last_chance = matches!(write.node, Node::MergeStmt(_)) && !self.catalog.merge_returns();
+        if !last_chance && !self.is_keyed(noted.relation, &decides) {
             return Ok(());
         }
         // What is stored in the end is another row perhaps.
-        let as_given = sources.is_empty() && !self.stores_others(noted.relation);
+        let stores_others = self.stores_others(noted.relation);
+        let as_given = sources.is_empty() && !stores_others;
         let item = noted.range.alias().map_or(noted.range.relname(), |alias| alias.aliasname());
         let is_asked = match write.node {
             Node::InsertStmt(insert) => {
@@ -67,6 +74,36 @@ impl Making<'_, '_> {
                     self.ask(relation, filter, set, item);
                 }
                 set.is_some() && as_given
+            }
+            Node::MergeStmt(merge) => {
+                let as_given = as_given
+                    && (!last_chance || columns.iter().all(|number| is_exact(relation, *number)));
+                let mut is_asked = true;
+                for when in merge.merge_when_clauses().iter() {
+                    let values = match when.command_type {
+                        CmdType::CMD_INSERT => self.inserts(relation, when, &columns),
+                        CmdType::CMD_UPDATE => {
+                            let given = given(relation, when.target_list().iter());
+                            if given.is_some_and(|all| all.iter().all(|n| !decides.contains(n))) {
+                                is_asked &= !(last_chance && stores_others);
+                                continue;
+                            }
+                            self.set(relation, when.target_list().iter(), &columns)
+                        }
+                        _ => continue,
+                    };
+                    match values.filter(|_| as_given) {
+                        Some(values) => {
+                            let item = item.filter(|_| when.command_type == CmdType::CMD_UPDATE);
+                            self.ask(relation, filter, &values, item);
+                        }
+                        None => is_asked = false,
+                    }
+                }
+                if last_chance && !is_asked {
+                    return Err(self.no(Why::LeavesFilter, number));
+                }
+                is_asked
             }
             _ => false,
         };
@@ -109,32 +146,41 @@ impl Making<'_, '_> {
         columns: &BTreeSet<u16>,
     ) -> Option<Vec<Values>> {
         let Node::SelectStmt(select) = insert.select_stmt() else { return None };
-        let mut given = Vec::new();
-        for target in insert.cols().iter() {
-            let Node::ResTarget(target) = target else { return None };
-            if !target.indirection().is_empty() {
-                return None;
+        let given = given(relation, insert.cols().iter())?;
+        let rows = select.values_lists().iter().map(|list| match list {
+            Node::NodeList(list) => self.row(&given, list.iter(), columns),
+            _ => None,
+        });
+        rows.collect::<Option<Vec<_>>>().filter(|rows| !rows.is_empty())
+    }
+
+    /// The values of the row that an action of MERGE inserts.
+    fn inserts(
+        &self,
+        relation: &Relation,
+        when: &MergeWhenClause,
+        columns: &BTreeSet<u16>,
+    ) -> Option<Values> {
+        // It could put a value of its own over one that is given.
+        let overriding = when.override_ != OverridingKind::OVERRIDING_NOT_SET;
+        let given = given(relation, when.target_list().iter()).filter(|_| !overriding)?;
+        self.row(&given, when.values().iter(), columns)
+    }
+
+    /// What of one row is for the columns, if each is given a value.
+    fn row<'a>(
+        &self,
+        given: &[u16],
+        values: impl Iterator<Item = Node<'a>>,
+        columns: &BTreeSet<u16>,
+    ) -> Option<Values> {
+        let mut row = Values::new();
+        for (number, value) in given.iter().zip(values) {
+            if columns.contains(number) {
+                row.insert(*number, self.value_at(value)?);
             }
-            given.push(relation.column(target.name()?)?.number);
         }
-        if given.is_empty() {
-            given.extend(relation.columns.iter().map(|column| column.number));
-        }
-        let mut rows = Vec::new();
-        for list in select.values_lists() {
-            let Node::NodeList(list) = list else { return None };
-            let mut row = Values::new();
-            for (number, value) in given.iter().zip(list.iter()) {
-                if columns.contains(number) {
-                    row.insert(*number, self.value_at(value)?);
-                }
-            }
-            if row.len() < columns.len() {
-                return None;
-            }
-            rows.push(row);
-        }
-        Some(rows).filter(|rows| !rows.is_empty())
+        (row.len() == columns.len()).then_some(row)
     }
 
     /// The values that a SET gives to the columns.
@@ -159,7 +205,7 @@ impl Making<'_, '_> {
         Some(values)
     }
 
-    /// Where a constant or a parameter stands, with what it is cast to.
+    /// Where a constant, a parameter or a column of a source stands, with what it is cast to.
     fn value_at(&self, value: Node<'_>) -> Option<Range<usize>> {
         let inner = match value {
             Node::TypeCast(cast) => cast.arg(),
@@ -168,6 +214,7 @@ impl Making<'_, '_> {
         let location = match inner {
             Node::A_Const(constant) => constant.location,
             Node::ParamRef(parameter) => parameter.location,
+            Node::ColumnRef(column) if self.is_steady(column) => column.location,
             _ => return None,
         };
         let first = self.tokens.at(usize::try_from(location).ok()?)?;
@@ -176,9 +223,24 @@ impl Making<'_, '_> {
         if !b"(,=".iter().any(|mark| self.tokens.is_mark(before, *mark)) {
             return None;
         }
-        let past = self.tokens.clause(first, &["where", "from", "returning"]);
+        let past = self.tokens.clause(first, &["where", "from", "when", "returning"]);
         let last = self.tokens.item(first).min(past).checked_sub(1)?;
         Some(self.tokens.start(first)?..self.tokens.end(last)?)
+    }
+
+    /// Whether it is a column of a source, and the same however often it is asked for: what a query
+    /// gives may be worked out anew each time, but by no function that could give another value then.
+    fn is_steady(&self, column: &ColumnRef) -> bool {
+        let names = column.fields().iter().all(|field| field.as_str().is_some());
+        let is_source =
+            address(Node::ColumnRef(column)).is_some_and(|at| !self.others.contains(&at));
+        let mut all = self.facts.functions.iter().map(|id| self.catalog.function(*id));
+        names
+            && column.fields().len() < 3
+            && is_source
+            && all.all(|function| {
+                function.is_some_and(|it| it.class == Some(Class::Pure) && !it.volatile)
+            })
     }
 
     /// Puts the question around one of the values. Columns that are given none keep what they have.
@@ -196,6 +258,7 @@ impl Making<'_, '_> {
                 out.push_str(self.text.get(place.clone()).unwrap_or_default());
                 out.push_str(" AS ");
                 self.type_of(relation, number, out);
+                out.push_str(&modifier(relation, number).unwrap_or_default());
                 out.push(')');
             }
             None => reference(relation, number, item, out),
@@ -216,4 +279,35 @@ impl Making<'_, '_> {
             quoted(&found.name, out);
         }
     }
+}
+
+/// The columns of a list, or all of them where there is none; `None` if parts of columns are given.
+fn given<'a>(
+    relation: &Relation,
+    targets: impl Iterator<Item = impl Into<Node<'a>>>,
+) -> Option<Vec<u16>> {
+    let given = targets.map(|target| match target.into() {
+        Node::ResTarget(target) if target.indirection().is_empty() => {
+            Some(relation.column(target.name()?)?.number)
+        }
+        _ => None,
+    });
+    let given: Vec<u16> = given.collect::<Option<_>>()?;
+    let all = || relation.columns.iter().map(|column| column.number).collect();
+    Some(if given.is_empty() { all() } else { given })
+}
+
+/// `(20)`, where that is how a column's type is narrowed: of `varchar` and `bpchar`.
+fn modifier(relation: &Relation, number: u16) -> Option<String> {
+    let column = relation.columns.iter().find(|column| column.number == number)?;
+    let length = column.type_modifier.checked_sub(4).filter(|length| *length > 0)?;
+    matches!(column.type_oid, 1042 | 1043).then(|| format!("({length})"))
+}
+
+/// Whether what is asked of is what the column stores, and not something longer or finer.
+fn is_exact(relation: &Relation, number: u16) -> bool {
+    let mut columns = relation.columns.iter();
+    let plain = |column: &Column| column.type_modifier == -1;
+    columns.any(|column| column.number == number && plain(column))
+        || modifier(relation, number).is_some()
 }

@@ -22,14 +22,7 @@ const EQUAL: [u32; 4] = [17, 25, 1042, 1043];
 /// Whether nothing in the statement could look at a row before a filter has decided on it. It may
 /// say no where there is nothing, for what is more than one plain query.
 pub(super) fn is_quiet(statement: Node<'_>, facts: &Facts, catalog: &Catalog) -> bool {
-    // Parameters could be of types that bring operators of their own: those of contrib modules only
-    // compare, anybody else's may do anything.
-    let known = |id: &FunctionId| {
-        catalog.function(*id).is_some_and(|function| {
-            catalog.is_system(function.schema) || function.class == Some(Class::Pure)
-        })
-    };
-    if !facts.functions.iter().all(known) {
+    if !calls_quietly(facts, catalog) {
         return false;
     }
     let statement = match statement {
@@ -53,6 +46,17 @@ pub(super) fn is_quiet(statement: Node<'_>, facts: &Facts, catalog: &Catalog) ->
     };
     let Some(conditions) = conditions else { return false };
     !has_queries(statement) && are_quiet(conditions, facts, catalog)
+}
+
+/// Whether all that could be called is the server's own. Parameters could be of types that bring
+/// operators: those of contrib modules only compare, anybody else's may do anything.
+pub(super) fn calls_quietly(facts: &Facts, catalog: &Catalog) -> bool {
+    let known = |id: &FunctionId| {
+        catalog.function(*id).is_some_and(|function| {
+            catalog.is_system(function.schema) || function.class == Some(Class::Pure)
+        })
+    };
+    facts.functions.iter().all(known)
 }
 
 /// The conditions of a plain SELECT over relations.
@@ -117,33 +121,44 @@ fn are_quiet(conditions: Vec<Node<'_>>, facts: &Facts, catalog: &Catalog) -> boo
 }
 
 fn is_comparison(comparison: &A_Expr, facts: &Facts, catalog: &Catalog) -> bool {
+    let Some((types, operands)) = compared(comparison) else { return false };
+    operands.into_iter().all(|operand| match operand {
+        Node::ColumnRef(_) => is_of(operand, &types, facts, catalog),
+        operand => is_constant(operand),
+    })
+}
+
+/// What a comparison compares, and the types of which it does so without ever failing.
+pub(super) fn compared(comparison: &A_Expr) -> Option<(Vec<u32>, Vec<Node<'_>>)> {
     let mut names = comparison.name().iter();
-    let (Some(Node::String(name)), None) = (names.next(), names.next()) else { return false };
+    let (Some(Node::String(name)), None) = (names.next(), names.next()) else { return None };
     let name = name.sval().unwrap_or_default();
     let ordered = matches!(name, "<" | ">" | "<=" | ">=" | "BETWEEN" | "NOT BETWEEN");
-    let kind = comparison.kind;
-    let known = match kind {
+    let known = match comparison.kind {
         A_Expr_Kind::AEXPR_OP => ordered || matches!(name, "=" | "<>"),
         A_Expr_Kind::AEXPR_OP_ANY | A_Expr_Kind::AEXPR_IN => matches!(name, "=" | "<>"),
         A_Expr_Kind::AEXPR_BETWEEN | A_Expr_Kind::AEXPR_NOT_BETWEEN => ordered,
         _ => false,
     };
     if !known {
-        return false;
+        return None;
     }
-    let types: Vec<u32> =
+    let types =
         if ordered { ORDERED.to_vec() } else { ORDERED.iter().chain(&EQUAL).copied().collect() };
     let mut operands = vec![comparison.lexpr()];
     match comparison.rexpr() {
         Node::NodeList(list) => operands.extend(list.iter()),
         other => operands.push(other),
     }
-    operands.into_iter().all(|operand| match operand {
+    Some((types, operands))
+}
+
+pub(super) fn is_constant(operand: Node<'_>) -> bool {
+    match operand {
         Node::A_Const(_) | Node::ParamRef(_) => true,
         Node::TypeCast(cast) => matches!(cast.arg(), Node::A_Const(_)),
-        Node::ColumnRef(_) => is_of(operand, &types, facts, catalog),
         _ => false,
-    })
+    }
 }
 
 /// Whether a reference is to a column, and of one of the types, if there are any, in whichever

@@ -54,6 +54,12 @@ impl<'t> Tokens<'t> {
         })
     }
 
+    /// Whether it is that keyword where a clause could begin: behind a dot it is a name.
+    fn begins(&self, at: usize, word: &str) -> bool {
+        let is_name = at.checked_sub(1).is_some_and(|before| self.is_mark(before, b'.'));
+        !is_name && self.is_word(at, word)
+    }
+
     /// The token that closes the parenthesis which `open` is.
     pub(super) fn closing(&self, open: usize) -> Option<usize> {
         if !self.is_mark(open, b'(') {
@@ -84,13 +90,34 @@ impl<'t> Tokens<'t> {
                 Kind::Mark(b'(' | b'[') => depth += 1,
                 Kind::Mark(b')' | b']') if depth == 0 => return at,
                 Kind::Mark(b')' | b']') => depth -= 1,
-                Kind::Word if depth == 0 && words.iter().any(|word| self.is_word(at, word)) => {
+                Kind::Word if depth == 0 && words.iter().any(|word| self.begins(at, word)) => {
                     return at;
                 }
                 _ => {}
             }
         }
         self.all.len()
+    }
+
+    /// As far as the parentheses go that are open at `from`, the tokens outside of others and of
+    /// CASE that are one of the words.
+    pub(super) fn clauses(&self, from: usize, words: &[&str]) -> Vec<usize> {
+        let (mut depth, mut cases, mut found) = (0usize, 0usize, Vec::new());
+        for (at, token) in self.all.iter().enumerate().skip(from) {
+            match token.kind {
+                Kind::Mark(b'(' | b'[') => depth += 1,
+                Kind::Mark(b')' | b']') if depth == 0 => break,
+                Kind::Mark(b')' | b']') => depth -= 1,
+                Kind::Word if depth > 0 => {}
+                Kind::Word if self.begins(at, "case") => cases += 1,
+                Kind::Word if self.begins(at, "end") => cases = cases.saturating_sub(1),
+                Kind::Word if cases == 0 && words.iter().any(|word| self.begins(at, word)) => {
+                    found.push(at);
+                }
+                _ => {}
+            }
+        }
+        found
     }
 
     /// One past the last token of the item of a list that starts there, and of the list if it is the

@@ -101,7 +101,11 @@ impl Making<'_, '_> {
                 let items = items.as_ref().filter(|_| list && self.returns_plainly(number));
                 let items = items.ok_or_else(|| self.no(Why::ReturningAll, number))?;
                 covered.extend(all);
-                for (name, target) in items {
+                // Of a MERGE the source comes first.
+                let write = self.notes.writes.iter().find(|write| write.number == number);
+                let merges = write.is_some_and(|write| matches!(write.node, Node::MergeStmt(_)));
+                let (first, rest) = items.split_at(usize::from(merges).min(items.len()));
+                for (name, target) in rest.iter().chain(first) {
                     text.push_str(if text.is_empty() { "" } else { ", " });
                     if *target == Some(number) {
                         written_out(relation, disguise, name, asks.take(), &mut text);
@@ -123,7 +127,7 @@ impl Making<'_, '_> {
         Ok(())
     }
 
-    /// Whether RETURNING * is one item after the other, the target first.
+    /// Whether RETURNING * is one item after the other.
     fn returns_plainly(&self, number: usize) -> bool {
         let write = self.notes.writes.iter().find(|write| write.number == number);
         let plain = |node: Node<'_>| !matches!(node, Node::JoinExpr(_));
@@ -131,6 +135,7 @@ impl Making<'_, '_> {
             Node::InsertStmt(_) => true,
             Node::UpdateStmt(update) => update.from_clause().iter().all(plain),
             Node::DeleteStmt(delete) => delete.using_clause().iter().all(plain),
+            Node::MergeStmt(merge) => plain(merge.source_relation()),
             _ => false,
         })
     }

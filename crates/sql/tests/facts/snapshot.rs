@@ -24,6 +24,12 @@ pub(crate) fn snapshot() -> Catalog {
     read(include_str!("catalog.txt"))
 }
 
+/// Without the lines that have the word.
+pub(crate) fn snapshot_without(word: &str) -> Catalog {
+    let lines = include_str!("catalog.txt").lines().filter(|line| !line.contains(word));
+    read(&lines.collect::<Vec<_>>().join("\n"))
+}
+
 pub(crate) fn read(text: &str) -> Catalog {
     let mut rows = Rows::default();
     for schema in ["pg_catalog", "app", "public", "pg_temp_3"] {

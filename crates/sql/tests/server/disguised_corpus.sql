@@ -173,3 +173,11 @@ MERGE INTO customers c USING orders o ON o.customer_id = c.id AND o.id < 2 WHEN 
 MERGE INTO only_public p USING customers c ON c.id = p.id WHEN NOT MATCHED BY SOURCE THEN DELETE WHEN MATCHED THEN UPDATE SET value = c.ssn RETURNING *;
 SELECT c.*, count(*) FROM customers c GROUP BY 1;
 SELECT count(*), c.*, o.customer_id FROM customers c JOIN orders o ON o.customer_id = c.id GROUP BY 2, 9;
+MERGE INTO customers c USING orders o ON o.customer_id = c.id AND o.id < 4 WHEN MATCHED AND c.ssn LIKE '%7' THEN UPDATE SET name = o.note WHEN MATCHED THEN DELETE WHEN NOT MATCHED AND o.id > 2 THEN INSERT (id, name, region) VALUES (o.id + 100, o.note, 'west');
+MERGE INTO orders o USING (VALUES (1, 'new'), (77, 'none')) v (id, note) ON v.id = o.id WHEN MATCHED THEN UPDATE SET note = v.note WHEN NOT MATCHED THEN INSERT (id, customer_id, note) VALUES (v.id, 1, v.note);
+MERGE INTO orders USING (SELECT id, region FROM customers) c ON 10 / (orders.id - 2) > c.id WHEN MATCHED THEN DO NOTHING;
+MERGE INTO parent p USING customers c ON c.id = p.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN DO NOTHING;
+MERGE INTO customers AS c USING (SELECT 3 AS id, 'x' AS region) s ON s.id = c.id WHEN MATCHED THEN UPDATE SET region = s.region RETURNING merge_action(), c.id, c.region, s.*;
+MERGE INTO orders o USING customers c ON c.id = o.customer_id AND c.id < 3 WHEN NOT MATCHED BY SOURCE AND o.total > 5 THEN DELETE WHEN NOT MATCHED BY SOURCE THEN UPDATE SET note = 'n' WHEN NOT MATCHED BY TARGET THEN INSERT (id, customer_id) VALUES (c.id + 500, 1) RETURNING o.id;
+MERGE INTO customers c USING orders o ON o.id = c.id WHEN NOT MATCHED BY SOURCE THEN UPDATE SET name = c.name || c.id RETURNING *;
+WITH moved AS (MERGE INTO orders o USING customers c ON c.id = o.id WHEN MATCHED THEN UPDATE SET customer_id = 1 RETURNING o.id, c.ssn) SELECT * FROM moved ORDER BY id;
