@@ -371,4 +371,67 @@ on_each_version! {
             assert_eq!(raw::error(&said).sqlstate(), "42501", "{sql}: {}", raw::show(&said));
         }
     }
+
+    fn what_nobody_describes_is_described_to_the_tripwire(server: Server) {
+        const SQL: &str = "SELECT c.id, c.ssn, o.ssn FROM customers c JOIN open o ON o.id = c.id ORDER BY 1 LIMIT 1";
+        let tags = |replies: &[Message]| replies.iter().map(|message| message.tag).collect::<Vec<_>>();
+        let run = |statement: &str| {
+            [raw::bind("", statement, &[], &[], &[]), raw::execute("", 0), raw::sync()].concat()
+        };
+        let unnamed = |sql: &str| [raw::parse("", sql, &[]), run("")].concat();
+        let described = [raw::parse("", SQL, &[]), raw::describe(b'S', ""), run("")].concat();
+        // What is prepared before names change hands, and what is sent then.
+        let ways: [(&str, Vec<u8>, Vec<u8>); 6] = [
+            ("simple", raw::query("SELECT 1"), raw::query(SQL)),
+            ("described", raw::query("SELECT 1"), described),
+            ("unnamed", raw::query("SELECT 1"), unnamed(SQL)),
+            ("named", [raw::parse("p", SQL, &[]), raw::sync()].concat(), run("p")),
+            ("by SQL", raw::query(&format!("PREPARE p AS {SQL}")), unnamed("EXECUTE p")),
+            ("a cursor", raw::query("SELECT 1"), [
+                raw::parse("", "BEGIN", &[]), run(""),
+                unnamed(&format!("DECLARE c CURSOR FOR {SQL}")),
+                unnamed("FETCH 1 FROM c"),
+            ].concat()),
+        ];
+        for (way, before, then) in ways {
+            let database = server.database();
+            let schema = SCHEMA.replace("SSN", "'stored ' || g").replace("CARD", "''");
+            database.login().psql(&format!(
+                "{schema} CREATE TABLE open AS SELECT * FROM customers; UPDATE open SET ssn = 'shown'; \
+                 GRANT SELECT ON open TO public"
+            ));
+            let policies = POLICIES.replace("AGENT", setup::AGENT);
+            let gate = Plan::gateway(&database)
+                .top("bounds: { catalog_age_max: 1h }")
+                .top(&format!("policies:{policies}"))
+                .start();
+            // As it should be: the answers are those of the server alone, however often it is run.
+            let (mut direct, mut agent) = (setup::admin(&database), gate.login().0);
+            for raw in [&mut direct, &mut agent] {
+                raw.send(&[raw::parse("s", SQL, &[]), run("s"), run("s")].concat());
+                assert_eq!(tags(&raw.until_ready()), *b"12DCZ", "{way}");
+                assert_eq!(tags(&raw.until_ready()), *b"2DCZ", "{way}");
+                raw.send(&unnamed("SELECT nobody FROM customers"));
+                assert_eq!(tags(&raw.until_ready()), *b"EZ", "{way}");
+            }
+            agent.send(&before);
+            let replies = agent.until_ready();
+            assert!(!tags(&replies).contains(&b'E'), "{way}: {}", raw::show(&replies));
+            assert!(!gate.log().contains("as it is stored"), "{way}");
+            // Names change hands behind the gate's back: it believes in what it knows for an hour.
+            database.login().psql(
+                "BEGIN; ALTER TABLE customers RENAME TO other; ALTER TABLE open RENAME TO customers; \
+                 ALTER TABLE other RENAME TO open; COMMIT",
+            );
+            agent.send(&then);
+            let mut said = Vec::new();
+            while let Some(reply) = agent.read() {
+                said.push(reply);
+            }
+            let shown = raw::show(&said);
+            assert!(!shown.contains("stored 1"), "{way}: {shown}");
+            assert_eq!(said.last().map(Message::sqlstate).as_deref(), Some("08P01"), "{way}: {shown}");
+            setup::eventually("the log says why", || gate.log().contains("as it is stored"));
+        }
+    }
 }

@@ -236,6 +236,14 @@ pub fn write_asked(out: &mut Vec<u8>, name: &[u8]) {
 }
 
 /// `what` is `S` for a statement, `P` for a portal.
+pub fn write_describe(out: &mut Vec<u8>, what: u8, name: &[u8]) {
+    frame::write(out, DESCRIBE, |out| {
+        out.push(what);
+        frame::write_cstr(out, name);
+    });
+}
+
+/// As [`write_describe`].
 pub fn write_close(out: &mut Vec<u8>, what: u8, name: &[u8]) {
     frame::write(out, CLOSE, |out| {
         out.push(what);

@@ -270,6 +270,7 @@ impl Gate {
         }
         if now.refusal.is_none() && !now.is_momentary {
             judged.understood.replace(now.clone());
+            judged.is_described.set(false);
         }
         Ok(now)
     }

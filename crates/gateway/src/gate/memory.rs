@@ -39,6 +39,15 @@ pub(super) struct Judged {
     /// The text is a PREPARE, and what the name stands for is the statement in it.
     pub(super) is_sql: bool,
     pub(super) understood: RefCell<Rc<Understood>>,
+    /// The server has been asked for its columns since then.
+    pub(super) is_described: Cell<bool>,
+}
+
+impl Judged {
+    pub(super) fn new(text: Rc<[u8]>, is_sql: bool, understood: Rc<Understood>) -> Self {
+        let understood = RefCell::new(understood);
+        Self { text, is_sql, understood, is_described: Cell::default() }
+    }
 }
 
 /// A portal.

@@ -348,13 +348,12 @@ impl Gate {
             Some(one) => Rc::new(one),
             None => effects.understood.clone(),
         };
-        let understood = RefCell::new(understood);
         Rc::new(Prepared {
             text: recorded.into_owned(),
             secrets,
             types: RefCell::default(),
             declared: Box::default(),
-            judged: Some(Judged { text: text.into(), is_sql: true, understood }),
+            judged: Some(Judged::new(text.into(), true, understood)),
             shown: None,
         })
     }

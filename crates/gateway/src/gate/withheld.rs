@@ -5,9 +5,12 @@
 
 use wire::backend;
 use wire::frame::Frame;
+use wire::frontend;
 
-use super::Gate;
+use super::memory::Bound;
 use super::splice::Splice;
+use super::understanding::Understood;
+use super::{Around, Entry, Gate, Looked};
 
 /// Messages are looked at up to here; of longer ones what comes later is dropped.
 const TEXT_BYTES_MAX: usize = 64 << 10;
@@ -79,12 +82,47 @@ impl Gate {
         Some(out)
     }
 
+    /// A Describe of the gate's own before an Execute of what nobody has described yet: what has no
+    /// RowDescription would pass the tripwire unseen. Once for each time that it is judged.
+    pub(super) fn describe_first(
+        &self,
+        understood: &Understood,
+        bound: &Bound,
+        portal: &[u8],
+    ) -> Option<Vec<u8>> {
+        let is_laid = self.raw.as_ref().is_some_and(|raw| !raw.is_empty());
+        let judged = bound.prepared.as_ref()?.judged.as_ref()?;
+        let seen = judged.is_described.get() || !understood.disguised;
+        if seen || !is_laid || self.is_aborted() || judged.is_described.replace(true) {
+            return None;
+        }
+        let mut out = Vec::new();
+        frontend::write_describe(&mut out, b'P', portal);
+        Some(out)
+    }
+
     /// Whether a RowDescription names a masked column as it is stored.
     pub(crate) fn is_tripped(&self, frame: &Frame<'_>) -> bool {
         let Some(raw) = self.raw.as_ref().filter(|_| frame.tag == backend::ROW_DESCRIPTION) else {
             return false;
         };
         origins(frame.body).any(|origin| raw.contains(&origin))
+    }
+}
+
+impl Looked {
+    /// An Execute behind a Describe of the gate's own.
+    pub(super) fn behind(mut self, describe: Option<Vec<u8>>, execute: &Frame<'_>) -> Self {
+        let Some(mut sent) = describe else { return self };
+        match &self.instead {
+            Some(instead) => sent.extend_from_slice(instead),
+            None => frontend::write_execute(&mut sent, execute.body),
+        }
+        self.instead = Some(sent);
+        let none = || Around { before: Vec::new(), after: Vec::new() };
+        let around = self.around.get_or_insert_with(|| Box::new(none()));
+        around.before.insert(0, (frontend::DESCRIBE, Entry::Quiet));
+        self
     }
 }
 

@@ -23,6 +23,7 @@ impl Gate {
                 let found = frontend::name(name).and_then(|name| self.memory.statement(name));
                 found.map_or(Entry::Plain, |prepared| {
                     let judged = prepared.judged.as_ref();
+                    judged.inspect(|judged| judged.is_described.set(true));
                     Entry::Describing {
                         gives_rows: judged.is_some_and(|it| it.understood.borrow().gives_rows()),
                         prepared: Rc::downgrade(&prepared),
@@ -31,6 +32,9 @@ impl Gate {
             }
             Some((b'P', name)) => {
                 let found = frontend::name(name).and_then(|name| self.memory.portal(name));
+                let prepared = found.as_ref().and_then(|bound| bound.prepared.as_ref());
+                let judged = prepared.and_then(|prepared| prepared.judged.as_ref());
+                judged.inspect(|judged| judged.is_described.set(true));
                 let understood = found.as_ref().and_then(|bound| bound.understood.as_ref());
                 match understood.is_some_and(|understood| understood.gives_rows()) {
                     true => Entry::Describing { prepared: Weak::new(), gives_rows: true },

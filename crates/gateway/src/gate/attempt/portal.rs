@@ -40,9 +40,7 @@ impl Gate {
             Some(rules) if refusal.is_none() && !parse.text_is_cut => {
                 let understood = self.understand(rules, parse.text, When::Prepared)?;
                 refusal = understood.refusal.clone();
-                let text = parse.text.into();
-                let understood = RefCell::new(understood);
-                judged = Some(Judged { text, is_sql: false, understood });
+                judged = Some(Judged::new(parse.text.into(), false, understood));
             }
             Some(_) if refusal.is_none() => refusal = Some(Denied::Unreadable.into()),
             _ => {}
@@ -359,6 +357,11 @@ impl Gate {
         self.crosses_held(bound.as_ref().and_then(|bound| bound.hold.as_deref()));
         let mut running = Running::new(id, 1);
         running.metered = self.metered(bound.as_deref());
+        let describes = bound
+            .as_deref()
+            .zip(understood.as_deref())
+            .filter(|_| frame.body.len() == frame.body_bytes)
+            .and_then(|(bound, understood)| self.describe_first(understood, bound, portal));
         if let Some(understood) = understood {
             let judged = bound.as_ref().and_then(|bound| bound.prepared.as_ref()?.judged.as_ref());
             let is_cursor = bound.as_ref().is_some_and(|bound| bound.is_cursor);
@@ -376,7 +379,8 @@ impl Gate {
             running.is_guarded = !around.after.is_empty() || self.is_due();
             self.guards_are_sent(&around);
             let (instead, around) = (Some(instead), Some(Box::new(around)));
-            return Ok(Looked { entry: Entry::Running(running), instead, around });
+            let looked = Looked { entry: Entry::Running(running), instead, around };
+            return Ok(looked.behind(describes, frame));
         }
         let mut instead = self.timed(frame);
         if instead.is_none()
@@ -384,7 +388,8 @@ impl Gate {
         {
             frontend::write_execute(instead.insert(Vec::new()), body);
         }
-        Ok(Looked { entry: Entry::Running(running), instead, around: None })
+        Ok(Looked { entry: Entry::Running(running), instead, around: None }
+            .behind(describes, frame))
     }
 
     /// An Execute whose effects are counted, with what is sent around it. A need is nothing done.
