@@ -492,6 +492,7 @@ impl Gate {
                     let run = self.fetched(rules, name, whole)?;
                     (by, touches, moves) = (run.by, run.touches, moves.or(run.moves));
                     whole.understood.sets.and(&run.sets);
+                    whole.understood.disguised |= run.disguised;
                 }
                 None
             }
@@ -503,6 +504,7 @@ impl Gate {
                 if whole.when == When::Runs {
                     let run = self.executed(rules, name, whole)?;
                     may_execute(facts, &run, scope)?;
+                    whole.understood.disguised |= run.disguised;
                     if facts.kind == Kind::Execute {
                         (by, touches) = (run.by, run.touches);
                         gives_rows = run.gives_rows;
