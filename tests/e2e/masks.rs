@@ -276,6 +276,23 @@ on_each_version! {
             let error = said.iter().find(|message| message.tag == b'E').map(Message::sqlstate);
             assert_eq!(error.as_deref(), sqlstate, "{sql}: {}", raw::show(&said));
         }
+        agent.query("PREPARE w AS UPDATE customers SET card = $2, name = $3 WHERE id = $1");
+        for (sql, sqlstate) in [
+            ("EXECUTE w(6, '****1006', 'x')", Some("42501")),
+            ("EXECUTE w(6, '****1006'::text, 'x')", Some("42501")),
+            ("EXECUTE w(6, '****' || 1006, 'x')", Some("42501")),
+            ("PREPARE v AS UPDATE customers SET card = $1; EXECUTE v('****1006')", Some("42501")),
+            ("EXPLAIN EXECUTE w(6, '****1006', 'x')", Some("42501")),
+            ("EXECUTE w(6)", Some("42501")),
+            ("EXECUTE w(6, '4222 1006', '****1006')", None),
+            ("EXECUTE w(3 + 4, NULL, upper('x'))", None),
+        ] {
+            let said = agent.query(sql);
+            let error = said.iter().find(|message| message.tag == b'E').map(Message::sqlstate);
+            assert_eq!(error.as_deref(), sqlstate, "{sql}: {}", raw::show(&said));
+        }
+        let cards = "SELECT string_agg(coalesce(card, 'none'), ',' ORDER BY id) FROM customers WHERE id IN (6, 7)";
+        assert_eq!(one.database.login().psql(cards), "4222 1006,none");
         agent.value("PREPARE p AS SELECT ssn FROM customers WHERE id = $1; EXECUTE p(2)");
         assert_eq!(agent.value("EXECUTE p(3)"), "********");
         agent.query("PREPARE q AS SELECT id FROM customers WHERE id = 1; PREPARE r AS SELECT card, 1 FROM customers WHERE id = $1");
@@ -425,7 +442,9 @@ on_each_version! {
             );
             agent.send(&then);
             let mut said = Vec::new();
-            while let Some(reply) = agent.read() {
+            while let Some(reply) =
+                agent.read_within(raw::PATIENCE).unwrap_or_else(|e| panic!("{way}: {e}: {}", raw::show(&said)))
+            {
                 said.push(reply);
             }
             let shown = raw::show(&said);

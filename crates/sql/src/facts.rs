@@ -47,6 +47,16 @@ pub struct Facts {
     /// The name of the prepared statement or cursor that it makes, uses or ends; empty for all.
     /// EXPLAIN and CREATE TABLE AS have one when they run an EXECUTE.
     pub handle: Option<String>,
+    /// What an EXECUTE gives to the parameters.
+    pub given: Vec<Given>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    Null,
+    /// A constant, as it is written or cast.
+    Text(Box<str>),
+    Computed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -415,6 +425,7 @@ impl Facts {
             changes_names: false,
             change: None,
             handle: None,
+            given: Vec::new(),
         }
     }
 }

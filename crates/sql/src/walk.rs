@@ -32,7 +32,7 @@ use self::change::Change;
 use self::from::Join;
 use self::restrict::Condition;
 use self::scope::{Columnar, Cte, Env, Item, Part, QueryId, Reads, Scope, ScopeId};
-use self::setting::{Stay, is_off};
+use self::setting::{Stay, given, is_off};
 use crate::catalog::{Catalog, FunctionId, Path};
 use crate::facts::{
     ChannelUse, Columns, CommandUse, Copy, Effect, Facts, Kind, NotUnderstood, ObjectKind,
@@ -346,6 +346,7 @@ impl<'w> Walk<'w> {
             Node::ExecuteStmt(execute) => {
                 let scope = self.empty_scope(Env::default());
                 self.expressions(execute.params().iter(), scope);
+                self.facts.given = execute.params().iter().map(given).collect();
                 self.facts.handle = execute.name().map(str::to_owned);
                 // What it runs is for whoever keeps the prepared statements to say.
                 self.facts.writes = true;

@@ -5,7 +5,7 @@ use pg_raw_parse::{ConstValue, Node};
 
 use super::expression::bare_name;
 use super::{Walk, Walked};
-use crate::facts::{ChannelUse, NotUnderstood, RelationUse, SettingName, SettingUse};
+use crate::facts::{ChannelUse, Given, NotUnderstood, RelationUse, SettingName, SettingUse};
 
 /// Whether a change is for this session, or kept for others.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -199,13 +199,25 @@ impl<'w> Walk<'w> {
     }
 }
 
-/// A constant, as SET takes them: text, numbers, words, and INTERVAL '…' for the time zone.
-fn constant(node: Node<'_>) -> Option<String> {
-    let node = match node {
+/// What an EXECUTE gives to a parameter.
+pub(super) fn given(node: Node<'_>) -> Given {
+    match (constant(node), uncast(node)) {
+        (Some(text), _) => Given::Text(text.into()),
+        (None, Node::A_Const(constant)) if constant.val().is_none() => Given::Null,
+        (None, _) => Given::Computed,
+    }
+}
+
+fn uncast(node: Node<'_>) -> Node<'_> {
+    match node {
         Node::TypeCast(cast) => cast.arg(),
         node => node,
-    };
-    match node {
+    }
+}
+
+/// A constant, as SET takes them: text, numbers, words, and INTERVAL '…' for the time zone.
+fn constant(node: Node<'_>) -> Option<String> {
+    match uncast(node) {
         Node::A_Const(constant) => match constant.val()? {
             ConstValue::String(text) => Some(text.to_owned()),
             value => Some(value.to_string()),

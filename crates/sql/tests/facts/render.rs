@@ -29,6 +29,9 @@ fn facts(facts: &Facts, text: &str, catalog: &Catalog) -> String {
     }
     if let Some(handle) = &facts.handle {
         write!(lines, ", handle {handle:?}").unwrap();
+        if !facts.given.is_empty() {
+            write!(lines, " given {:?}", facts.given).unwrap();
+        }
     }
     lines.push('\n');
     for used in &facts.relations {

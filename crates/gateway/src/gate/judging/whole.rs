@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use policy::{RuleRef, Scope};
 use sql::catalog::Catalog;
-use sql::facts::{Facts, Kind};
+use sql::facts::{Facts, Given, Kind};
 use sql::rewrite::{Asked, Edit, Look};
 
 use super::When;
@@ -45,8 +45,8 @@ pub(super) struct Run {
     pub(super) conditions: Option<Rc<Conditions>>,
     /// It reads relations that are disguised.
     pub(super) disguised: bool,
-    /// What it is given is stored in masked columns.
-    pub(super) stores: bool,
+    /// Parameters that it stores in masked columns, and what they may not look like.
+    pub(super) stored: Vec<(u32, Look)>,
     pub(super) held: Vec<Rc<Held>>,
     pub(super) runs: Vec<Rc<[u8]>>,
     /// See [`Told`](crate::gate::understanding::Told) and [`Understood`].
@@ -65,7 +65,7 @@ impl Run {
             sets: understood.sets.clone(),
             conditions: told.and_then(|told| told.conditions.clone()),
             disguised: understood.disguised,
-            stores: !understood.stored.is_empty(),
+            stored: understood.stored.clone(),
             held: told.map_or_else(Vec::new, |told| told.held.clone()),
             runs: told.map_or_else(Vec::new, |told| told.runs.clone()),
             gives_rows: told.is_some_and(|told| told.gives_rows),
@@ -205,7 +205,7 @@ impl Whole {
         let (held, runs) = (told.held.clone(), told.runs.clone());
         let Understood { moves, ref sets, disguised, keys_tell, ref stored, ref asked, .. } =
             self.understood;
-        let (stores, gives_rows, asked) = (!stored.is_empty(), told.gives_rows, asked.clone());
+        let (stored, gives_rows, asked) = (stored.clone(), told.gives_rows, asked.clone());
         Some(Run {
             by,
             touches,
@@ -213,7 +213,7 @@ impl Whole {
             sets: sets.clone(),
             conditions,
             disguised,
-            stores,
+            stored,
             held,
             runs,
             gives_rows,
@@ -340,13 +340,20 @@ impl Whole {
 /// What is said of an EXPLAIN that would tell how much there is of what is hidden.
 const ANALYZE_COUNTS: &str = "EXPLAIN ANALYZE counts rows as they are stored";
 const EXPLAIN_COUNTS: &str = "with these options EXPLAIN tells of rows as they are stored";
-const VALUES_UNSEEN: &str = "what an EXECUTE stores in masked columns can't be looked at; bind the \
-                             values by the protocol";
+const VALUES_UNSEEN: &str = "what an EXECUTE computes for masked columns can't be looked at; give \
+                             it constants, or bind the values by the protocol";
 
 /// What an EXECUTE runs may need more than the statement itself did.
 pub(super) fn may_execute(facts: &Facts, run: &Run, scope: &Scope) -> Result<(), Denied> {
-    if run.stores {
-        return Err(Denied::ByPolicy(scope.counts(VALUES_UNSEEN).into()));
+    for (number, look) in &run.stored {
+        let place = usize::try_from(*number).ok().and_then(|number| number.checked_sub(1));
+        match place.and_then(|place| facts.given.get(place)) {
+            Some(Given::Text(text)) if look.has(text) => return Err(Denied::WritesMask(*number)),
+            Some(Given::Text(_) | Given::Null) => {}
+            Some(Given::Computed) | None => {
+                return Err(Denied::ByPolicy(scope.counts(VALUES_UNSEEN).into()));
+            }
+        }
     }
     match facts.kind {
         Kind::Explain { analyze: true } if run.disguised => {
