@@ -20,6 +20,8 @@ pub struct Programs {
     pub gatepost: PathBuf,
 }
 
+/// The plain byte copy.
+pub const FLOOR: &str = "floor";
 /// The two connections of one Gatepost.
 pub const RELAXED: &str = "gatepost relaxed";
 pub const STRICT: &str = "gatepost strict";
@@ -157,7 +159,7 @@ impl Contenders {
         };
         let all = vec![
             direct.clone(),
-            through("floor", &floor),
+            through(FLOOR, &floor),
             through("pgbouncer", &pgbouncer),
             gate(RELAXED, "relaxed", &recorder, &token, &disk.0),
             gate(STRICT, "strict", &recorder, &token, &disk.0),

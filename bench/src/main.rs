@@ -18,7 +18,7 @@ mod workload;
 
 use std::path::PathBuf;
 
-use contender::{Contenders, OVERLAP, POLICY, RELAXED, STRICT};
+use contender::{Contenders, FLOOR, OVERLAP, POLICY, RELAXED, STRICT};
 use journal::{Extent, Latency, Proof};
 use masked::Masked;
 use report::Report;
@@ -93,7 +93,9 @@ fn run(programs: &contender::Programs, plan: &Plan, out: &std::path::Path) {
         Ok(())
     });
     rounds("masked rows", plan, || {
-        report.masked(Masked::measure(contenders.direct(), contenders.masked())?);
+        let (plain, floor) = (contenders.named(POLICY), contenders.named(FLOOR));
+        let (direct, masked) = (contenders.direct(), contenders.masked());
+        report.masked(Masked::measure(direct, masked, plain, floor)?);
         Ok(())
     });
     rounds("a storm of logins", plan, || {
