@@ -729,17 +729,17 @@ BEGIN; CREATE VIEW pg_temp.look AS SELECT * FROM notes; SELECT * FROM look ORDER
 BEGIN; ALTER TABLE orders RENAME COLUMN total TO ssn; SELECT ssn FROM orders ORDER BY id LIMIT 1; ROLLBACK
 -- MERGE, beside a filter: what it hides is met by nothing and looked at by nothing.
 MERGE INTO orders o USING (VALUES (1)) v (id) ON 100 / (o.total - 32) > 0 WHEN MATCHED THEN DO NOTHING
-MERGE INTO orders o USING (VALUES (3)) v (id) ON o.id = v.id AND 10 / (o.total - 32) < 100 WHEN MATCHED THEN UPDATE SET total = 7
+MERGE INTO orders o USING (VALUES (4)) v (id) ON o.id = v.id AND 10 / (o.total - 32) < 100 WHEN MATCHED THEN UPDATE SET total = 7
 MERGE INTO orders o USING customers c ON c.id = o.customer AND 10 / (o.total - 12) < 100 WHEN MATCHED THEN UPDATE SET total = o.total + 1
 MERGE INTO orders o USING (SELECT max(total) AS most FROM orders) v ON o.total = v.most WHEN MATCHED THEN UPDATE SET total = 0
-MERGE INTO orders o USING (VALUES (3)) v (id) ON o.id = v.id WHEN MATCHED AND EXISTS (SELECT FROM orders x WHERE x.total > 500) THEN DO NOTHING WHEN MATCHED THEN UPDATE SET total = 8
-MERGE INTO orders o USING (VALUES (3)) v (id) ON o.id = v.id WHEN MATCHED THEN UPDATE SET region = 'south'
+MERGE INTO orders o USING (VALUES (4)) v (id) ON o.id = v.id WHEN MATCHED AND EXISTS (SELECT FROM orders x WHERE x.total > 500) THEN DO NOTHING WHEN MATCHED THEN UPDATE SET total = 8
+MERGE INTO orders o USING (VALUES (4)) v (id) ON o.id = v.id WHEN MATCHED THEN UPDATE SET region = 'south'
 MERGE INTO orders o USING (VALUES (903, 'north'), (904, 'south')) v (id, region) ON o.id = v.id WHEN NOT MATCHED THEN INSERT VALUES (v.id, 2, 5, v.region)
 MERGE INTO orders o USING (VALUES (903)) v (id) ON o.id = v.id WHEN NOT MATCHED THEN INSERT (id, customer, total) VALUES (v.id, 2, 5)
 MERGE INTO payments p USING orders o ON p.customer = o.customer WHEN MATCHED AND 10 / (p.amount - 12) > 5 THEN DO NOTHING
 MERGE INTO customers c USING (VALUES (2, 'south')) v (id, region) ON c.id = v.id WHEN MATCHED THEN UPDATE SET region = v.region
-MERGE INTO orders o USING (VALUES (3)) v (id) ON o.id = v.id WHEN NOT MATCHED BY SOURCE AND 10 / (o.total - 32) < 100 THEN UPDATE SET total = o.total + 1
-MERGE INTO orders o USING (VALUES (3)) v (id) ON o.id = v.id WHEN NOT MATCHED BY SOURCE THEN UPDATE SET total = o.total + 2 WHEN MATCHED THEN UPDATE SET total = 9 RETURNING merge_action(), o.total
-MERGE INTO orders o USING (VALUES (3), (905)) v (id) ON o.id = v.id AND 10 / (o.total - 34) < 100 WHEN NOT MATCHED BY SOURCE THEN UPDATE SET total = 1 WHEN NOT MATCHED THEN INSERT VALUES (v.id, 2, 5, 'north') RETURNING *
-EXPLAIN MERGE INTO orders o USING (VALUES (3)) v (id) ON o.id = v.id WHEN MATCHED THEN DELETE
+MERGE INTO orders o USING (VALUES (4)) v (id) ON o.id = v.id WHEN NOT MATCHED BY SOURCE AND 10 / (o.total - 32) < 100 THEN UPDATE SET total = o.total + 1
+MERGE INTO orders o USING (VALUES (4)) v (id) ON o.id = v.id WHEN NOT MATCHED BY SOURCE THEN UPDATE SET total = o.total + 2 WHEN MATCHED THEN UPDATE SET total = 9 RETURNING merge_action(), o.total
+MERGE INTO orders o USING (VALUES (4), (905)) v (id) ON o.id = v.id AND 10 / (o.total - 34) < 100 WHEN NOT MATCHED BY SOURCE THEN UPDATE SET total = 1 WHEN NOT MATCHED THEN INSERT VALUES (v.id, 2, 5, 'north') RETURNING *
+EXPLAIN MERGE INTO orders o USING (VALUES (4)) v (id) ON o.id = v.id WHEN MATCHED THEN DELETE
 SELECT count(*), sum(total) FROM orders
