@@ -42,7 +42,8 @@ impl Making<'_, '_> {
         }
         // What is stored in the end is another row perhaps.
         let stores_others = self.stores_others(noted.relation);
-        let as_given = sources.is_empty() && !stores_others;
+        // A filter without columns has no value to be asked at.
+        let as_given = sources.is_empty() && !stores_others && !columns.is_empty();
         let item = noted.range.alias().map_or(noted.range.relname(), |alias| alias.aliasname());
         let is_asked = match write.node {
             Node::InsertStmt(insert) => {
