@@ -20,7 +20,7 @@ use wire::startup::{StartupError, Version};
 
 pub(crate) use self::barred::{Barred, write_ending, write_granted, write_waiting};
 pub(crate) use self::denied::Denied;
-pub(crate) use self::held::{HeldBack, estimate_as_json, rule_as_text, write_held};
+pub(crate) use self::held::{Expected, HeldBack, rule_as_text, write_held};
 use self::json::Json;
 
 use crate::limits::{self, Reached};

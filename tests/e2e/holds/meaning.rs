@@ -63,6 +63,8 @@ on_each_version! {
             let update = format!("UPDATE payments SET note = 'way {way}'");
             assert_eq!(sqlstate(&with_tenant(&stand, "a", way).query(&update)), "ZP001");
             let hold = stand.pending().pop().expect("a hold");
+            let expects = hold.estimate.as_deref().expect("what to expect");
+            assert!(expects.contains("\"settings\":\"app.tenant = a\""), "{expects}");
             stand.approve(&hold);
             let replies = with_tenant(&stand, "b", way).query(&update);
             assert_eq!(sqlstate(&replies), "ZP001", "another tenant, way {way}");
@@ -71,6 +73,19 @@ on_each_version! {
             assert_eq!(shape(&plain(replies)), "C ZI", "the same tenant, way {way}");
         }
         assert_eq!(stand.value("SELECT count(*) FROM payments WHERE note LIKE 'way%'"), "10");
+    }
+
+    fn who_reviews_reads_which_table_a_name_means(server: Server) {
+        let stand = Stand::with(&server, SHORT);
+        let mut agent = stand.agent();
+        agent.query("SET search_path = pg_temp, public");
+        agent.query("DELETE FROM payments USING free WHERE free.id = payments.id");
+        let hold = stand.waits();
+        assert_eq!(hold.text, "DELETE FROM payments USING free WHERE free.id = payments.id");
+        let expects = hold.estimate.as_deref().expect("what to expect");
+        let touches = "\"touches\":[\"public.payments\",\"public.free\"]";
+        assert!(expects.contains(touches), "{expects}");
+        assert!(!expects.contains("settings"), "there are none: {expects}");
     }
 
     fn nothing_runs_between_the_bind_that_was_agreed_to_and_its_execute(server: Server) {

@@ -232,7 +232,8 @@ pub struct HoldShown {
     /// As the client sent it.
     pub sql: String,
     pub parameters: Value,
-    /// What PostgreSQL expects of it, and what it would reach.
+    /// What PostgreSQL expects of it, the tables that it names, in full, what it would reach, and the
+    /// settings of the database's own (`app.tenant`) under which it would run; as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<String>,
     pub needs: Vec<NeededShown>,

@@ -34,7 +34,7 @@ use super::rules::Rules;
 use super::splice::Splice;
 use super::tried::Tried;
 use super::understanding::Understood;
-use crate::refusal::{self, Denied, HeldBack, Refusal};
+use crate::refusal::{Denied, Expected, HeldBack, Refusal};
 
 /// How long a client waits for a person where no policy says it: tools give up after a minute.
 const WAIT: Duration = Duration::from_secs(55);
@@ -85,7 +85,7 @@ pub(crate) struct Asking {
     pub(crate) parameters: String,
     pub(crate) rules: Vec<Hold>,
     pub(crate) reason: Option<String>,
-    pub(crate) estimate: Option<String>,
+    pub(crate) expected: Expected,
     pub(crate) question: String,
     pub(crate) has_transaction: bool,
     /// How long the client waits, since it first asked.
@@ -309,10 +309,20 @@ impl Gate {
                 let _ = write!(text, "\n-- It runs what was prepared:\n{run}");
             }
         }
-        let mut reaches: Vec<&str> = Vec::new();
+        let mut expected = Expected {
+            estimate,
+            changed: self.changes_asked(),
+            touches: Vec::new(),
+            reaches: Vec::new(),
+        };
+        for name in understood.statements.iter().flat_map(|told| told.touches.iter()) {
+            if !expected.touches.contains(name) {
+                expected.touches.push(name.clone());
+            }
+        }
         for name in held.iter().flat_map(|held| &held.reaches) {
-            if !reaches.contains(&name.as_str()) {
-                reaches.push(name);
+            if !expected.reaches.contains(name) {
+                expected.reaches.push(name.clone());
             }
         }
         Err(Need::Person(Box::new(Asking {
@@ -328,7 +338,7 @@ impl Gate {
                 .then(|| self.seal(understood, rules, &all, &what, false)),
             rules: all,
             reason: grant.reason,
-            estimate: refusal::estimate_as_json(estimate, self.changes_asked(), &reaches),
+            expected,
             wait,
             since: *self.holding.since.get_or_insert_with(Instant::now),
         })))
@@ -458,7 +468,7 @@ impl Asking {
     pub(crate) fn digest(&self, meaning: &Rows) -> Option<(Digest, Option<Digest>)> {
         let [row] = meaning.as_slice() else { return None };
         let row = backend::data_row(row)?;
-        let [Some(meaning)] = row.as_slice() else { return None };
+        let [Some(meaning), _] = row.as_slice() else { return None };
         let with = |own: &Digest| {
             let mut seal = Seal::new();
             seal.part(own);
@@ -466,6 +476,16 @@ impl Asking {
             seal.done()
         };
         Some((with(&self.seal), self.shape.as_ref().map(with)))
+    }
+
+    /// What a reviewer is told, with what the server says of the session's settings.
+    pub(crate) fn expects(&self, meaning: &Rows) -> String {
+        let row = meaning.first().and_then(|row| backend::data_row(row));
+        let settings = row.as_deref().and_then(|row| match row {
+            [_, Some(settings)] => Some(String::from_utf8_lossy(settings)),
+            _ => None,
+        });
+        self.expected.as_json(settings.as_deref())
     }
 }
 
@@ -502,9 +522,10 @@ fn question(held: &[&Rc<Held>], options: &Options) -> String {
     format!(
         "SELECT pg_catalog.concat_ws(';', pg_catalog.current_database(), SESSION_USER, CURRENT_USER, \
          {}, (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', d.kind, d.what, d.number, d.by), \
-         ',' ORDER BY d.kind, d.what, d.number) FROM ({}) d))",
+         ',' ORDER BY d.kind, d.what, d.number) FROM ({}) d)), {}",
         options.sql(),
-        parts.join(" UNION ALL ")
+        parts.join(" UNION ALL "),
+        options.shown_sql()
     )
 }
 

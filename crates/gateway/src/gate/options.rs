@@ -109,6 +109,18 @@ impl Options {
         self.names.len() > OPTIONS_MAX
     }
 
+    /// An expression for those with a dot in their name, as people read them; NULL for none.
+    pub(super) fn shown_sql(&self) -> String {
+        let names: Vec<&str> = self.names.iter().map(|name| &**name).collect();
+        format!(
+            "(SELECT pg_catalog.string_agg(pg_catalog.concat(s.name, ' = ', \
+             pg_catalog.current_setting(s.name, true)), ', ' ORDER BY s.name) \
+             FROM pg_catalog.unnest('{{{}}}'::pg_catalog.text[]) s(name) \
+             WHERE pg_catalog.current_setting(s.name, true) IS NOT NULL)",
+            names.join(",")
+        )
+    }
+
     /// An expression for all that is set. Every operator and function is named in full: the client's
     /// path must not decide what they are.
     pub(super) fn sql(&self) -> String {

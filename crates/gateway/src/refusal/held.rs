@@ -173,28 +173,40 @@ pub(crate) fn write_held(hold: &Hold, wait: Duration, out: &mut Vec<u8>) {
     .write_notice(out);
 }
 
-/// What the planner expects, what a trial has counted, and which tables and triggers it reaches, as a reviewer's program reads
-/// them.
-pub(crate) fn estimate_as_json(
-    estimate: Option<Estimate>,
-    changed: Option<u64>,
-    reaches: &[&str],
-) -> Option<String> {
-    if estimate.is_none() && changed.is_none() && reaches.is_empty() {
-        return None;
+/// What a reviewer is told of a statement besides its text and values. Its client has no hand in it:
+/// names and settings decide what a text means, and the text doesn't say them.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    pub(crate) estimate: Option<Estimate>,
+    pub(crate) changed: Option<u64>,
+    /// The relations that it names, in full.
+    pub(crate) touches: Vec<Box<str>>,
+    /// What it changes without naming it.
+    pub(crate) reaches: Vec<String>,
+}
+
+impl Expected {
+    /// `settings` are those of the database's own that the session has.
+    pub(crate) fn as_json(&self, settings: Option<&str>) -> String {
+        let mut json = Json::new();
+        if let Some(Estimate { rows, cost }) = self.estimate {
+            json.text("rows", &rows.to_string());
+            json.text("cost", &cost.to_string());
+        }
+        if let Some(changed) = self.changed {
+            json.count("changed", changed);
+        }
+        if !self.touches.is_empty() {
+            json.list("touches", self.touches.iter().map(|name| &**name));
+        }
+        if !self.reaches.is_empty() {
+            json.list("reaches", self.reaches.iter().map(String::as_str));
+        }
+        if let Some(settings) = settings {
+            json.text("settings", settings);
+        }
+        json.done()
     }
-    let mut json = Json::new();
-    if let Some(Estimate { rows, cost }) = estimate {
-        json.text("rows", &rows.to_string());
-        json.text("cost", &cost.to_string());
-    }
-    if let Some(changed) = changed {
-        json.count("changed", changed);
-    }
-    if !reaches.is_empty() {
-        json.list("reaches", reaches.iter().copied());
-    }
-    Some(json.done())
 }
 
 /// A rule, as a hold keeps it.

@@ -52,7 +52,7 @@ impl Messages<'_> {
             return Ok(());
         };
         let session = gate.borrow().session().to_owned();
-        let new = asking.new_hold(session, digest, shape);
+        let new = asking.new_hold(session, digest, shape, asking.expects(&meaning));
         if shape.is_some() && self.uses_shape(&new, asking, client, server).await? {
             return Ok(());
         }
@@ -331,7 +331,13 @@ impl Messages<'_> {
 }
 
 impl Asking {
-    fn new_hold(&self, session: String, digest: Digest, shape: Option<Digest>) -> NewHold {
+    fn new_hold(
+        &self,
+        session: String,
+        digest: Digest,
+        shape: Option<Digest>,
+        expects: String,
+    ) -> NewHold {
         let needed = self.rules.iter().map(|hold| Needed {
             what: refusal::rule_as_text(&hold.rule),
             by: hold.by.to_string(),
@@ -346,7 +352,7 @@ impl Asking {
             parameters: self.parameters.clone(),
             needed: needed.collect(),
             reason: self.reason.clone(),
-            estimate: self.estimate.clone(),
+            estimate: Some(expects),
             waits_millis: HOLD_EXPIRES_MILLIS,
             claim_millis: HOLD_CLAIM_MILLIS,
         }
