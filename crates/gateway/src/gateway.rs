@@ -15,8 +15,8 @@ use identity::scram::Salts;
 use prometheus_client::registry::Registry;
 use sql::secrets::Patterns;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::admission::Admission;
@@ -377,11 +377,17 @@ impl Worker {
         // What waits in it is bounded by the places for logins.
         let (arrivals, mut arriving) = mpsc::unbounded_channel();
         let load = Arc::new(AtomicUsize::new(0));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let carried = load.clone();
+        // It can't leave its thread, so whether it could be made is heard from there.
+        let (made, is_made) = std::sync::mpsc::channel();
         std::thread::Builder::new().name(format!("sessions-{number}")).spawn(move || {
-            let tasks = LocalSet::new();
-            tasks.block_on(&runtime, async {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = match runtime.enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(made.send(Err(error))),
+            };
+            drop(made.send(Ok(())));
+            runtime.block_on(async {
                 while let Some(arrival) = arriving.recv().await {
                     let (gateway, carried) = (gateway.clone(), Carried(carried.clone()));
                     tokio::task::spawn_local(async move {
@@ -391,6 +397,7 @@ impl Worker {
                 }
             });
         })?;
+        is_made.recv().map_err(io::Error::other)??;
         Ok(Worker { arrivals, load })
     }
 
