@@ -231,6 +231,12 @@ impl Journal {
         self.door.queue.append(events, durability).await
     }
 
+    /// Appends relaxed events that nobody waits for, where that takes no waiting. Where it does, or
+    /// they can't be recorded, nothing is appended, and `append` has to be asked.
+    pub fn note(&self, events: &Batch) -> bool {
+        self.door.queue.note(events)
+    }
+
     pub fn health(&self) -> Health {
         self.door.queue.health()
     }

@@ -181,10 +181,31 @@ impl Queue {
             Err(TryAcquireError::Closed) => return Err(Unrecorded::Closed),
             Err(TryAcquireError::NoPermits) => self.wait_for_room(permits).await?,
         };
-        let ticket = self.push(batch, durability, weight)?;
+        let group = self.push(batch, durability, weight, |pending| Arc::clone(&pending.group))?;
         // The writer gives them back.
         permit.forget();
-        Ok(ticket)
+        Ok(Ticket { group, queue: Arc::clone(self) })
+    }
+
+    /// Appends what is relaxed and nobody waits for, if that can be done at once. Else nothing is
+    /// appended, and `append` waits or says why.
+    pub(crate) fn note(&self, batch: &Batch) -> bool {
+        if batch.is_empty() {
+            return true;
+        }
+        if batch.longest() > EVENT_BYTES_MAX || self.refuses.load(Ordering::Acquire) {
+            return false;
+        }
+        let weight = weight(batch);
+        let Ok(permit) = self.room.try_acquire_many(u32::try_from(weight).unwrap_or(u32::MAX))
+        else {
+            return false;
+        };
+        let is_in = self.push(batch, Durability::Relaxed, weight, |_| ()).is_ok();
+        if is_in {
+            permit.forget();
+        }
+        is_in
     }
 
     async fn wait_for_room(&self, permits: u32) -> Result<SemaphorePermit<'_>, Unrecorded> {
@@ -204,12 +225,13 @@ impl Queue {
         }
     }
 
-    fn push(
-        self: &Arc<Self>,
+    fn push<T>(
+        &self,
         batch: &Batch,
         durability: Durability,
         weight: usize,
-    ) -> Result<Ticket, Unrecorded> {
+        taken: impl FnOnce(&Pending) -> T,
+    ) -> Result<T, Unrecorded> {
         let relaxed = durability == Durability::Relaxed;
         let mut staging = self.lock();
         if let Some((why, _)) = &staging.refusing {
@@ -229,7 +251,7 @@ impl Queue {
             weight,
             relaxed,
         });
-        let group = Arc::clone(&pending.group);
+        let taken = taken(pending);
         let full = pending.bytes.len() >= RELAXED_BYTES_MAX;
         if !relaxed || full {
             staging.urgent = true;
@@ -237,7 +259,7 @@ impl Queue {
             staging.since = Some(Instant::now());
         }
         self.wake(staging);
-        Ok(Ticket { group, queue: Arc::clone(self) })
+        Ok(taken)
     }
 
     /// A wake-up is a system call, so it is made only when the writer sleeps through what came.
@@ -420,7 +442,7 @@ impl Pending {
     /// Keeps the buffers, unless they have grown out of the ordinary.
     fn clear(&mut self) {
         self.bytes.clear();
-        self.bytes.shrink_to(RELAXED_BYTES_MAX);
+        self.bytes.shrink_to(QUEUE_BYTES_MAX);
         self.ends.clear();
         self.marks.clear();
         self.batches.clear();

@@ -589,6 +589,10 @@ pub(crate) async fn judge<'b>(gate: &RefCell<Gate>, batch: Batch<'b, '_>) -> Cle
         if gate.attempts.is_empty() {
             return batch.cleared();
         }
+        if gate.durability == Durability::Relaxed && gate.journal.note(&gate.attempts.batch) {
+            gate.attempts.clear();
+            return batch.cleared();
+        }
         let overlaps = gate.attempts.only_reads && gate.unreleased.len() < UNRELEASED_MAX;
         let waits = gate.durability == Durability::Strict && !overlaps;
         (std::mem::take(&mut gate.attempts), gate.journal.clone(), gate.durability, waits)
@@ -652,6 +656,10 @@ pub(crate) async fn record_outcomes(gate: &RefCell<Gate>) -> Result<(), Unrecord
             return Ok(());
         }
         let is_urgent = std::mem::take(&mut gate.outcome_is_urgent);
+        if !is_urgent && gate.journal.note(&gate.outcomes) {
+            gate.outcomes.clear();
+            return Ok(());
+        }
         (std::mem::take(&mut gate.outcomes), gate.journal.clone(), is_urgent)
     };
     let durability = if is_urgent { Durability::Strict } else { Durability::Relaxed };

@@ -71,6 +71,7 @@ async fn while_it_cannot_write_it_refuses_and_then_goes_on_by_itself() {
         let at_once = journal.append(&attempt(3, "refused"), durability).await.err();
         assert_eq!(at_once, Some(refused.clone()));
     }
+    assert!(!journal.note(&attempt(3, "refused")));
     let Health::Refusing { since, .. } = journal.health() else { panic!("it does not refuse") };
     assert!(since > 0);
 
@@ -244,6 +245,37 @@ async fn relaxed_is_durable_by_itself_and_at_once_when_somebody_waits() {
     journal.close().await.unwrap();
     assert_eq!(last.done(), Some(Ok(())), "closing writes what is there");
     assert_eq!(record(&journal, &attempt(4, "late")).await, Err(Unrecorded::Closed));
+}
+
+#[tokio::test]
+async fn a_note_is_recorded_in_its_place_or_turned_away() {
+    let directory = Directory::new();
+    let outside = Outside::default();
+    let journal = directory.open_with(&outside);
+    assert!(journal.note(&attempt(1, "SELECT 1")));
+    record(&journal, &attempt(2, "SELECT 2")).await.unwrap();
+    let before = journal.head().unwrap().number;
+    assert!(journal.note(&attempt(3, "SELECT 3")));
+    within(async {
+        while journal.head().unwrap().number == before {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+
+    // A queue with little room left, in which nobody waits: a small one is let in.
+    outside.faults.hold(Call::Sync);
+    let big = "x".repeat(QUEUE_BYTES_MAX / 2);
+    assert!(journal.note(&attempt(4, &big)));
+    assert!(!journal.note(&attempt(5, &big)));
+    assert!(journal.note(&attempt(5, "SELECT 5")));
+    outside.faults.let_go();
+    journal.close().await.unwrap();
+    assert!(!journal.note(&attempt(6, "late")));
+    let records = directory.records();
+    let ids: Vec<u64> = records.iter().filter_map(|record| record.value["id"].as_u64()).collect();
+    assert_eq!(ids, [1, 2, 3, 4, 5]);
+    directory.verify().unwrap();
 }
 
 #[tokio::test]
