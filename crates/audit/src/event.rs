@@ -6,7 +6,7 @@ pub(crate) mod own;
 
 use crate::json::{
     bytes_field, name, number_field, optional_number, optional_string, string, string_field,
-    strings_field, time_of_millis,
+    strings_field, time_of_millis, word,
 };
 use crate::parameter::Parameter;
 
@@ -139,7 +139,7 @@ pub struct Statement<'a> {
     /// Within the session; the outcome has the same.
     pub id: u64,
     /// Of message: `query`, `parse`, `bind`, `execute`, `function`, `copy`…
-    pub kind: &'a str,
+    pub kind: &'static str,
     pub text: Option<Text<'a>>,
     /// What PostgreSQL gets, where it differs.
     pub forwarded: Option<Text<'a>>,
@@ -150,7 +150,7 @@ pub struct Statement<'a> {
     /// There were more parameters than these.
     pub parameters_cut: bool,
     /// `allow`, `rewrite`, `hold` or `refuse`.
-    pub verdict: &'a str,
+    pub verdict: &'static str,
     pub policy: Option<&'a str>,
     pub rule: Option<&'a str>,
     pub touches: &'a [Box<str>],
@@ -418,10 +418,7 @@ impl Batch {
     /// An event is what comes after the chain's fields, up to and with the newline.
     pub(crate) fn begin(&mut self, event: &'static str) {
         name(&mut self.bytes, "event");
-        // A name of ours: nothing in it is to be escaped.
-        self.bytes.push(b'"');
-        self.bytes.extend_from_slice(event.as_bytes());
-        self.bytes.push(b'"');
+        word(&mut self.bytes, event);
     }
 
     pub(crate) fn end(&mut self) {
@@ -464,7 +461,8 @@ fn write_person(out: &mut Vec<u8>, field: &str, person: Option<(&str, &str)>) {
 
 fn write_statement(out: &mut Vec<u8>, event: &Statement<'_>) {
     number_field(out, "id", event.id);
-    string_field(out, "kind", event.kind);
+    name(out, "kind");
+    word(out, event.kind);
     if let Some(text) = &event.text {
         write_text(out, "text", text);
     }
@@ -478,7 +476,8 @@ fn write_statement(out: &mut Vec<u8>, event: &Statement<'_>) {
         name(out, "parameters_cut");
         out.extend_from_slice(b"true");
     }
-    string_field(out, "verdict", event.verdict);
+    name(out, "verdict");
+    word(out, event.verdict);
     optional_string(out, "policy", event.policy);
     optional_string(out, "rule", event.rule);
     strings_field(out, "touches", event.touches);

@@ -99,6 +99,15 @@ pub(crate) fn string_field(out: &mut Vec<u8>, field: &str, text: &str) {
     string(out, text);
 }
 
+/// A word of ours: nothing in it is to be escaped.
+#[inline(always)]
+pub(crate) fn word(out: &mut Vec<u8>, word: &'static str) {
+    debug_assert!(!word.bytes().any(must_escape), "{word}");
+    out.push(b'"');
+    out.extend_from_slice(word.as_bytes());
+    out.push(b'"');
+}
+
 /// Absent when there is nothing to say.
 #[inline(always)]
 pub(crate) fn optional_string(out: &mut Vec<u8>, field: &str, text: Option<&str>) {

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::json::{base64_field, name, number_field, string, string_field};
+use crate::json::{base64_field, name, number_field, string, string_field, word};
 
 /// Of one parameter's value, as it was sent; the rest is left out and said to be.
 pub const PARAMETER_BYTES_MAX: usize = 4096;
@@ -26,7 +26,7 @@ impl Parameter<'_> {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"type\":");
         match type_name(self.oid) {
-            Some(name) => string(out, name),
+            Some(name) => word(out, name),
             None => string(out, &self.oid.to_string()),
         }
         match self.value {
