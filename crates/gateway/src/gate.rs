@@ -481,24 +481,25 @@ impl Gate {
         }
     }
 
-    /// The policies to judge by, as the file has them now. `None` where everything passes.
-    fn rules_now(&mut self) -> Result<Option<Rc<Rules>>, Need> {
-        if !self.gateway.has_installed(&self.installed) {
-            let installed = self.gateway.installed();
-            let (identity, tenure) = (&self.person.identity, self.tenure.as_ref());
-            let granted = grants::rules_now(&installed, identity, &self.connection, tenure);
-            let rules = granted.map_err(Need::End)?;
-            self.renew_limits(rules.as_ref()).map_err(Need::End)?;
-            let was_judged = self.rules.is_some();
-            self.go_by(rules);
-            self.installed = installed;
-            if !was_judged {
-                self.doubt_all();
-            }
-            self.doubts_settings = true;
-            self.sight.moved(names::Moves { names: true, catalog: false });
+    /// Messages are about to be looked at: they are judged by the policies as the file has them now.
+    pub(crate) fn renew_rules(&mut self) -> Result<(), Need> {
+        if self.gateway.has_installed(&self.installed) {
+            return Ok(());
         }
-        Ok(self.rules.clone())
+        let installed = self.gateway.installed();
+        let (identity, tenure) = (&self.person.identity, self.tenure.as_ref());
+        let granted = grants::rules_now(&installed, identity, &self.connection, tenure);
+        let rules = granted.map_err(Need::End)?;
+        self.renew_limits(rules.as_ref()).map_err(Need::End)?;
+        let was_judged = self.rules.is_some();
+        self.go_by(rules);
+        self.installed = installed;
+        if !was_judged {
+            self.doubt_all();
+        }
+        self.doubts_settings = true;
+        self.sight.moved(names::Moves { names: true, catalog: false });
+        Ok(())
     }
 
     /// What passed unjudged may have moved every name, and given each to something else.

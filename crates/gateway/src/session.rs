@@ -323,6 +323,9 @@ impl Messages<'_> {
         let room = self.shared.exchange.borrow().room();
         let mut at = 0;
         while !self.shared.terminated.get() {
+        if let Err(need) = gate.renew_rules() {
+            return Ok((0, Stopped::Needs(need)));
+        }
             if self.seen.len() >= room || gate.is_full() {
                 return Ok((at, Stopped::Full));
             }

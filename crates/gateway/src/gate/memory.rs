@@ -7,7 +7,7 @@
 //! name: what was prepared under it stands in an earlier record.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use super::reading::{Recorded, Secrets};
@@ -95,14 +95,14 @@ pub(super) struct Uncertain;
 
 /// What is counted is held by `statements`, `preparing`, `binding` and `portals`, and counted when
 /// it comes and when it goes: counting it anew would cost each statement what all that are prepared
-/// cost.
+/// cost. A session has few names, and who finds one by order need not hash it.
 #[derive(Default)]
 pub(crate) struct Memory {
-    statements: HashMap<Name, Rc<Prepared>>,
+    statements: BTreeMap<Name, Rc<Prepared>>,
     /// Sent and not yet confirmed, oldest first: until the server has parsed it, a name keeps
     /// what it stood for.
     preparing: VecDeque<Pending<Prepared>>,
-    portals: HashMap<Name, Rc<Bound>>,
+    portals: BTreeMap<Name, Rc<Bound>>,
     /// Nearly all are the one without a name.
     unnamed_portal: Option<Rc<Bound>>,
     binding: VecDeque<Pending<Bound>>,
@@ -264,7 +264,7 @@ impl Memory {
 
     /// All statements are gone, or nobody knows which are not.
     pub(super) fn forget_statements(&mut self) {
-        for (name, prepared) in self.statements.drain() {
+        for (name, prepared) in std::mem::take(&mut self.statements) {
             self.bytes_of_statements -= prepared.bytes(&name);
         }
     }

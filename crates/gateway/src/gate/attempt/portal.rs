@@ -153,26 +153,24 @@ impl Gate {
             }
             _ => {}
         }
-        let mut renewed = None;
-        // What is parsed in the same batch is fresh.
-        let is_fresh = self
-            .lone
-            .iter()
-            .any(|lone| matches!(lone, Lone::Parse { name, .. } if **name == *bind.statement));
-        let is_whole = !bind.is_cut && frame.body.len() == frame.body_bytes;
-        if refusal.is_none() && is_whole && !is_fresh {
-            let used = prepared.clone().or_else(|| self.memory.statement(bind.statement));
-            if let Some(used) = used.filter(|used| used.shown.is_some()) {
-                match self.renewed(&used, bind.statement, frame.body)? {
-                    Ok(found) => renewed = found,
-                    Err(refused) => refusal = Some(refused),
-                }
-            }
-        }
-        // What the statement was prepared for in the same batch is recorded once, with the rest.
+        let prepared = prepared.or_else(|| self.memory.statement(bind.statement));
         let lone = self.lone.iter().rposition(
             |lone| matches!(lone, Lone::Parse { name, .. } if **name == *bind.statement),
         );
+        let mut renewed = None;
+        let is_whole = !bind.is_cut && frame.body.len() == frame.body_bytes;
+        // What is parsed in the same batch is fresh.
+        if refusal.is_none()
+            && is_whole
+            && lone.is_none()
+            && let Some(used) = prepared.as_ref().filter(|used| used.shown.is_some())
+        {
+            match self.renewed(used, bind.statement, frame.body)? {
+                Ok(found) => renewed = found,
+                Err(refused) => refusal = Some(refused),
+            }
+        }
+        // What the statement was prepared for in the same batch is recorded once, with the rest.
         let (id, parsed) = match lone.map(|at| self.lone.remove(at)) {
             Some(Lone::Parse { id, prepared, .. }) => (id, Some(prepared)),
             _ => (self.take_id(), None),
@@ -180,7 +178,7 @@ impl Gate {
         let hold: Option<Rc<str>> = hold.map(|hold| hold.as_str().into());
         let bound = Rc::new(Bound {
             statement: bind.statement.into(),
-            prepared: parsed.or(prepared).or_else(|| self.memory.statement(bind.statement)),
+            prepared: parsed.or(prepared),
             values: bind.parameters.iter().map(keep).collect(),
             is_cut: bind.is_cut,
             understood: understood.clone(),
