@@ -151,7 +151,7 @@ impl Session<'_> {
         };
         let end = {
             let mut from_server_to_client = pin!(replies.run(&mut from_server, &mut to_client));
-            let mut from_client_to_server = pin!(messages.run(&mut from_client, &mut to_server));
+            let from_client_to_server = pin!(messages.run(&mut from_client, &mut to_server));
             let beside = pin!(async {
                 tokio::select! {
                     biased;
@@ -163,13 +163,15 @@ impl Session<'_> {
                     end = timing::canceller(&shared, &self.attendee) => end,
                 }
             });
+            let mut replies = WhenWoken::new(from_server_to_client.as_mut());
+            let mut messages = WhenWoken::new(from_client_to_server);
             let mut beside = WhenWoken::new(beside);
             let (end, is_of_replies) = poll_fn(|context| {
                 // Replies first: they free the room that messages wait for.
-                if let Poll::Ready(end) = from_server_to_client.as_mut().poll(context) {
+                if let Poll::Ready(end) = replies.poll(context) {
                     return Poll::Ready((end, true));
                 }
-                if let Poll::Ready(end) = from_client_to_server.as_mut().poll(context) {
+                if let Poll::Ready(end) = messages.poll(context) {
                     return Poll::Ready((end, false));
                 }
                 beside.poll(context).map(|end| (end, false))
@@ -321,11 +323,11 @@ impl Messages<'_> {
     fn look(&mut self) -> Result<(usize, Stopped), FrameError> {
         let mut gate = self.shared.gate.borrow_mut();
         let room = self.shared.exchange.borrow().room();
-        let mut at = 0;
-        while !self.shared.terminated.get() {
         if let Err(need) = gate.renew_rules() {
             return Ok((0, Stopped::Needs(need)));
         }
+        let mut at = 0;
+        while !self.shared.terminated.get() {
             if self.seen.len() >= room || gate.is_full() {
                 return Ok((at, Stopped::Full));
             }

@@ -1,6 +1,6 @@
-//! Who is polled when a session wakes up. The two loops always are; what looks after the session
-//! beside them only when something of its own has happened, for a session wakes up twice for each
-//! statement.
+//! Who is polled when a session wakes up: of its two loops and of what looks after it beside them only
+//! those for whom something has happened. A session wakes up twice for each statement, and to look
+//! at a socket that is silent costs as much as the gate's part of a message.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
