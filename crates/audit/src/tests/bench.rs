@@ -50,10 +50,10 @@ async fn relaxed() {
     for id in 0..STATEMENTS {
         batch.clear();
         push_attempt(&mut batch, &context, id, SQL);
-        let _ticket = journal.append(&batch, Durability::Relaxed).await.unwrap();
+        note(&journal, &batch).await;
         batch.clear();
         push_outcome(&mut batch, &context, id);
-        let _ticket = journal.append(&batch, Durability::Relaxed).await.unwrap();
+        note(&journal, &batch).await;
     }
     let mut appended = cpu_nanos();
     appended.iter_mut().for_each(|(name, nanos)| {
@@ -70,6 +70,13 @@ async fn relaxed() {
         STATEMENTS as f64 / wall.as_secs_f64(),
         report.bytes / STATEMENTS,
     );
+}
+
+/// As the gate does it.
+async fn note(journal: &Journal, batch: &Batch) {
+    if !journal.note(batch) {
+        let _ticket = journal.append(batch, Durability::Relaxed).await.unwrap();
+    }
 }
 
 async fn strict(waiters: u64) {
