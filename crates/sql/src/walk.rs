@@ -10,6 +10,7 @@ mod change;
 mod command;
 mod define;
 mod expression;
+mod figured;
 mod from;
 mod noting;
 mod object;

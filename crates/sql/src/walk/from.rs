@@ -337,7 +337,7 @@ impl<'w> Walk<'w> {
     fn columns_of_function(&self, call: Node<'w>) -> Walked<(Vec<&'w str>, bool, bool)> {
         let Node::FuncCall(call) = call else {
             // CURRENT_DATE and the like, casts: one column, of some name.
-            return Ok((vec![super::expression::figure_name(call)], true, true));
+            return Ok((vec![super::figured::figure_name(call)], true, true));
         };
         let name = call.funcname().iter().next_back().and_then(Node::as_str).unwrap_or_default();
         let mut shapes: BTreeSet<Vec<&'w str>> = BTreeSet::new();

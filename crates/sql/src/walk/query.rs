@@ -310,9 +310,7 @@ impl<'w> Walk<'w> {
                     open = true;
                 }
                 value => {
-                    names.push(
-                        target.name().unwrap_or_else(|| super::expression::figure_name(value)),
-                    );
+                    names.push(target.name().unwrap_or_else(|| super::figured::figure_name(value)));
                 }
             }
         }
