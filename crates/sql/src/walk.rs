@@ -12,6 +12,7 @@ mod define;
 mod expression;
 mod figured;
 mod from;
+mod json;
 mod noting;
 mod object;
 mod query;
@@ -34,7 +35,7 @@ use self::from::Join;
 use self::restrict::Condition;
 use self::scope::{Columnar, Cte, Env, Item, Part, QueryId, Reads, Scope, ScopeId};
 use self::setting::{Stay, given, is_off};
-use crate::catalog::{Catalog, FunctionId, Path};
+use crate::catalog::{Catalog, Function, FunctionId, Path};
 use crate::facts::{
     ChannelUse, Columns, CommandUse, Copy, Effect, Facts, Kind, NotUnderstood, ObjectKind,
     RelationUse, Transaction,
@@ -89,6 +90,7 @@ pub(crate) fn walked<'w>(
         casts: BTreeSet::new(),
         types: BTreeSet::new(),
         any_type: false,
+        values_made: false,
         making: None,
         failed_at,
         change: Change::default(),
@@ -152,6 +154,8 @@ struct Walk<'w> {
     types: BTreeSet<u32>,
     /// They can't be told: parameters, ranges.
     any_type: bool,
+    /// Something makes values of types that no cast names.
+    values_made: bool,
     /// The schema that CREATE SCHEMA makes, and the relations that it makes in it.
     making: Option<(String, Vec<&'w str>)>,
     change: Change,
@@ -256,6 +260,15 @@ impl<'w> Walk<'w> {
             self.facts.named_computed |= function.arguments.contains(&expression::REGCLASS);
             self.facts.channel_computed |=
                 &*function.name == "pg_notify" && self.catalog.is_system(function.schema);
+            self.values_made |= makes_values(function);
+            if self.catalog.is_system(function.schema) {
+                if expression::CAST_TO_TEXT.contains(&&*function.name) {
+                    self.casts_to(expression::TEXT);
+                }
+                if json::MAKE_JSON.contains(&&*function.name) {
+                    self.makes_json();
+                }
+            }
             for oid in function.arguments.iter().chain([&function.returns]) {
                 self.note_type(*oid);
             }
@@ -299,6 +312,11 @@ impl<'w> Walk<'w> {
                 break;
             }
         }
+        if self.values_made {
+            for oid in &self.types {
+                self.catalog.add_domain_calls(*oid, &mut self.facts.functions);
+            }
+        }
         self.catalog.add_calls_of(&mut self.facts.functions);
     }
 
@@ -338,7 +356,7 @@ impl<'w> Walk<'w> {
             }
             Node::PrepareStmt(prepare) => {
                 for type_name in prepare.argtypes().iter() {
-                    self.see_all(type_name)?;
+                    self.cast_to(type_name)?;
                 }
                 self.statement(prepare.query())?;
                 self.facts.handle = prepare.name().map(str::to_owned);
@@ -712,3 +730,23 @@ impl<'w> Walk<'w> {
         end
     }
 }
+
+/// Whether a function makes values of the type that another of its arguments has: of the fields of a
+/// row, or of a constant without a type. A domain among these is asked by its own constraints.
+fn makes_values(function: &Function) -> bool {
+    let polymorphic = function.arguments.iter().filter(|oid| POLYMORPHIC.contains(oid)).count();
+    function.class.is_some() && (polymorphic > 1 || POPULATE.contains(&&*function.name))
+}
+
+/// anyarray, anyelement, anynonarray, anyrange, anymultirange and what is compatible with them.
+const POLYMORPHIC: [u32; 10] = [2277, 2283, 2776, 3831, 4537, 5077, 5078, 5079, 5080, 4538];
+
+/// Of the server's own, and hstore's.
+const POPULATE: [&str; 6] = [
+    "json_populate_record",
+    "json_populate_recordset",
+    "jsonb_populate_record",
+    "jsonb_populate_record_valid",
+    "jsonb_populate_recordset",
+    "populate_record",
+];

@@ -144,6 +144,24 @@ impl<'w> Walk<'w> {
                 self.any_type = true;
                 Ok(())
             }
+            Node::JsonAggConstructor(_)
+            | Node::JsonArrayAgg(_)
+            | Node::JsonArrayConstructor(_)
+            | Node::JsonArrayQueryConstructor(_)
+            | Node::JsonFuncExpr(_)
+            | Node::JsonObjectAgg(_)
+            | Node::JsonObjectConstructor(_)
+            | Node::JsonParseExpr(_)
+            | Node::JsonScalarExpr(_)
+            | Node::JsonSerializeExpr(_) => {
+                self.json(node);
+                self.below(node, scope)
+            }
+            Node::MergeSupportFunc(_) => {
+                // To servers before PostgreSQL 17 a function.
+                self.may_be_call("merge_action");
+                Ok(())
+            }
             // What means the same wherever it stands: its parts are all there is to it.
             Node::NodeList(_)
             | Node::A_ArrayExpr(_)
@@ -159,25 +177,14 @@ impl<'w> Walk<'w> {
             | Node::Float(_)
             | Node::GroupingFunc(_)
             | Node::Integer(_)
-            | Node::JsonAggConstructor(_)
             | Node::JsonArgument(_)
-            | Node::JsonArrayAgg(_)
-            | Node::JsonArrayConstructor(_)
-            | Node::JsonArrayQueryConstructor(_)
             | Node::JsonBehavior(_)
             | Node::JsonFormat(_)
-            | Node::JsonFuncExpr(_)
             | Node::JsonIsPredicate(_)
             | Node::JsonKeyValue(_)
-            | Node::JsonObjectAgg(_)
-            | Node::JsonObjectConstructor(_)
             | Node::JsonOutput(_)
-            | Node::JsonParseExpr(_)
             | Node::JsonReturning(_)
-            | Node::JsonScalarExpr(_)
-            | Node::JsonSerializeExpr(_)
             | Node::JsonValueExpr(_)
-            | Node::MergeSupportFunc(_)
             | Node::NamedArgExpr(_)
             | Node::SetToDefault(_)
             | Node::SQLValueFunction(_)
@@ -254,8 +261,9 @@ impl<'w> Walk<'w> {
         {
             call.args().iter().for_each(|argument| self.note_plain_row(argument));
         }
-        if names.last().is_some_and(|name| CAST_TO_TEXT.contains(name)) {
-            self.casts_to(TEXT);
+        if names == ["pg_catalog", "json_object"] {
+            // What the grammar makes of `json_object(…)`, which older servers look up.
+            self.may_be_call("json_object");
         }
         // Of the arguments of a call it is known which are constants.
         let computed = (self.facts.named_computed, self.facts.channel_computed);
@@ -464,10 +472,14 @@ impl<'w> Walk<'w> {
         for oid in self.catalog.find_types(schema, name, self.path) {
             self.casts_to(oid);
         }
+        if (schema, name) == (Some("pg_catalog"), "json") {
+            // What the grammar makes of `json`, which older servers look up.
+            self.may_be_call("json");
+        }
         Ok(())
     }
 
-    fn casts_to(&mut self, oid: u32) {
+    pub(super) fn casts_to(&mut self, oid: u32) {
         for oid in [Some(oid), self.catalog.element_of(oid)].into_iter().flatten() {
             self.note_type(oid);
             self.casts.extend(self.catalog.casts_to(oid));
@@ -476,10 +488,10 @@ impl<'w> Walk<'w> {
     }
 }
 
-const TEXT: u32 = 25;
+pub(super) const TEXT: u32 = 25;
 
 /// Functions of the server that take anything and cast it to a text.
-const CAST_TO_TEXT: [&str; 4] = ["quote_literal", "quote_nullable", "textanycat", "anytextcat"];
+pub(super) const CAST_TO_TEXT: [&str; 4] = ["quote_literal", "quote_nullable", "textanycat", "anytextcat"];
 
 /// The type of a text that names a relation.
 pub(super) const REGCLASS: u32 = 2205;

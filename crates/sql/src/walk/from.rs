@@ -74,6 +74,7 @@ impl<'w> Walk<'w> {
                 Ok(())
             }
             Node::JsonTable(table) => {
+                self.makes_json();
                 let mut columns = Vec::new();
                 let mut expressions = vec![Node::from(table.context_item())];
                 expressions.extend(table.passing().iter());

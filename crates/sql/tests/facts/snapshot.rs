@@ -19,7 +19,7 @@ use sql::catalog::{Builder, Catalog, Read};
 /// - `index NAME TABLE`, `statistics NAME TABLE`
 /// - `trigger TABLE FUNCTION TYPE`, the type as the server's number for when it runs
 /// - `constraint TABLE NAME KIND (NUMBER, …)`, of a foreign key with ` TABLE (NUMBER, …)` at the end
-/// - `domain NAME TYPE`, before any table that has it
+/// - `domain NAME TYPE`, before any table that has it; `check DOMAIN FUNCTION`
 pub(crate) fn snapshot() -> Catalog {
     read(include_str!("catalog.txt"))
 }
@@ -69,9 +69,11 @@ struct Rows {
     types: HashSet<String>,
 }
 
-const KNOWN_TYPES: [(&str, u32); 5] = [
+const KNOWN_TYPES: [(&str, u32); 7] = [
     ("type pg_catalog.int4", 23),
     ("type pg_catalog.json", 114),
+    ("type pg_catalog.anyelement", 2283),
+    ("type pg_catalog.anyarray", 2277),
     ("type pg_catalog.text", 25),
     ("type pg_catalog.varchar", 1043),
     ("type pg_catalog.regclass", 2205),
@@ -127,6 +129,13 @@ impl Rows {
                 let (oid, schema, bare) = self.place("type", name);
                 self.types.insert(format!("type {name}"));
                 self.push(Read::Types, &[&oid, &schema, bare, "0", "0", &base, "d", "-1"]);
+            }
+            "check" => {
+                let (domain, function) = rest.split_once(' ').unwrap();
+                let domain = self.type_of(domain);
+                let function = self.oids[&format!("function {function}")];
+                let tree = format!("{{FUNCEXPR :funcid {function} :args <>}}");
+                self.push(Read::Code, &["domain", "0", &domain, "", &tree]);
             }
             "inherits" => {
                 let (child, parent) = rest.split_once(' ').unwrap();
