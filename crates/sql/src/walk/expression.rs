@@ -1,7 +1,9 @@
 //! Expressions: what they read and call.
 
 use pg_raw_parse::Node;
-use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, FuncCall, SubLink, SubLinkType, TypeName};
+use pg_raw_parse::nodes::{
+    A_Expr, A_Expr_Kind, FuncCall, SetOperation, SubLink, SubLinkType, TypeName,
+};
 
 use super::scope::{Env, QueryId, Reads, ScopeId};
 use super::{Mode, Task, Walk, Walked};
@@ -491,7 +493,8 @@ impl<'w> Walk<'w> {
 pub(super) const TEXT: u32 = 25;
 
 /// Functions of the server that take anything and cast it to a text.
-pub(super) const CAST_TO_TEXT: [&str; 4] = ["quote_literal", "quote_nullable", "textanycat", "anytextcat"];
+pub(super) const CAST_TO_TEXT: [&str; 4] =
+    ["quote_literal", "quote_nullable", "textanycat", "anytextcat"];
 
 /// The type of a text that names a relation.
 pub(super) const REGCLASS: u32 = 2205;
@@ -549,4 +552,13 @@ pub(super) fn bare_name(node: Node<'_>) -> Option<&str> {
         (1, Some(field)) => field.as_str(),
         _ => None,
     }
+}
+
+/// What `(SELECT …)` gives where it is made of one expression alone.
+fn sole_value(sublink: &SubLink) -> Option<Node<'_>> {
+    let Node::SelectStmt(select) = sublink.subselect() else { return None };
+    let is_one = sublink.sub_link_type == SubLinkType::EXPR_SUBLINK
+        && select.op == SetOperation::SETOP_NONE
+        && select.target_list().len() == 1;
+    select.target_list().get(0).filter(|_| is_one).map(|target| target.val())
 }
