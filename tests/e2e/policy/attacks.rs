@@ -1,6 +1,7 @@
 //! Every way that we know to run a statement that may not run. Whatever is said, no byte of what is
 //! hidden comes back and nothing of it changes.
 
+mod calls;
 mod forbidden;
 mod sequences;
 

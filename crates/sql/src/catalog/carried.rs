@@ -186,6 +186,14 @@ impl Catalog {
         }
     }
 
+    /// What is called when somebody gives a value of the type.
+    pub fn calls_of_values(&self, type_oid: u32) -> BTreeSet<FunctionId> {
+        let mut functions = BTreeSet::new();
+        self.add_domain_calls(type_oid, &mut functions);
+        self.add_calls_of(&mut functions);
+        functions
+    }
+
     /// Adds what is called when a value of the type is made: constraints of domains.
     pub(crate) fn add_domain_calls(&self, type_oid: u32, functions: &mut BTreeSet<FunctionId>) {
         let mut types = BTreeSet::new();

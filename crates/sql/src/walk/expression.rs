@@ -476,7 +476,9 @@ impl<'w> Walk<'w> {
         }
         if (schema, name) == (Some("pg_catalog"), "json") {
             // What the grammar makes of `json`, which older servers look up.
-            self.may_be_call("json");
+            for oid in self.catalog.find_types(None, name, self.path) {
+                self.casts_to(oid);
+            }
         }
         Ok(())
     }

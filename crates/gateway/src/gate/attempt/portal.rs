@@ -38,7 +38,8 @@ impl Gate {
         let mut judged = None;
         match rules {
             Some(rules) if refusal.is_none() && !parse.text_is_cut => {
-                let understood = self.understand(rules, parse.text, When::Prepared)?;
+                let understood =
+                    self.understand_declared(rules, parse.text, &parse.types, When::Prepared)?;
                 refusal = understood.refusal.clone();
                 judged = Some(Judged::new(parse.text.into(), false, understood));
             }
@@ -292,7 +293,7 @@ impl Gate {
         let Some(judged) = &prepared.judged else {
             return Ok(Err(Denied::PlanChanged.into()));
         };
-        let understood = self.judged_now(rules, judged)?;
+        let understood = self.judged_now(rules, judged, &prepared.declared)?;
         Ok(match understood.refusal.clone() {
             Some(refusal) => Err(refusal),
             None => Ok(understood),

@@ -3,11 +3,17 @@
 
 use std::rc::Rc;
 
+use policy::Context;
+use sql::facts::{Facts, Kind};
+
+use super::refusing::refusal_of;
 use super::whole::{Run, Whole};
 use super::{Stop, When};
 use crate::gate::Gate;
 use crate::gate::memory::{Bound, Judged};
+use crate::gate::names::Moves;
 use crate::gate::needs::Need;
+use crate::gate::reads::only_reads;
 use crate::gate::rules::Rules;
 use crate::gate::understanding::{StandsOn, Understood};
 use crate::refusal::{Denied, Refusal};
@@ -16,20 +22,56 @@ use crate::refusal::{Denied, Refusal};
 /// bound, which is not ours.
 const EXECUTE_DEPTH_MAX: usize = 8;
 
+/// Types that the server comes with have smaller numbers. None of them calls anything of others.
+const FIRST_NORMAL_OID: u32 = 16384;
+
 impl Gate {
+    /// What `text` does with parameters of the types that its Parse declares: a value of a domain is
+    /// asked by the domain's constraints when it is bound.
+    pub(in crate::gate) fn understand_declared(
+        &mut self,
+        rules: &Rules,
+        text: &[u8],
+        declared: &[u32],
+        when: When,
+    ) -> Result<Rc<Understood>, Need> {
+        let understood = self.understand(rules, text, when)?;
+        let others: Vec<u32> =
+            declared.iter().copied().filter(|oid| *oid >= FIRST_NORMAL_OID).collect();
+        if understood.refusal.is_some() || others.is_empty() {
+            return Ok(understood);
+        }
+        let seeing = self.see()?;
+        let mut facts = Facts::new(Kind::Select);
+        for oid in others {
+            facts.functions.extend(seeing.catalog.calls_of_values(oid));
+        }
+        if facts.functions.is_empty() {
+            return Ok(understood);
+        }
+        let scope = rules.scope(&seeing.catalog, seeing.version);
+        let mut understood = Understood::clone(&understood);
+        understood.stands_on.sight = Some((seeing.version, seeing.names.clone()));
+        understood.moves = understood.moves.or(Moves::of(&facts, &seeing.catalog));
+        understood.only_reads &= only_reads(&facts, &seeing.catalog);
+        understood.refusal = refusal_of(scope.decide(&facts, Context::default()));
+        Ok(Rc::new(understood))
+    }
+
     /// What a prepared statement does now. Where the server's own text of it would mean another
     /// thing than it did, it is refused, and the client prepares it again.
     pub(in crate::gate) fn judged_now(
         &mut self,
         rules: &Rules,
         judged: &Judged,
+        declared: &[u32],
     ) -> Result<Rc<Understood>, Need> {
         let before = judged.understood.borrow().clone();
         if !before.is_momentary && self.still_holds(rules, &before.stands_on)? {
             return Ok(before);
         }
         let text = judged.text.clone();
-        let now = self.understand(rules, &text, When::Runs)?;
+        let now = self.understand_declared(rules, &text, declared, When::Runs)?;
         // Rows of our own are others each time, and are put in anew when it is bound.
         let is_shown = now.is_shown && before.is_shown;
         if now.refusal.is_none() && !is_shown && now.splice != before.splice {
@@ -70,7 +112,7 @@ impl Gate {
             return Err(Denied::TooDeep.into());
         }
         self.depth += 1;
-        let understood = self.judged_now(rules, judged);
+        let understood = self.judged_now(rules, judged, &prepared.declared);
         self.depth -= 1;
         let understood = understood?;
         match &understood.refusal {
