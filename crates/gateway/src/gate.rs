@@ -548,6 +548,7 @@ impl Gate {
                 self.reading.ascii_safe = reading::is_ascii_safe(value);
                 self.reading.utf8 = value == b"UTF8";
             }
+            Some((b"server_encoding", value)) => self.reading.server_utf8 = value == b"UTF8",
             Some((b"application_name", value)) => {
                 self.person.application = Some(String::from_utf8_lossy(value).into_owned());
                 self.who = self.person.context();

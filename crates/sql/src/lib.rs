@@ -22,6 +22,7 @@
 //! CREATE FOREIGN TABLE, and CREATE SCHEMA with elements that use one another, are not understood.
 
 pub mod catalog;
+pub mod cut;
 pub mod explain;
 pub mod expression;
 pub mod facts;

@@ -143,6 +143,10 @@ impl Gate {
             let verdict = rules.bare().decide_unread("its quotes can't be told from its text");
             return Ok(Rc::new(unread(nowhere, verdict)));
         };
+        if !self.reading.keeps_names(&read) {
+            let why = "a name in it may be another one in the encoding of the database";
+            return Ok(Rc::new(unread(nowhere, rules.bare().decide_unread(why))));
+        }
         // In another encoding the same bytes are other names.
         let may_be_seen = self.reading.is_judged_as_read(text);
         if may_be_nameless(&read) {

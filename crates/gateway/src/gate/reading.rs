@@ -38,6 +38,8 @@ pub(super) struct Reading {
     pub(super) ascii_safe: bool,
     /// Names with other letters are the same bytes in the catalog.
     pub(super) utf8: bool,
+    /// The server cuts and folds names as the grammar does.
+    pub(super) server_utf8: bool,
 }
 
 impl Reading {
@@ -49,6 +51,11 @@ impl Reading {
     /// What is judged of the text is what `text` gives.
     pub(super) fn is_judged_as_read(&self, text: &[u8]) -> bool {
         self.utf8 || text.is_ascii()
+    }
+
+    /// Whether names in the text are to the server what they are to the grammar.
+    pub(super) fn keeps_names(&self, text: &str) -> bool {
+        self.server_utf8 || !sql::cut::may_read_otherwise(text)
     }
 
     /// The text as it is judged. In other encodings than UTF-8 a byte that is not ASCII becomes one

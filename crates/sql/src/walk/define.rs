@@ -1,6 +1,8 @@
 //! Commands about functions, types and what extends the server: operators, casts, access methods,
 //! text search.
 
+use std::collections::BTreeSet;
+
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{
     AlterDomainStmt, AlterFunctionStmt, Constraint, CreateDomainStmt, CreateFunctionStmt,
@@ -13,7 +15,8 @@ use super::object::kind_of;
 use super::scope::{Env, ScopeId};
 use super::setting::{Stay, is_off};
 use super::{Walk, Walked};
-use crate::facts::{Effect, NotUnderstood, Object, ObjectKind};
+use crate::catalog::RelationKind;
+use crate::facts::{Columns, Effect, NotUnderstood, Object, ObjectKind, RelationUse};
 
 impl<'w> Walk<'w> {
     pub(super) fn definition(&mut self, node: Node<'w>) -> Walked<&'static str> {
@@ -352,16 +355,51 @@ impl<'w> Walk<'w> {
             default => self.expressions([default], scope),
         }
         let nothing = matches!(alter.def(), Node::None);
-        let effect = match u8::try_from(alter.subtype) {
-            Ok(DROP_NOT_NULL | DROP_CONSTRAINT) => Effect::Drop,
-            Ok(DEFAULT) if nothing => Effect::Drop,
+        let subtype = u8::try_from(alter.subtype).ok();
+        let effect = match subtype {
+            Some(DROP_NOT_NULL | DROP_CONSTRAINT) => Effect::Drop,
+            Some(DEFAULT) if nothing => Effect::Drop,
             _ => Effect::Alter,
         };
+        let later = matches!(alter.def(), Node::Constraint(it) if it.skip_validation);
+        if effect == Effect::Alter && subtype != Some(DEFAULT) && !later {
+            self.values_of_domain(&names)?;
+        }
         self.does("alter domain", effect, object);
         if effect == Effect::Drop {
             self.cascades(alter.behavior);
         }
         Ok("alter domain")
+    }
+
+    /// A constraint of a domain is asked of all values that there are, in whatever table.
+    fn values_of_domain(&mut self, names: &[&str]) -> Walked {
+        let (schema, name) = self.qualified(names)?;
+        let Some((_, domain, _)) = self.catalog.find_type(schema, name, self.path) else {
+            return Ok(());
+        };
+        for relation in self.catalog.relations() {
+            let numbers = relation.columns.iter().filter(|column| {
+                let mut types = BTreeSet::new();
+                let told = self.catalog.add_types(column.type_oid, &mut types);
+                !told || types.contains(&domain)
+            });
+            let numbers: BTreeSet<u16> = numbers.map(|column| column.number).collect();
+            let stores = matches!(
+                relation.kind,
+                RelationKind::Table | RelationKind::Partitioned | RelationKind::Materialized
+            );
+            if numbers.is_empty() || !stores {
+                continue;
+            }
+            let mut used = RelationUse::new(self.catalog.relation_by_oid(relation.oid), 0..0);
+            used.read = Some(Columns { numbers, ..Columns::default() });
+            used.command = true;
+            used.tells = true;
+            used.only = true;
+            self.facts.relations.push(used);
+        }
+        Ok(())
     }
 
     /// What lives in a schema, but isn't in the snapshot.

@@ -530,6 +530,7 @@ fn names_in(text: &str) -> Option<Vec<String>> {
         let piece = text.get(found.start..found.end)?;
         match found.kind {
             Kind::Space | Kind::Mark(b'.') => {}
+            _ if !piece.is_ascii() && piece.len() > 63 => return None,
             Kind::Word => names.push(cut(piece.to_ascii_lowercase())),
             Kind::QuotedName { unicode: false } => {
                 let inner = piece.get(1..piece.len() - 1)?;
@@ -541,7 +542,7 @@ fn names_in(text: &str) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// The server cuts names at 63 bytes, between characters.
+/// The server cuts names at 63 bytes, between characters of its own encoding.
 fn cut(mut name: String) -> String {
     name.truncate(name.floor_char_boundary(63));
     name
