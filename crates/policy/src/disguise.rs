@@ -37,6 +37,8 @@ pub(crate) struct Seen {
     closed: HashMap<RelationId, Closed>,
     /// What nobody may write: a rule on it would read what is hidden.
     unwritable: HashMap<RelationId, Closed>,
+    /// What nobody may use by its own name: partitions by what is masked.
+    apart: HashMap<RelationId, Closed>,
     /// Columns that masks and filters stand on, each with the rule that says so.
     needed: HashMap<RelationId, BTreeMap<u16, RuleRef>>,
 }
@@ -71,6 +73,10 @@ impl Seen {
 
     pub(crate) fn unwritable(&self, id: RelationId) -> Option<&Closed> {
         self.unwritable.get(&id)
+    }
+
+    pub(crate) fn apart(&self, id: RelationId) -> Option<&Closed> {
+        self.apart.get(&id)
     }
 
     /// Whether anything of it is hidden.

@@ -44,6 +44,8 @@ pub struct Disguise {
     pub masks: BTreeMap<u16, Mask>,
     /// Rows for which it isn't true are not there. It sees the columns as they are stored.
     pub filter: Option<Expression>,
+    /// In which child a row lies tells what is masked in it.
+    pub placed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -153,6 +155,7 @@ reasons! {
     Definition "it would keep a query over it in a view, a rule or a function, for others to run"
     Command "the command would go through what is masked or hidden in it"
     SystemColumn "it reads a system column of it other than tableoid, and those follow what is stored"
+    Tableoid "it reads tableoid, and in which partition a row lies tells what is masked in it"
     TableoidBesideAll "it reads tableoid beside all columns of it"
     RowOfOuterJoin "it uses its row as one value in an outer join, where there may be none"
     RowOfDomains "it uses its row as one value, and a masked column of it has a domain for its type"

@@ -307,12 +307,14 @@ impl<'j> Judgement<'j> {
     }
 }
 
-/// Commands by which what is in tables comes and goes without statements about them.
-const LEADS_PAST: [&str; 20] = [
+/// Commands by which what is in tables comes and goes without statements about them, and passwords
+/// with which somebody could log in elsewhere.
+const LEADS_PAST: [&str; 23] = [
     "alter extension",
     "alter foreign data wrapper",
     "alter foreign table",
     "alter publication",
+    "alter role",
     "alter server",
     "alter subscription",
     "alter system",
@@ -321,9 +323,11 @@ const LEADS_PAST: [&str; 20] = [
     "copy from program",
     "copy to file",
     "copy to program",
+    "create database",
     "create foreign data wrapper",
     "create foreign table",
     "create publication",
+    "create role",
     "create server",
     "create subscription",
     "create user mapping",

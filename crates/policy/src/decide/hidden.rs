@@ -59,6 +59,9 @@ impl Judgement<'_> {
         if let Some(closed) = seen.unwritable(id).filter(|_| writes) {
             return Some((closed.rule.clone(), closed.why.clone()));
         }
+        if let Some(apart) = seen.apart(id) {
+            return Some((apart.rule.clone(), apart.why.clone()));
+        }
         let below = if used.only { Vec::new() } else { self.scope.descendants(relation) };
         let closed = [id].into_iter().chain(below).find_map(|id| seen.closed(id))?;
         Some((closed.rule.clone(), closed.why.clone()))

@@ -4,7 +4,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use sql::catalog::{
-    Catalog, Event, Function, Made, Relation, RelationId, RelationKind, Source, ViewRead,
+    Catalog, ConstraintKind, Event, Function, Made, Relation, RelationId, RelationKind, Source,
+    ViewRead,
 };
 use sql::expression::{Expression, Part, constant};
 use sql::rewrite::{self, Disguise, Disguises, Piece};
@@ -30,6 +31,8 @@ pub(super) struct Closing<'c> {
     named_filtered: HashSet<RelationId>,
     /// Views, by what they read.
     readers: HashMap<RelationId, BTreeSet<RelationId>>,
+    /// Those of which it tells something in which child a row lies.
+    placed: HashSet<RelationId>,
     /// Those whose masks others depend on and have changed.
     open: BTreeSet<RelationId>,
     seen: Seen,
@@ -50,6 +53,7 @@ impl<'c> Closing<'c> {
             named_masked: HashSet::new(),
             named_filtered: HashSet::new(),
             readers: HashMap::new(),
+            placed: HashSet::new(),
             open: BTreeSet::new(),
             seen: Seen::default(),
         };
@@ -57,6 +61,7 @@ impl<'c> Closing<'c> {
         closing.rows_in_rows();
         closing.close();
         closing.code();
+        closing.partitions();
         closing.finish()
     }
 
@@ -361,6 +366,44 @@ impl<'c> Closing<'c> {
         self.close();
     }
 
+    /// What a row has in the columns of a partition key is told by the partition that it is in.
+    fn partitions(&mut self) {
+        for (id, relation) in self.relations() {
+            let keys = relation.constraints.iter();
+            let keys = keys.filter(|key| key.kind == ConstraintKind::PartitionKey);
+            let mut columns = keys.flat_map(|key| &key.columns);
+            let rule = columns.find_map(|number| self.masked((id, *number))).map(|(_, rule)| rule);
+            let Some(rule) = rule.cloned() else { continue };
+            let kin = self.catalog.kin(id);
+            self.placed.extend(kin.iter().filter_map(|one| self.catalog.relation_by_oid(one.oid)));
+            let mut below = relation.children.clone();
+            while let Some(child) = below.pop() {
+                let Some(partition) = self.catalog.relation(child) else { continue };
+                below.extend(&partition.children);
+                self.apart(child, partition, &rule);
+            }
+        }
+        self.close();
+    }
+
+    fn apart(&mut self, id: RelationId, partition: &Relation, rule: &RuleRef) {
+        if self.named_masked.contains(&id) {
+            return;
+        }
+        let name = self.spelled(partition);
+        let why = format!(
+            "{name} holds the rows with some values of what is masked; a mask that names it says \
+             that this may be known"
+        );
+        for view in self.readers.get(&id).cloned().unwrap_or_default() {
+            if !self.named_masked.contains(&view) {
+                self.shut(view, rule, false, why.clone());
+            }
+        }
+        let closed = Closed { rule: rule.clone(), rows: false, why };
+        self.seen.apart.entry(id).or_insert(closed);
+    }
+
     fn finish(mut self) -> Seen {
         let mut disguises = Disguises::new();
         let mut unwritten = Vec::new();
@@ -386,6 +429,11 @@ impl<'c> Closing<'c> {
             }
             all.push(Piece::Text("))".into()));
             disguises.entry(*id).or_default().filter = Some(rewrite::Expression(all));
+        }
+        for id in &self.placed {
+            if let Some(disguise) = disguises.get_mut(id) {
+                disguise.placed = true;
+            }
         }
         for (id, rule, why) in unwritten {
             self.shut(id, &rule, false, why);

@@ -140,6 +140,9 @@ impl<'m, 'w> Making<'m, 'w> {
             if noted.system && (!disguise.masks.is_empty() || (reads && !noted.is_target)) {
                 return no(Why::SystemColumn);
             }
+            if noted.tableoid && disguise.placed {
+                return no(Why::Tableoid);
+            }
             if !reads {
                 return Ok(());
             }

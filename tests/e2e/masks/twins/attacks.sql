@@ -743,3 +743,38 @@ MERGE INTO orders o USING (VALUES (4)) v (id) ON o.id = v.id WHEN NOT MATCHED BY
 MERGE INTO orders o USING (VALUES (4), (905)) v (id) ON o.id = v.id AND 10 / (o.total - 34) < 100 WHEN NOT MATCHED BY SOURCE THEN UPDATE SET total = 1 WHEN NOT MATCHED THEN INSERT VALUES (v.id, 2, 5, 'north') RETURNING *
 EXPLAIN MERGE INTO orders o USING (VALUES (4)) v (id) ON o.id = v.id WHEN MATCHED THEN DELETE
 SELECT count(*), sum(total) FROM orders
+
+-- where rows lie, whether values are there, and casts that nobody writes
+SELECT id FROM held ORDER BY id
+SELECT id, ssn FROM held WHERE ssn > '8'
+SELECT tableoid::regclass, id FROM held ORDER BY id
+SELECT id FROM held_low ORDER BY id
+SELECT count(*) FROM held_high
+SELECT id FROM low ORDER BY id
+COPY held_low TO STDOUT
+COPY (SELECT tableoid, id FROM held) TO STDOUT
+UPDATE held_low SET id = id
+DELETE FROM held_high WHERE id = 1
+UPDATE held SET id = id WHERE id = 3 RETURNING tableoid::regclass
+UPDATE held SET id = id WHERE id = 3 RETURNING id, ssn
+INSERT INTO held (id) VALUES (30) RETURNING tableoid::regclass
+SELECT what IS NULL, count(*) FROM voids GROUP BY 1
+ALTER DOMAIN voided SET NOT NULL
+ALTER DOMAIN voided ADD CHECK (VALUE IS NOT NULL)
+ALTER DOMAIN voided ADD CONSTRAINT later CHECK (VALUE IS NOT NULL) NOT VALID
+ALTER DOMAIN voided VALIDATE CONSTRAINT later
+ALTER DOMAIN voided DROP CONSTRAINT later
+ALTER DOMAIN zip ADD CHECK (VALUE <> left(md5('1one'), 5))
+ALTER TABLE voids ALTER what SET NOT NULL
+SELECT to_json('slow'::pace), to_jsonb(x) FROM (SELECT 'slow'::pace) x
+SELECT x.row_to_json FROM (SELECT 'slow'::pace) x
+SELECT JSON_ARRAY('slow'::pace)
+SELECT (ROW(1)::wrapped).quote_literal
+SELECT json_scalar(1)
+SELECT array_in('{1,2,3}', 'odd'::regtype, -1), record_in('(4)', 'domained'::regtype, -1)
+SELECT json_populate_record(d, '{"id": 4}') FROM (SELECT) x LEFT JOIN domained d ON true
+PREPARE asked (odd) AS SELECT $1
+EXECUTE asked (4)
+ALTER ROLE CURRENT_USER PASSWORD 'x'
+CREATE ROLE somebody LOGIN PASSWORD 'x'
+CREATE DATABASE copied TEMPLATE template0

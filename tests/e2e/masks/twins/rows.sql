@@ -20,6 +20,8 @@ INSERT INTO orders SELECT g, g % 20 + 1, g * 10, CASE g % 2 WHEN 0 THEN 'north' 
 INSERT INTO places SELECT g, salted(g, 5), 'place ' || g FROM generate_series(1, 5) g;
 INSERT INTO notes VALUES (1, 'one'), (2, 'two');
 INSERT INTO boxes SELECT id, c FROM customers c WHERE id < 4;
+INSERT INTO held SELECT g, salted(g, 5) FROM generate_series(1, 20) g;
+INSERT INTO voids SELECT g, CASE WHEN salted(g, 1) < '8' THEN 'v' END, 'other' FROM generate_series(1, 8) g;
 INSERT INTO indexed SELECT generate_series(1, 20);
 REFRESH MATERIALIZED VIEW kept;
 DROP FUNCTION salted;

@@ -63,3 +63,16 @@ CREATE FUNCTION unwrapped(wrapped) RETURNS text LANGUAGE sql AS 'SELECT public.o
 CREATE CAST (wrapped AS text) WITH FUNCTION unwrapped(wrapped);
 CREATE TABLE indexed (id int);
 CREATE INDEX on_guess ON indexed (guess(id));
+-- In which partition a row lies is told by what is masked.
+CREATE TABLE held (id int, ssn text) PARTITION BY RANGE (ssn);
+CREATE TABLE held_low PARTITION OF held FOR VALUES FROM (MINVALUE) TO ('8');
+CREATE TABLE held_high PARTITION OF held FOR VALUES FROM ('8') TO (MAXVALUE);
+CREATE VIEW low AS SELECT id FROM held_low;
+-- Whether there is a value is masked, too.
+CREATE DOMAIN voided AS text;
+CREATE TABLE voids (id int, what voided, other text);
+-- Casts of one's own that nobody writes.
+CREATE TYPE pace AS ENUM ('slow', 'fast');
+CREATE FUNCTION paced(pace) RETURNS json LANGUAGE sql AS 'SELECT to_json(public.opaque(1))';
+CREATE CAST (pace AS json) WITH FUNCTION paced(pace);
+CREATE FUNCTION "json_scalar"(int) RETURNS text LANGUAGE sql AS 'SELECT public.opaque($1)';
