@@ -8,4 +8,5 @@ mod attacks;
 mod names;
 mod refusals;
 mod shapes;
+mod spelled;
 mod steps;

@@ -83,7 +83,7 @@ pub struct Parse<'a> {
 impl<'a> Parse<'a> {
     pub fn read(body: &'a [u8], is_whole: bool) -> Option<Self> {
         let mut body = Body(body);
-        let name = body.cstr()?;
+        let name = kept(body.cstr()?);
         let Some(text) = body.cstr() else {
             let text = body.0;
             return (!is_whole).then_some(Parse { name, text, text_is_cut: true, types: vec![] });
@@ -115,7 +115,7 @@ pub struct Value<'a> {
 impl<'a> Bind<'a> {
     pub fn read(body: &'a [u8]) -> Option<Self> {
         let mut body = Body(body);
-        let (portal, statement) = (body.cstr()?, body.cstr()?);
+        let (portal, statement) = (kept(body.cstr()?), kept(body.cstr()?));
         let (parameters, is_cut) = values(&mut body);
         Some(Bind { portal, statement, parameters, is_cut })
     }
@@ -171,7 +171,15 @@ fn values<'a>(body: &mut Body<'a>) -> (Vec<Value<'a>>, bool) {
 /// A name that a message begins with: of the portal to execute, of what to describe or close
 /// (behind a byte that says which).
 pub fn name(body: &[u8]) -> Option<&[u8]> {
-    Body(body).cstr()
+    Body(body).cstr().map(kept)
+}
+
+/// Of a statement's or portal's name the server keeps no more (NAMEDATALEN, less one), and looks at
+/// no more: names that begin alike are one.
+const NAME_BYTES_MAX: usize = 63;
+
+fn kept(name: &[u8]) -> &[u8] {
+    name.get(..NAME_BYTES_MAX).unwrap_or(name)
 }
 
 pub fn write_query(out: &mut Vec<u8>, text: &str) {
@@ -312,6 +320,19 @@ mod tests {
             ([value(false, Some(b"a"))].as_slice(), true)
         );
         assert_eq!(Bind::read(b"p\0s"), None);
+    }
+
+    #[test]
+    fn names_are_as_long_as_the_server_keeps_them() {
+        let long = [b"a".repeat(63), b"bc".to_vec()].concat();
+        let kept = &long[..63];
+        assert_eq!(name(&[long.as_slice(), b"\0"].concat()), Some(kept));
+        let parse = [long.as_slice(), b"\0SELECT 1\0\0\0"].concat();
+        assert_eq!(Parse::read(&parse, true).unwrap().name, kept);
+        let bind = [long.as_slice(), b"\0", &long, b"\0\0\0\0\0\0\0"].concat();
+        let bind = Bind::read(&bind).unwrap();
+        assert_eq!((bind.portal, bind.statement), (kept, kept));
+        assert_eq!(name(&[kept, b"\0"].concat()), Some(kept));
     }
 
     proptest! {

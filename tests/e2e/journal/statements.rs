@@ -700,3 +700,26 @@ fn a_statement_longer_than_the_bound() {
         assert_eq!(seen, (is_withheld, length));
     }
 }
+
+/// The server keeps 63 bytes of a name, so the second Parse is of the statement that the Bind runs.
+#[test]
+fn names_that_begin_alike_are_one() {
+    check(
+        |raw| {
+            let [one, other] = ["a", "b"].map(|end| "x".repeat(63) + end);
+            raw.send(
+                &[
+                    raw::parse(&one, "SELECT 1", &[]),
+                    raw::close(b'S', &other),
+                    raw::parse(&other, "SELECT 2", &[]),
+                    raw::bind("", &one, &[], &[], &[]),
+                    raw::execute("", 0),
+                    raw::sync(),
+                ]
+                .concat(),
+            );
+            raw.until_ready();
+        },
+        &["1 parse SELECT 1 => done", "2 execute SELECT 2 => SELECT 1, 1 rows"],
+    );
+}

@@ -106,7 +106,7 @@ impl Stand {
     }
 }
 
-fn plan(database: &Database, policies: &str) -> Plan {
+pub fn plan(database: &Database, policies: &str) -> Plan {
     let policies = policies.replace("agent-7", &format!("identity:{}", setup::AGENT));
     Plan::gateway(database).top(&format!("policies:{policies}"))
 }

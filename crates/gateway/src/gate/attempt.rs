@@ -14,7 +14,7 @@ pub(super) use self::ruling::Lone;
 use self::ruling::{Ruling, keep};
 use super::judging;
 use super::memory::Kept;
-use super::needs::Need;
+use super::needs::{Need, Unmet};
 use super::outcome::Running;
 use super::reading::withheld;
 use super::rules::Rules;
@@ -144,6 +144,14 @@ impl Gate {
         rules?;
         self.unmet.take().map(|unmet| Denied::Unmet(unmet).into())
     }
+
+    /// Likewise, and where it can't be told which statement or portal the server takes.
+    fn refused_named(&mut self, rules: Option<&Rules>, names: &[&[u8]]) -> Option<Refusal> {
+        let refusal = self.refused_unseen(rules);
+        let is_lost = rules.is_some() && !names.iter().all(|name| self.reading.keeps_name(name));
+        refusal.or(is_lost.then(|| Denied::Unmet(Unmet::Unreadable).into()))
+    }
+
     fn function_call(&mut self, frame: &Frame<'_>, rules: Option<&Rules>) -> Result<Looked, Need> {
         let Some(call) = FunctionCall::read(frame.body) else {
             return Ok(self.unreadable("function", frame, rules));

@@ -144,7 +144,8 @@ impl Gate {
             return Ok(Rc::new(unread(nowhere, verdict)));
         };
         if !self.reading.keeps_names(&read) {
-            let why = "a name in it may be another one in the encoding of the database";
+            let why =
+                "a name in it may be another one in the encoding of the session or the database";
             return Ok(Rc::new(unread(nowhere, rules.bare().decide_unread(why))));
         }
         // In another encoding the same bytes are other names.

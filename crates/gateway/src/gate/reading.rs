@@ -30,6 +30,9 @@ impl Secrets {
     }
 }
 
+/// Stands for each byte that is not ASCII, where it can't be told what letter it is.
+const UNREAD: char = '\x7f';
+
 /// What decides how PostgreSQL reads a text.
 #[derive(Default)]
 pub(super) struct Reading {
@@ -53,18 +56,26 @@ impl Reading {
         self.utf8 || text.is_ascii()
     }
 
-    /// Whether names in the text are to the server what they are to the grammar.
+    /// Whether names in the text, as it is judged, are to the server what they are to the grammar.
     pub(super) fn keeps_names(&self, text: &str) -> bool {
-        self.server_utf8 || !sql::cut::may_read_otherwise(text)
+        (self.utf8 || !sql::cut::has_name_with(text, UNREAD))
+            && (self.server_utf8 || !sql::cut::may_read_otherwise(text))
+    }
+
+    /// Whether a statement or portal of that name is the same to the server as long as its bytes
+    /// are the same: in other encodings they become others on the way.
+    pub(super) fn keeps_name(&self, name: &[u8]) -> bool {
+        name.is_ascii() || (self.utf8 && self.server_utf8)
     }
 
     /// The text as it is judged. In other encodings than UTF-8 a byte that is not ASCII becomes one
-    /// that no name can have: what is quoted stays quoted, and no name is taken for another.
+    /// that no name of the catalog has: what is quoted stays quoted, and each thing at its place.
     pub(super) fn judged<'t>(&self, text: &'t [u8]) -> Option<Cow<'t, str>> {
         if self.is_judged_as_read(text) {
             return self.text(text);
         }
-        let replaced = text.iter().map(|byte| if byte.is_ascii() { *byte } else { 0x7f });
+        let unread = UNREAD as u8;
+        let replaced = text.iter().map(|byte| if byte.is_ascii() { *byte } else { unread });
         let read = String::from_utf8(replaced.collect()).ok()?;
         (self.standard_strings && self.ascii_safe).then_some(Cow::Owned(read))
     }
