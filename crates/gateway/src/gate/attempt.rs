@@ -146,10 +146,18 @@ impl Gate {
     }
 
     /// Likewise, and where it can't be told which statement or portal the server takes.
-    fn refused_named(&mut self, rules: Option<&Rules>, names: &[&[u8]]) -> Option<Refusal> {
+    fn refused_named(
+        &mut self,
+        rules: Option<&Rules>,
+        names: &[&[u8]],
+    ) -> Result<Option<Refusal>, Need> {
         let refusal = self.refused_unseen(rules);
-        let is_lost = rules.is_some() && !names.iter().all(|name| self.reading.keeps_name(name));
-        refusal.or(is_lost.then(|| Denied::Unmet(Unmet::Unreadable).into()))
+        if refusal.is_some() || rules.is_none() || names.iter().all(|name| name.is_ascii()) {
+            return Ok(refusal);
+        }
+        // A change of the encoding may be on its way.
+        self.sight.know_names()?;
+        Ok((!self.reading.keeps_names_sent()).then(|| Denied::Unmet(Unmet::Unreadable).into()))
     }
 
     fn function_call(&mut self, frame: &Frame<'_>, rules: Option<&Rules>) -> Result<Looked, Need> {

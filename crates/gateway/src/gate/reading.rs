@@ -62,10 +62,10 @@ impl Reading {
             && (self.server_utf8 || !sql::cut::may_read_otherwise(text))
     }
 
-    /// Whether a statement or portal of that name is the same to the server as long as its bytes
-    /// are the same: in other encodings they become others on the way.
-    pub(super) fn keeps_name(&self, name: &[u8]) -> bool {
-        name.is_ascii() || (self.utf8 && self.server_utf8)
+    /// Whether statements and portals have the names that they are sent with, whatever letters these
+    /// have: in other encodings names become others on the way.
+    pub(super) fn keeps_names_sent(&self) -> bool {
+        self.utf8 && self.server_utf8
     }
 
     /// The text as it is judged. In other encodings than UTF-8 a byte that is not ASCII becomes one

@@ -34,7 +34,7 @@ impl Gate {
             // Not a Parse: the server says so. What it was is still noted.
             return Ok(self.unreadable("parse", frame, rules));
         };
-        let mut refusal = self.refused_named(rules, &[parse.name]);
+        let mut refusal = self.refused_named(rules, &[parse.name])?;
         let mut judged = None;
         match rules {
             Some(rules) if refusal.is_none() && !parse.text_is_cut => {
@@ -103,7 +103,7 @@ impl Gate {
         let Some(bind) = Bind::read(frame.body) else {
             return Ok(self.unreadable("bind", frame, rules));
         };
-        let mut refusal = self.refused_named(rules, &[bind.portal, bind.statement]);
+        let mut refusal = self.refused_named(rules, &[bind.portal, bind.statement])?;
         let mut understood = None;
         let mut prepared = None;
         let mut is_command = false;
@@ -308,7 +308,7 @@ impl Gate {
         let Some(portal) = frontend::name(frame.body) else {
             return Ok(self.unreadable("execute", frame, rules));
         };
-        let mut refusal = self.refused_named(rules, &[portal]);
+        let mut refusal = self.refused_named(rules, &[portal])?;
         let mut understood = None;
         if let Some(rules) = rules
             && refusal.is_none()
