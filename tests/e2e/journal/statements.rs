@@ -704,9 +704,10 @@ fn a_statement_longer_than_the_bound() {
 /// The server keeps 63 bytes of a name, so the second Parse is of the statement that the Bind runs.
 #[test]
 fn names_that_begin_alike_are_one() {
+    let name = "x".repeat(63);
+    let [one, other] = ["a", "b"].map(|end| name.clone() + end);
     check(
         |raw| {
-            let [one, other] = ["a", "b"].map(|end| "x".repeat(63) + end);
             raw.send(
                 &[
                     raw::parse(&one, "SELECT 1", &[]),
@@ -720,6 +721,9 @@ fn names_that_begin_alike_are_one() {
             );
             raw.until_ready();
         },
-        &["1 parse SELECT 1 => done", "2 execute SELECT 2 => SELECT 1, 1 rows"],
+        &[
+            &format!("1 parse name={name} SELECT 1"),
+            &format!("2 execute name={name} SELECT 2 => SELECT 1, 1 rows"),
+        ],
     );
 }
