@@ -108,7 +108,7 @@ impl<'j> Judgement<'j> {
             // Code that can't be read, and what leads past the gate, could do what another rule
             // refuses.
             let unseen = self.facts.opaque.is_some()
-                || (self.scope.restricts_data() && LEADS_PAST.contains(&used.name));
+                || (self.scope.restricts_data() && self.leads_past(used.name));
             let grants = !rule.everything || !unseen;
             match rule.effect {
                 Effect::Allow if grants => answer.granted = answer.granted.or(Some(at)),
@@ -126,6 +126,12 @@ impl<'j> Judgement<'j> {
             let missing = Missing { verb: used.name.to_owned(), object };
             (missing, Want::Command(used.clone()))
         });
+    }
+
+    fn leads_past(&self, command: &str) -> bool {
+        // ALTER ROLE … SET stores a setting, and those have rules of their own.
+        let stores = command == "alter role" && self.facts.settings.iter().any(|it| it.stored);
+        LEADS_PAST.contains(&command) && !stores
     }
 
     /// Whether a rule is about the command and its object.

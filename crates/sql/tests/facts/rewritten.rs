@@ -40,6 +40,8 @@ fn cases() {
                     masked(catalog, mask, &mut disguises);
                 } else if let Some(filter) = line.strip_prefix("filter: ") {
                     filtered(catalog, filter, &mut disguises);
+                } else if let Some(table) = line.strip_prefix("placed: ") {
+                    disguises.entry(self::found(catalog, table).0).or_default().placed = true;
                 } else if let Some(sql) = line.strip_prefix("> ") {
                     text.push_str(if text.is_empty() { "" } else { "\n" });
                     text += sql;
