@@ -178,6 +178,9 @@ impl<'j> Judgement<'j> {
         }
         if answer.granted.is_none() && verb == Verb::Read {
             answer.built_in = self.is_built_in(relation, need);
+            if let Some(rest) = self.beside_built_in(relation, need) {
+                answer.granted = granting(&allows, Need::Columns(&rest), relation);
+            }
         }
         if !answer.is_granted() && !holds.is_empty() && granting(&meant, need, relation).is_some() {
             answer.grant_by_hold(self.scope.rules());
@@ -228,6 +231,19 @@ impl<'j> Judgement<'j> {
                 !read || readable.has(column)
             }),
         }
+    }
+
+    /// The columns of a system relation that rules have to give, as the others are built in.
+    fn beside_built_in(&self, relation: &Relation, need: Need<'_>) -> Option<Columns> {
+        let Need::Columns(columns) = need else { return None };
+        let readable = builtin::readable(relation, self.scope.catalog())?;
+        let needed = relation
+            .columns
+            .iter()
+            .filter(|column| columns.whole_row || columns.numbers.contains(&column.number));
+        let left = needed.filter(|column| !readable.has(column)).map(|column| column.number);
+        let numbers: BTreeSet<u16> = left.collect();
+        (!numbers.is_empty()).then(|| Columns { numbers, ..Columns::default() })
     }
 
     pub(super) fn relation_missing(&self, verb: Verb, id: RelationId, need: Need<'_>) -> Missing {
