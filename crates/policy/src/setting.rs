@@ -189,6 +189,12 @@ const ENCODINGS: &[&str] = &[
     "win874",
 ];
 
+/// Whether a rule that names it lets it be set to anything: of what is pinned. What changes how text
+/// is read no rule gives, and a limit is a policy's own.
+pub(crate) fn can_be_named(name: &str) -> bool {
+    name == "client_min_messages" || PINNED.iter().any(|(pinned, _)| *pinned == name)
+}
+
 /// What is built in about setting `name`, in lower case.
 pub(crate) fn built(name: &str, value: Value<'_>, limits: &Limits) -> Built {
     let pinned = |list: &'static [(&str, &str)]| list.iter().find(|(own, _)| *own == name);
@@ -313,12 +319,28 @@ fn amount(text: &str, unit: Unit) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::limits::Limit;
-    use crate::verdict::RuleRef;
+    use crate::verdict::{Missing, RuleRef};
 
     fn set(name: &str, value: &str) -> Built {
         let limit = Limit { value: Duration::from_secs(30), by: RuleRef::built_in() };
         let limits = Limits { statement_time: Some(limit), ..Limits::default() };
         built(name, Value::These(&[value.to_owned()]), &limits)
+    }
+
+    #[test]
+    fn the_line_that_a_hint_may_offer() {
+        let set = |name: &str| Missing { verb: "set".to_owned(), object: name.to_owned() };
+        for name in ["synchronous_commit", "session_replication_role", "client_min_messages"] {
+            assert!(set(name).is_given_by_name(), "{name}");
+        }
+        for name in [
+            "standard_conforming_strings",
+            "client_encoding",
+            "statement_timeout",
+            "(a computed name)",
+        ] {
+            assert!(!set(name).is_given_by_name(), "{name}");
+        }
     }
 
     #[test]

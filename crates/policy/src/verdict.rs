@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sql::catalog::RelationId;
 
+use crate::setting;
 use crate::verb::Verb;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -156,6 +157,11 @@ impl Refused {
 }
 
 impl Missing {
+    /// Whether `rule` gives it although it is pinned.
+    pub fn is_given_by_name(&self) -> bool {
+        self.verb != Verb::Set.name() || setting::can_be_named(&self.object)
+    }
+
     /// The line under `allow` that would give it.
     pub fn rule(&self) -> String {
         // What stands behind in words is for people.

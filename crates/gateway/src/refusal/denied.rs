@@ -384,7 +384,12 @@ fn not_repeated(refused: &policy::Refused) -> String {
     const LINES_MAX: usize = 5;
     let lines: Vec<String> = refused.missing.iter().map(policy::Missing::rule).collect();
     let is_short = (1..=LINES_MAX).contains(&lines.len());
-    match refused.code == policy::Code::NotAllowed && is_short {
+    let lines_do = match refused.code {
+        policy::Code::NotAllowed => true,
+        policy::Code::Pinned => refused.missing.iter().all(policy::Missing::is_given_by_name),
+        _ => false,
+    };
+    match lines_do && is_short {
         true => format!(
             "Whoever keeps Gatepost's policies can allow it: `{}`. Repeating it will not help.",
             lines.join("`, `")
