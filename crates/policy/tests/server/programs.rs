@@ -64,6 +64,8 @@ const LOOKS_TOO_FAR: &[&str] = &[
     "pg_catalog.pg_db_role_setting",
     // Of any sequence by its number: a dump with data, from 18 on.
     "pg_catalog.pg_get_sequence_data",
+    // Of any sequence by a value: DBD::Pg's `last_insert_id`.
+    "pg_catalog.currval",
     // A cast by a function of a user's own.
     "app.to_address",
 ];
