@@ -493,6 +493,9 @@ impl Random {
             "10 / t.id > s.id AND t.id = s.id",
         ];
         let on = self.one(on);
+        // Which of several rows meets a key that another takes or leaves is chance.
+        let several = names.is_empty() || source.contains("), (");
+        let value = if several { "NULL" } else { "v" };
         let mut sql = format!("MERGE INTO {table} t USING {source} s{names} ON {on}");
         let condition = self.one(&["", "", " AND t.v % 2 = 0", " AND t.note LIKE 'n%'"]);
         let tenant = self.one(&["'a'", "'b'", "s.tenant", "s.tenant"]);
@@ -500,6 +503,7 @@ impl Random {
         let matched = match self.below(5) {
             0 => "UPDATE SET note = s.note".to_owned(),
             1 => format!("UPDATE SET tenant = {tenant}"),
+            2 if several => format!("UPDATE SET tenant = {late}"),
             2 => format!("UPDATE SET v = s.v + {more}, tenant = {late}"),
             3 => "DELETE".to_owned(),
             _ => "DO NOTHING".to_owned(),
@@ -509,8 +513,8 @@ impl Random {
             let condition = self.one(&["", " AND s.id % 2 = 0"]);
             let inserted = match self.below(3) {
                 0 => format!("INSERT (id, tenant) VALUES (s.id, {tenant})"),
-                1 => format!("INSERT VALUES (s.id, {late}, s.v, s.note)"),
-                _ => "INSERT (note, v, tenant, id) VALUES (note, v, tenant, id)".to_owned(),
+                1 => format!("INSERT VALUES (s.id, {late}, {value}, s.note)"),
+                _ => format!("INSERT (note, v, tenant, id) VALUES (note, {value}, tenant, id)"),
             };
             sql += &format!(" WHEN NOT MATCHED{condition} THEN {inserted}");
         }
@@ -538,7 +542,7 @@ impl Random {
             let (id, v) = (self.number(), self.number());
             return match self.below(3) {
                 0 => format!("INSERT INTO made VALUES ({id}, {v})"),
-                1 => format!("UPDATE made SET v = v + 1 WHERE id = {id}"),
+                1 => format!("UPDATE made SET v = v + 1 WHERE v = {v}"),
                 _ => format!("INSERT INTO other (id, tenant) VALUES ({id}, {})", self.tenant()),
             };
         }
@@ -549,9 +553,14 @@ impl Random {
                 format!("DELETE FROM {table}{condition}{returning}")
             }
             1 | 2 => {
-                let condition = self.condition(table);
                 let (tenant, note, v) = (self.tenant(), self.note(), self.number());
-                let set = match self.below(4) {
+                let kind = self.below(4);
+                // Which of several rows meets a key that another is about to leave is chance.
+                let condition = match kind {
+                    0 | 1 => self.condition(table),
+                    _ => format!(" WHERE {table}.id = {}", self.number()),
+                };
+                let set = match kind {
                     0 => format!("tenant = {tenant}"),
                     1 => format!("note = {note}"),
                     2 => format!("tenant = {tenant}, v = {v}"),

@@ -538,7 +538,9 @@ fn mutated_statements_see_what_a_masked_database_holds(cluster: &Cluster) {
                 "LIMIT",
             ]
             .iter()
-            .any(|word| text.contains(word));
+            .any(|word| text.contains(word))
+            // What is generated of it stands still where the masked values are stored.
+            || (text.contains("SET name") && text.contains("RETURNING"));
         if !ours.edits.is_empty() && !differs && !is_opaque(&facts, &catalog) {
             texts.push((text, ours.edits));
         }
@@ -551,7 +553,8 @@ fn mutated_statements_see_what_a_masked_database_holds(cluster: &Cluster) {
     let raw = answers(cluster, RAW, &ours, true);
     let twin = answers(cluster, TWIN, &ours, true);
     let (mut wrong, mut without_error) = (Vec::new(), 0);
-    for ((((text, edits), mut native), raw), twin) in texts.iter().zip(native).zip(raw).zip(twin) {
+    for ((((text, edits), native), raw), twin) in texts.iter().zip(native).zip(raw).zip(twin) {
+        let mut native = mapped(native, text, &[]);
         let mut raw = mapped(raw, text, edits);
         let mut twin = mapped(twin, text, edits);
         for answer in [&mut native, &mut raw, &mut twin] {
