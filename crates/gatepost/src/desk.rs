@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::cli::{self, Failure};
 use crate::remote::{Caller, Remote};
-use crate::table::{block, plain, table};
+use crate::table::{block, json, plain, table};
 use crate::when;
 
 /// How long `gatepost request` waits for people before it says how to go on.
@@ -401,5 +401,5 @@ fn note(text: &str) {
 fn as_json(value: &impl Serialize) -> Result<(), Failure> {
     let text =
         serde_json::to_string_pretty(value).map_err(|error| Failure::Failed(error.to_string()))?;
-    cli::print(&format!("{text}\n"))
+    cli::print(&format!("{}\n", json(&text)))
 }

@@ -12,7 +12,7 @@ use audit::verify::{self, Failure as NotProven, Progress};
 use serde_json::Value;
 
 use crate::cli::{self, Failure};
-use crate::table::plain;
+use crate::table::{json, plain};
 
 /// How often a journal that is followed is looked at.
 const POLL: Duration = Duration::from_millis(300);
@@ -110,7 +110,12 @@ pub(crate) fn tail(directory: &Path, filter: &Filter, is_json: bool) -> Result<(
 }
 
 fn line(record: &Record, is_json: bool) -> String {
-    if is_json { format!("{}\n", record.line) } else { sentence(record) }
+    match is_json {
+        // Programs get it as it stands.
+        true if io::stdout().is_terminal() => format!("{}\n", json(&record.line)),
+        true => format!("{}\n", record.line),
+        false => sentence(record),
+    }
 }
 
 /// A record in a line for people: when, in which session, what.

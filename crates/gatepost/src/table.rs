@@ -33,6 +33,21 @@ pub(crate) fn block(text: &str, margin: &str) -> String {
     text.lines().map(|line| format!("{margin}{}\n", plain(line))).collect()
 }
 
+/// JSON that says the same, in which every letter is seen as what it is.
+pub(crate) fn json(text: &str) -> String {
+    let mut seen = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter == '\n' || is_harmless(letter) {
+            seen.push(letter);
+            continue;
+        }
+        for unit in letter.encode_utf16(&mut [0; 2]) {
+            seen.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    seen
+}
+
 fn escaped(letter: char) -> String {
     letter.escape_default().to_string()
 }
@@ -82,6 +97,11 @@ mod tests {
         }
         let seen = "SELECT 'it''s', \"é\", 'Straße', E'\\n', '日本語', 'Ω', '€', '🙂' -- x";
         assert_eq!(plain(seen), seen);
+        let said = "{\n  \"sql\": \"a\u{9b}2Jb\u{202e}c\u{e0041} ü\"\n}";
+        let shown = json(said);
+        assert_eq!(shown, "{\n  \"sql\": \"a\\u009b2Jb\\u202ec\\udb40\\udc41 ü\"\n}");
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(read(&shown), read(said));
         assert_eq!(block("SELECT 1\n  FROM t\u{7}", "  "), "  SELECT 1\n    FROM t\\u{7}\n");
     }
 }
