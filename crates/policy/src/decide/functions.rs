@@ -41,7 +41,7 @@ impl<'j> Judgement<'j> {
             answer.note(of.rule, rule);
             // It could do unseen what another rule refuses.
             let unseen = rule.everything && self.scope.restricts_data();
-            let named = of.named && !(unseen && !self.shows_numbers_alone(function));
+            let named = of.named && (!unseen || self.shows_numbers_alone(function));
             let grants = named || !needs_name;
             match rule.effect {
                 Effect::Allow if grants => answer.granted = answer.granted.or(Some(of.rule)),
