@@ -207,7 +207,7 @@ impl Scope {
                     note(*meant, Dependent::Loses(id));
                 }
                 for column in &relation.columns {
-                    if let Some(of) = catalog.rows_in(column.type_oid) {
+                    for of in catalog.rows_in(column.type_oid) {
                         note(of, Dependent::HoldsRows(id));
                     }
                 }

@@ -466,10 +466,21 @@ impl Catalog {
         })
     }
 
-    /// The relation whose rows are values of the type, or elements of them.
-    pub fn rows_in(&self, type_oid: u32) -> Option<RelationId> {
-        let of = |oid| self.row_of(oid);
-        of(type_oid).or_else(|| self.element_of(type_oid).and_then(of))
+    /// The relations whose rows are values of the type, or stand in them however deep.
+    pub fn rows_in(&self, type_oid: u32) -> BTreeSet<RelationId> {
+        let mut held = BTreeSet::new();
+        let mut open = vec![type_oid];
+        while let Some(oid) = open.pop() {
+            let Some(found) = self.types.get(&oid) else { continue };
+            open.extend([found.element, found.base].into_iter().filter(|oid| *oid != 0));
+            if let Some(id) = found.relation
+                && held.insert(id)
+            {
+                let columns = self.relation(id).map_or(&[][..], |row| &row.columns);
+                open.extend(columns.iter().map(|column| column.type_oid));
+            }
+        }
+        held
     }
 
     pub(crate) fn element_of(&self, type_oid: u32) -> Option<u32> {

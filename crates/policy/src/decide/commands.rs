@@ -73,7 +73,7 @@ impl<'j> Judgement<'j> {
         let catalog = self.scope.catalog();
         for function in catalog.functions() {
             let mut types = function.arguments.iter().chain([&function.returns]);
-            if !types.any(|oid| catalog.rows_in(*oid).is_some_and(|id| gone.contains(&id))) {
+            if !types.any(|oid| !catalog.rows_in(*oid).is_disjoint(gone)) {
                 continue;
             }
             self.command(&CommandUse {

@@ -70,10 +70,10 @@ impl Judgement<'_> {
     /// A function whose result is rows of a hidden relation, as it would read them.
     fn gives_rows(&self) -> Option<(RuleRef, String)> {
         let (seen, catalog) = (self.scope.seen(), self.scope.catalog());
-        let functions = self.facts.functions.iter().filter_map(|id| catalog.function(*id));
-        let (function, of) = functions
-            .filter_map(|function| Some((function, catalog.rows_in(function.returns)?)))
-            .find(|(_, of)| seen.hides(*of))?;
+        let mut functions = self.facts.functions.iter().filter_map(|id| catalog.function(*id));
+        let hidden = |id| catalog.rows_in(id).into_iter().find(|of| seen.hides(*of));
+        let (function, of) =
+            functions.find_map(|function| Some((function, hidden(function.returns)?)))?;
         let name = spelled(catalog, function.schema, &function.name);
         let rows = self.spelled(catalog.relation(of)?);
         let why = format!("{name} gives rows of {rows} as they are stored");

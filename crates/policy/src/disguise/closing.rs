@@ -179,12 +179,13 @@ impl<'c> Closing<'c> {
         }
     }
 
-    /// Columns that hold whole rows of what has masks.
+    /// Columns that hold whole rows of what has masks, however deep.
     fn rows_in_rows(&mut self) {
         for (id, relation) in self.relations() {
             for column in &relation.columns {
-                let rows = self.catalog.rows_in(column.type_oid).filter(|of| *of != id);
-                let rule = rows.and_then(|of| self.masks.get(&of)?.values().next());
+                let rows = self.catalog.rows_in(column.type_oid);
+                let masks = rows.into_iter().filter_map(|of| self.masks.get(&of));
+                let rule = masks.flat_map(|masks| masks.values()).next();
                 if let Some((_, rule)) = rule.cloned() {
                     self.mask(id, column.number, &Kind::Empty, &rule);
                 }

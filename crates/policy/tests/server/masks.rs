@@ -341,6 +341,11 @@ CREATE TABLE events_2 (region text, gone int, ssn text, id int);
 ALTER TABLE events_2 DROP COLUMN gone;
 ALTER TABLE events ATTACH PARTITION events_2 FOR VALUES IN (2);
 CREATE TABLE holder (id int, whole customers, many customers[]);
+CREATE TYPE wrapped AS (who customers, n int);
+CREATE TYPE piled AS (each wrapped[], n int);
+CREATE TYPE pair AS (a int, b text);
+CREATE DOMAIN named_pile AS piled;
+CREATE TABLE deep (id int, one wrapped, all_ piled, domain_ named_pile, harmless pair, more pair[]);
 CREATE TABLE notes (id int, body text);
 CREATE FUNCTION opaque(int) RETURNS text STABLE LANGUAGE sql AS 'SELECT ssn::text FROM customers WHERE id = $1';
 CREATE FUNCTION named(int) RETURNS text STABLE LANGUAGE sql AS 'SELECT $1::text';
@@ -385,6 +390,7 @@ const MASKED: &str = "\
 customers: ssn, both_
 vips: ssn, both_
 holder: whole, many
+deep: one, all_, domain_
 v_plain: number
 v_over: again
 v_join: ssn

@@ -416,7 +416,7 @@ impl Catalog {
         let depends = self.relations.iter().any(|other| {
             let reads = |read: &ViewRead| matches!(read, ViewRead::Column(of, _) if *of == id);
             let is_other = other.oid != self.relation(id).map_or(0, |own| own.oid);
-            let holds = |column: &Column| self.rows_in(column.type_oid) == Some(id);
+            let holds = |column: &Column| self.rows_in(column.type_oid).contains(&id);
             let means = |code: &Code| {
                 code.reads.iter().any(|(of, _)| *of == id) || code.writes.contains(&id)
             };

@@ -262,7 +262,7 @@ fn is_opaque(facts: &Facts, catalog: &Catalog) -> bool {
     let function = |id: &sql::catalog::FunctionId| {
         catalog.function(*id).is_none_or(|function| {
             catalog.schema_name(function.schema) == "app"
-                && catalog.rows_in(function.returns).is_some()
+                && !catalog.rows_in(function.returns).is_empty()
         })
     };
     facts.relations.iter().any(view) || facts.functions.iter().any(function)
