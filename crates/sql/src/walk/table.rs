@@ -1,19 +1,20 @@
-//! Commands about relations: tables with their columns, constraints and partitions, views, indexes,
-//! sequences, statistics, and what stands on a table: triggers, rules, policies.
+//! Commands that make relations: tables with their columns, constraints and partitions, views, indexes,
+//! sequences, statistics, and what stands on a table: triggers, rules, policies. ALTER TABLE is in
+//! `alter`.
 
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{
-    AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDef, ConstrType, Constraint,
-    CreateStatsStmt, CreateStmt, CreateTrigStmt, DefElem, IndexElem, IndexStmt, OnCommitAction,
-    PartitionBoundSpec, PartitionSpec, RangeVar, RuleStmt, ViewStmt,
+    ColumnDef, ConstrType, Constraint, CreateStatsStmt, CreateStmt, CreateTrigStmt, DefElem,
+    IndexElem, IndexStmt, OnCommitAction, PartitionBoundSpec, PartitionSpec, RangeVar, RuleStmt,
+    ViewStmt,
 };
 
 use super::from::{columns_named, item};
-use super::object::{kind_of, list, named_on};
+use super::object::{list, named_on};
 use super::scope::{Env, Item, ScopeId};
 use super::{Mode, Task, Walk, Walked};
 use crate::catalog::{ConstraintKind, FunctionId, RelationKind, Source, Step};
-use crate::facts::{ChannelUse, Columns, Effect, NotUnderstood, Object, ObjectKind};
+use crate::facts::{ChannelUse, Columns, NotUnderstood, Object, ObjectKind};
 
 /// What LIKE … INCLUDING copies of code, as PostgreSQL counts it: constraints, defaults, generated
 /// columns, indexes and statistics.
@@ -21,12 +22,12 @@ const LIKE_CODE: u32 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7;
 
 /// The relation that columns and constraints are written for.
 #[derive(Clone, Copy)]
-struct Host<'w> {
-    range: Option<&'w RangeVar>,
+pub(super) struct Host<'w> {
+    pub(super) range: Option<&'w RangeVar>,
     /// Its columns are in sight here.
-    scope: ScopeId,
+    pub(super) scope: ScopeId,
     /// Its use, if it is there already.
-    number: Option<usize>,
+    pub(super) number: Option<usize>,
 }
 
 impl Host<'_> {
@@ -173,7 +174,7 @@ impl<'w> Walk<'w> {
         Ok(scope)
     }
 
-    fn column(&mut self, column: &'w ColumnDef, host: Host<'w>) -> Walked {
+    pub(super) fn column(&mut self, column: &'w ColumnDef, host: Host<'w>) -> Walked {
         self.see(column);
         if let Some(type_name) = column.type_name() {
             self.cast_to(type_name)?;
@@ -197,7 +198,7 @@ impl<'w> Walk<'w> {
     }
 
     /// `of` is the column that it is written behind.
-    fn constraint(
+    pub(super) fn constraint(
         &mut self,
         constraint: &'w Constraint,
         host: Host<'w>,
@@ -307,7 +308,7 @@ impl<'w> Walk<'w> {
     }
 
     /// Notes that the command takes a column of its own relation; one that it adds isn't there.
-    fn take_column(&mut self, name: &str, number: impl Into<Option<usize>>) {
+    pub(super) fn take_column(&mut self, name: &str, number: impl Into<Option<usize>>) {
         if let Some(number) = number.into()
             && let Ok(column) = self.column_number(number, name)
             && let Some(columns) = self.read_of(number)
@@ -316,7 +317,7 @@ impl<'w> Walk<'w> {
         }
     }
 
-    fn tells(&mut self, number: Option<usize>) {
+    pub(super) fn tells(&mut self, number: Option<usize>) {
         if let Some(used) = number.and_then(|number| self.facts.relations.get_mut(number)) {
             used.tells = true;
         }
@@ -354,7 +355,7 @@ impl<'w> Walk<'w> {
         Ok(())
     }
 
-    fn bound(&mut self, bound: &'w PartitionBoundSpec) -> Walked {
+    pub(super) fn bound(&mut self, bound: &'w PartitionBoundSpec) -> Walked {
         self.see(bound);
         let scope = self.empty_scope(Env::default());
         for datum in bound.listdatums().iter().chain(bound.lowerdatums()).chain(bound.upperdatums())
@@ -374,7 +375,7 @@ impl<'w> Walk<'w> {
 
     /// Rows are held against the bounds: those of the partition, and those that lie in the default
     /// one. Where the key isn't known, it may be any columns.
-    fn take_partition_key(&mut self, parent: usize, child: Option<usize>) {
+    pub(super) fn take_partition_key(&mut self, parent: usize, child: Option<usize>) {
         let relation = self.facts.relations.get(parent).and_then(|used| used.relation);
         let Some(relation) = relation.and_then(|id| self.catalog.relation(id)) else { return };
         let keys = relation.constraints.iter().filter(|c| c.kind == ConstraintKind::PartitionKey);
@@ -584,243 +585,6 @@ impl<'w> Walk<'w> {
         Ok(self.creates(object))
     }
 
-    pub(super) fn alter_table(&mut self, alter: &'w AlterTableStmt) -> Walked<&'static str> {
-        let kind = kind_of(alter.objtype)?;
-        let (number, object) = self.target_of_command(alter.relation(), kind, alter.missing_ok)?;
-        Self::few(alter.cmds().len())?;
-        let mut commands = Vec::new();
-        for command in alter.cmds() {
-            let Node::AlterTableCmd(command) = command else {
-                return Err(NotUnderstood::Construct("ALTER TABLE"));
-            };
-            commands.push(command);
-        }
-        // Columns that it adds are in sight for what it adds beside them.
-        let added = commands.iter().filter_map(|command| match command.def() {
-            Node::ColumnDef(column) if command.subtype == AlterTableType::AT_AddColumn => {
-                column.colname()
-            }
-            _ => None,
-        });
-        let added: Vec<&'w str> = added.collect();
-        let scope = match (alter.relation(), number) {
-            (Some(range), Some(number)) => {
-                let scope = self.scope_of_target(range, number)?;
-                if !added.is_empty()
-                    && let Some(item) = self.scope_mut(scope)?.items.pop()
-                {
-                    let mut columns = self.columns_of(&item);
-                    columns.extend(columns_named(added.iter()));
-                    let item = Item { columns: Some(columns.into()), ..item };
-                    self.scope_mut(scope)?.items.push(item);
-                }
-                scope
-            }
-            _ => self.scope_of_new(None, &added)?,
-        };
-        let host = Host { range: alter.relation(), scope, number };
-        self.alters_table(&object);
-        for command in &commands {
-            if let Some(table) = object.relation.filter(|_| number.is_some()) {
-                self.changes(command, table);
-            }
-            self.alter(command, &object, host)?;
-        }
-        Ok(object.kind.alter())
-    }
-
-    fn alter(&mut self, command: &'w AlterTableCmd, object: &Object, host: Host<'w>) -> Walked {
-        use AlterTableType as Type;
-        self.see(command);
-        let mut object = object.clone();
-        let name = command.name().unwrap_or_default();
-        // Names are of columns or of something else; of columns they are looked up.
-        let mut effect = Effect::Alter;
-        match command.subtype {
-            Type::AT_AddColumn | Type::AT_AddColumnToView => {
-                let Node::ColumnDef(column) = command.def() else { return Err(unknown()) };
-                object.new_columns.extend(column.colname().map(str::to_owned));
-                self.column(column, host)?;
-            }
-            Type::AT_ColumnDefault => {
-                self.column_of(&mut object, command, host)?;
-                self.casts.extend(self.catalog.assignment_casts());
-                self.expressions([command.def()], host.scope);
-                if matches!(command.def(), Node::None) {
-                    effect = Effect::Drop;
-                }
-            }
-            Type::AT_SetExpression => {
-                self.column_of(&mut object, command, host)?;
-                self.expressions([command.def()], host.scope);
-            }
-            Type::AT_SetNotNull => {
-                self.column_of(&mut object, command, host)?;
-                self.take_column(name, host.number);
-            }
-            Type::AT_DropNotNull | Type::AT_DropExpression | Type::AT_DropIdentity => {
-                self.column_of(&mut object, command, host)?;
-                effect = Effect::Drop;
-            }
-            Type::AT_DropColumn => {
-                self.column_of(&mut object, command, host)?;
-                effect = Effect::Drop;
-            }
-            Type::AT_SetStatistics => {
-                // Of an index the column may go by its number.
-                if command.name().is_some() && object.kind != ObjectKind::Index {
-                    self.column_of(&mut object, command, host)?;
-                }
-                self.see_all(command.def())?;
-            }
-            Type::AT_SetOptions
-            | Type::AT_ResetOptions
-            | Type::AT_SetStorage
-            | Type::AT_SetCompression
-            | Type::AT_AlterColumnGenericOptions => {
-                self.column_of(&mut object, command, host)?;
-                self.see_all(command.def())?;
-            }
-            Type::AT_AddIdentity => {
-                self.column_of(&mut object, command, host)?;
-                let Node::Constraint(constraint) = command.def() else { return Err(unknown()) };
-                self.constraint(constraint, host, None)?;
-            }
-            Type::AT_SetIdentity => {
-                self.column_of(&mut object, command, host)?;
-                self.sequence_options(list(command.def()).into_iter())?;
-            }
-            Type::AT_AlterColumnType => {
-                self.column_of(&mut object, command, host)?;
-                self.take_column(name, host.number);
-                let Node::ColumnDef(column) = command.def() else { return Err(unknown()) };
-                // What stands in USING is kept where a default would be.
-                self.column(column, host)?;
-            }
-            Type::AT_AddConstraint => {
-                let Node::Constraint(constraint) = command.def() else { return Err(unknown()) };
-                self.constraint(constraint, host, None)?;
-            }
-            Type::AT_AlterConstraint => {
-                self.see_all(command.def())?;
-                if let Node::ATAlterConstraint(constraint) = command.def() {
-                    let name = constraint.conname().unwrap_or_default();
-                    self.about_constraint(&mut object, name);
-                }
-            }
-            Type::AT_ValidateConstraint => {
-                self.about_constraint(&mut object, name);
-                // It looks at the rows that are there.
-                self.tells(host.number);
-                if let Some(columns) = host.number.and_then(|number| self.read_of(number)) {
-                    columns.numbers.extend(&object.columns);
-                }
-            }
-            Type::AT_DropConstraint => {
-                self.about_constraint(&mut object, name);
-                effect = Effect::Drop;
-            }
-            Type::AT_ChangeOwner => {
-                self.role(command.newowner());
-                self.does_only("alter owner", Effect::Alter, object);
-                return Ok(());
-            }
-            Type::AT_EnableTrig
-            | Type::AT_EnableAlwaysTrig
-            | Type::AT_EnableReplicaTrig
-            | Type::AT_EnableTrigAll
-            | Type::AT_EnableTrigUser => {
-                self.does(
-                    "enable trigger",
-                    Effect::Alter,
-                    named_on(ObjectKind::Trigger, name, &object),
-                );
-                return Ok(());
-            }
-            Type::AT_DisableTrig | Type::AT_DisableTrigAll | Type::AT_DisableTrigUser => {
-                self.does(
-                    "disable trigger",
-                    Effect::Alter,
-                    named_on(ObjectKind::Trigger, name, &object),
-                );
-                return Ok(());
-            }
-            Type::AT_EnableRule | Type::AT_EnableAlwaysRule | Type::AT_EnableReplicaRule => {
-                self.does("enable rule", Effect::Alter, named_on(ObjectKind::Rule, name, &object));
-                return Ok(());
-            }
-            Type::AT_DisableRule => {
-                self.does("disable rule", Effect::Alter, named_on(ObjectKind::Rule, name, &object));
-                return Ok(());
-            }
-            Type::AT_EnableRowSecurity => {
-                self.does_only("enable row level security", Effect::Alter, object);
-                return Ok(());
-            }
-            Type::AT_DisableRowSecurity => {
-                self.does_only("disable row level security", Effect::Alter, object);
-                return Ok(());
-            }
-            Type::AT_ForceRowSecurity => {
-                self.does_only("force row level security", Effect::Alter, object);
-                return Ok(());
-            }
-            Type::AT_NoForceRowSecurity => {
-                self.does_only("no force row level security", Effect::Alter, object);
-                return Ok(());
-            }
-            Type::AT_AddInherit | Type::AT_DropInherit => {
-                let Node::RangeVar(parent) = command.def() else { return Err(unknown()) };
-                let (_, _, parent) = self.target_there(Some(parent))?;
-                self.alters(parent);
-            }
-            Type::AT_AttachPartition
-            | Type::AT_DetachPartition
-            | Type::AT_DetachPartitionFinalize => {
-                let Node::PartitionCmd(partition) = command.def() else { return Err(unknown()) };
-                self.see(partition);
-                let (_, child_number, child) = self.target_there(partition.name())?;
-                self.alters(child);
-                if let (Some(parent), Type::AT_AttachPartition) = (host.number, command.subtype) {
-                    self.take_partition_key(parent, Some(child_number));
-                }
-                if let Some(bound) = partition.bound() {
-                    self.bound(bound)?;
-                }
-                self.facts.outside_transaction |= partition.concurrent;
-            }
-            Type::AT_AddOf | Type::AT_ReplicaIdentity => self.see_all(command.def())?,
-            Type::AT_SetRelOptions
-            | Type::AT_ResetRelOptions
-            | Type::AT_ReplaceRelOptions
-            | Type::AT_GenericOptions => self.see_all(command.def())?,
-            Type::AT_ClusterOn
-            | Type::AT_DropCluster
-            | Type::AT_SetLogged
-            | Type::AT_SetUnLogged
-            | Type::AT_DropOids
-            | Type::AT_SetAccessMethod
-            | Type::AT_SetTableSpace
-            | Type::AT_DropOf => {}
-            // What only the server itself makes of a command.
-            _ => return Err(unknown()),
-        }
-        let name = object.kind.alter();
-        self.does(name, effect, object);
-        if effect == Effect::Drop {
-            self.cascades(command.behavior);
-        }
-        Ok(())
-    }
-
-    fn column_of(&self, object: &mut Object, command: &AlterTableCmd, host: Host<'w>) -> Walked {
-        let name = command.name().unwrap_or_default();
-        // It may be one that is added beside it.
-        let items = &self.scope(host.scope)?.items;
-        let in_sight = items.iter().any(|item| self.column_in(item, name).is_some());
-        self.about_column(object, name, in_sight || command.missing_ok)
-    }
-
     /// One named option of many.
     pub(super) fn option<'o>(
         mut options: impl Iterator<Item = &'o DefElem>,
@@ -828,8 +592,4 @@ impl<'w> Walk<'w> {
     ) -> Option<&'o DefElem> {
         options.find(|option| option.defname() == Some(name))
     }
-}
-
-fn unknown() -> NotUnderstood {
-    NotUnderstood::Construct("ALTER TABLE")
 }
