@@ -181,6 +181,31 @@ on_each_version! {
         assert_eq!(field(&agent.query(&sql), b'P'), at.to_string());
     }
 
+    /// The code of a trigger makes steps of what prepares and what runs it.
+    fn what_one_step_prepares_runs_in_the_next(server: Server) {
+        let (stand, direct) = (Stand::new(&server), prepared(&server));
+        let (mut theirs, _) = Target::direct(&direct, Role::Scram).login();
+        let mut ours = stand.agent();
+        for sql in [
+            "CREATE TABLE kept (id int); CREATE FUNCTION passes() RETURNS trigger LANGUAGE plpgsql \
+             AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER passes BEFORE INSERT ON kept \
+             FOR EACH ROW EXECUTE FUNCTION passes()",
+            "PREPARE p (int) AS INSERT INTO kept VALUES ($1) RETURNING id; EXECUTE p(1); EXECUTE p(2)",
+            "EXECUTE p(3)",
+            "DEALLOCATE p; PREPARE p AS INSERT INTO kept VALUES (4); EXECUTE p; EXECUTE p",
+            "EXECUTE p; DEALLOCATE p; PREPARE p AS INSERT INTO kept VALUES (5)",
+            "EXECUTE p",
+            "SELECT id FROM kept ORDER BY id",
+        ] {
+            let (expected, got) = (theirs.query(sql), ours.query(sql));
+            assert!(!shape(&expected).contains('E'), "{sql}: {}", raw::show(&expected));
+            assert_eq!(said(&got), said(&expected), "{sql}: {}", raw::show(&got));
+        }
+        let refused = ours.query("EXECUTE p; PREPARE q AS SELECT name FROM secrets; EXECUTE q");
+        assert!(shape(&refused).ends_with("E:42501 ZI"), "{}", raw::show(&refused));
+        assert_eq!(ours.query("SELECT id FROM kept WHERE id = 5").len(), 4, "nothing of that stays");
+    }
+
     /// What a commit in its midst would keep is refused whole, before any of it runs.
     fn a_string_that_commits_on_the_way_is_sent_in_parts(server: Server) {
         let stand = Stand::new(&server);

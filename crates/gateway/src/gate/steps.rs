@@ -9,6 +9,7 @@
 //! tell the two apart (SAVEPOINT, a BEGIN or COMMIT in the midst of it) is not run this way.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use audit::event::Statement;
 use sql::facts::{Kind, Transaction};
@@ -19,6 +20,7 @@ use super::guarded::Script;
 use super::needs::Need;
 use super::outcome::Running;
 use super::reading::recorded;
+use super::splice::Splice;
 use super::understanding::Understood;
 use super::{Cleared, Entry, Gate, Looked};
 use crate::refusal::{Denied, Refusal};
@@ -49,6 +51,8 @@ pub(super) struct Step {
     /// Where it stands in the string.
     pub(super) place: Range<usize>,
     pub(super) statements: Vec<Range<usize>>,
+    /// What is put into its statements, without what stands around them.
+    pub(super) within: Option<Rc<Splice>>,
 }
 
 /// A string that is being run.
@@ -72,7 +76,14 @@ impl Step {
         let next = (to < found.len()).then_some(to);
         let statements = found.get(from..to).unwrap_or_default();
         let statements = statements.iter().map(|found| found.place.clone()).collect();
-        Step { block, is_first: from == 0, next, place: begins..start(to), statements }
+        Step {
+            block,
+            is_first: from == 0,
+            next,
+            place: begins..start(to),
+            statements,
+            within: None,
+        }
     }
 
     pub(super) fn is_last(&self) -> bool {

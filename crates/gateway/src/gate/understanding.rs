@@ -187,18 +187,23 @@ impl Understood {
         })
     }
 
-    /// One statement of several, which stands at the place in the text.
+    /// One statement of a string, which stands at the place in the text.
     pub(super) fn of_several(
         &self,
         at: usize,
         text: &[u8],
         place: &Range<usize>,
     ) -> Option<Understood> {
-        let told = self.statements.get(at).filter(|_| self.statements.len() > 1)?.clone();
+        let is_part = self.statements.len() > 1 || self.step.is_some();
+        let told = self.statements.get(at).filter(|_| is_part)?.clone();
         let text = std::str::from_utf8(text).ok()?;
-        let splice = self.splice.as_ref().and_then(|splice| splice.of_part(text, place));
+        let splice = match &self.step {
+            Some(step) => step.within.as_ref(),
+            None => self.splice.as_ref(),
+        };
+        let splice = splice.and_then(|splice| splice.of_part(text, place));
         let (statements, splice) = (vec![told], splice.map(Rc::new));
-        Some(Understood { statements, splice, ..self.clone() })
+        Some(Understood { statements, splice, step: None, ..self.clone() })
     }
 
     /// Of one statement: its rows are not the client's.

@@ -325,7 +325,11 @@ impl Whole {
             .map(|(place, schema)| qualifying(*place, schema))
             .collect();
         edits.extend(bare);
-        if let Some(step) = &self.understood.step {
+        if let Some(step) = &mut self.understood.step {
+            if !edits.is_empty() {
+                let within = Splice::edited(text.text, edits.clone()).ok_or(Denied::TwoMeanings)?;
+                step.within = Some(Rc::new(within));
+            }
             let (before, behind) = step.around();
             let Range { start, end } = step.place.clone();
             edits.push(Edit { place: 0..start, text: before.to_owned() });
